@@ -9,21 +9,21 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// One breach of the house style: where, and what is expected there.
-pub struct Complaint {
+pub(crate) struct Complaint {
     /// Path relative to the workspace root, with a line number where there is one.
-    pub place: String,
+    pub(crate) place: String,
     /// What is wrong and what is expected.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// A tracked text file: its path relative to the root, and its text.
-pub struct Source {
-    pub path: PathBuf,
-    pub text: String,
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
 }
 
 /// Runs every check over the files that git tracks or would track.
-pub fn run(root: &Path) -> Result<()> {
+pub(crate) fn run(root: &Path) -> Result<()> {
     let paths = listed_files(root)?;
     let mut sources = Vec::new();
     for path in &paths {
