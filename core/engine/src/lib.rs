@@ -1,1 +1,33 @@
-//! placeholder
+//! The engine doorway: token ids in, logits and state out.
+//!
+//! Owns: the [`Engine`], [`Model`] and [`Context`] traits that every engine speaks, their settings
+//! and errors, and the engines themselves ([`gguf`]: llama.cpp). May know: file formats and the
+//! native libraries. Must not know: bundles and manifests, plans, tokenizers, samplers, templates.
+//! This crate and `ffi` are the only places where native code is called.
+
+#![allow(unsafe_code)]
+
+mod cancel;
+mod context;
+mod device;
+#[allow(clippy::module_inception)]
+mod engine;
+mod error;
+mod memory;
+mod model;
+mod settings;
+
+#[cfg(feature = "gguf")]
+pub mod gguf;
+
+pub use cancel::CancelToken;
+pub use context::{Context, Logits};
+pub use device::{DeviceInfo, DeviceKind};
+pub use engine::Engine;
+pub use error::Error;
+pub use memory::{BufferUse, MemoryUse};
+pub use model::Model;
+pub use settings::{ContextSettings, KvType, LoadSettings};
+
+/// A token id: an index into the model's vocabulary, `0 .. n_vocab`.
+pub type Token = i32;

@@ -1,0 +1,76 @@
+//! The context trait: one sequence of tokens and what the model remembers of it.
+//!
+//! Owns: [`Context`] and [`Logits`]. May know: tokens, errors, cancellation. Must not know: how
+//! the next token is chosen.
+
+use crate::{CancelToken, Error, MemoryUse, Token};
+
+/// Which logits a decode keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// None: the tokens are only remembered.
+    None,
+    /// Those after the last token, as row 0.
+    Last,
+    /// Those after every token of the call, row `i` after token `i`. The call may then hold at most
+    /// [`crate::ContextSettings::n_outputs_max`] tokens.
+    All,
+}
+
+/// One sequence of tokens. May move between threads; used by one at a time.
+pub trait Context: Send {
+    /// Appends `tokens` at [`Context::n_past`], in chunks of `n_batch`.
+    ///
+    /// Raising `cancel` from any thread stops the call early. After [`Error::Cancelled`] or
+    /// [`Error::Decode`] the context is usable: [`Context::n_past`] tells how many tokens were kept,
+    /// which is a whole number of chunks' parts, and no logits are available.
+    ///
+    /// # Errors
+    /// [`Error::EmptyBatch`], [`Error::TokenOutOfRange`], [`Error::ContextFull`] and
+    /// [`Error::TooManyLogits`] before anything is computed; [`Error::Cancelled`];
+    /// [`Error::Decode`] when the engine fails.
+    fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error>;
+
+    /// Row `i` of the logits that the last decode kept: `n_vocab` values, unnormalised.
+    ///
+    /// # Errors
+    /// [`Error::NoLogits`] when the last decode kept no such row.
+    fn logits(&self, i: usize) -> Result<&[f32], Error>;
+
+    /// How many tokens the context holds.
+    fn n_past(&self) -> usize;
+
+    /// How many tokens the context can hold.
+    fn n_ctx(&self) -> usize;
+
+    /// Forgets every token from position `n_past` on. Logits are gone afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Truncate`] when `n_past` is beyond the held tokens, or when the model's memory
+    /// cannot go back (recurrent models keep only the latest state, sliding windows only the
+    /// window): the context is then unchanged.
+    fn truncate(&mut self, n_past: usize) -> Result<(), Error>;
+
+    /// A snapshot of the sequence. It fits only the same engine build and model, in a context of
+    /// equal cache types.
+    ///
+    /// # Errors
+    /// [`Error::State`] when the engine cannot write it.
+    fn state(&self) -> Result<Vec<u8>, Error>;
+
+    /// Replaces the sequence by a snapshot from [`Context::state`]. No logits are available after.
+    ///
+    /// # Errors
+    /// [`Error::State`] for a snapshot that is damaged or of another build, model, cache type, or
+    /// longer than this context; the context is then empty or unchanged, as [`Context::n_past`]
+    /// tells.
+    fn restore(&mut self, state: &[u8]) -> Result<(), Error>;
+
+    /// Sets how many threads compute from the next decode on: `decode` for single tokens, `batch`
+    /// for more. Values are clamped to `1 ..= ` the greater of the two thread counts that the
+    /// context was opened with, which is the size of its thread pool.
+    fn set_threads(&mut self, decode: usize, batch: usize);
+
+    /// What the model and this context occupy.
+    fn memory(&self) -> MemoryUse;
+}

@@ -1,0 +1,33 @@
+//! The engine trait.
+//!
+//! Owns: [`Engine`]. May know: models, devices, settings. Must not know: which engines exist.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::{DeviceInfo, Error, LoadSettings, Model};
+
+/// Loads models of one kind of file.
+pub trait Engine: Send + Sync {
+    /// The engine's stable name: `gguf`.
+    fn name(&self) -> &'static str;
+
+    /// The devices that this engine can compute on, in its own order of preference.
+    fn devices(&self) -> Vec<DeviceInfo>;
+
+    /// Loads the model at `path`.
+    ///
+    /// `progress` gets the loaded fraction, `0.0 ..= 1.0`, and is called on the calling thread;
+    /// [`ControlFlow::Break`] stops the load with [`Error::Cancelled`] and frees what was loaded.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::InvalidFile`] for a file that cannot be read or is not valid,
+    /// [`Error::Load`] for one that the engine refuses, [`Error::Cancelled`].
+    fn load(
+        &self,
+        path: &Path,
+        settings: &LoadSettings,
+        progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
+    ) -> Result<Arc<dyn Model>, Error>;
+}

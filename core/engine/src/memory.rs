@@ -1,0 +1,33 @@
+//! What a loaded model and its contexts occupy.
+//!
+//! Owns: [`MemoryUse`]. May know: nothing else. Must not know: budgets (crate `planner`).
+
+use serde::Serialize;
+
+/// Bytes in use, in total and per buffer type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MemoryUse {
+    /// Weights, in bytes. Memory-mapped weights are counted although the system may evict them.
+    pub model_bytes: u64,
+    /// Attention cache or recurrent state, in bytes.
+    pub context_bytes: u64,
+    /// Temporary buffers of the computation and logits, in bytes.
+    pub compute_bytes: u64,
+    /// The same three, split by buffer type; empty where the engine does not tell.
+    pub buffers: Vec<BufferUse>,
+}
+
+/// The part of [`MemoryUse`] that lies in one type of buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BufferUse {
+    /// The engine's name of the buffer type: `CPU`, `CPU_REPACK`, `Vulkan0`.
+    pub name: String,
+    /// Whether the memory is the host's.
+    pub is_host: bool,
+    /// Weights, in bytes.
+    pub model_bytes: u64,
+    /// Attention cache or recurrent state, in bytes.
+    pub context_bytes: u64,
+    /// Temporary buffers, in bytes.
+    pub compute_bytes: u64,
+}

@@ -1,0 +1,26 @@
+//! The model trait.
+//!
+//! Owns: [`Model`]. May know: contexts and settings. Must not know: how weights are stored.
+
+use std::sync::Arc;
+
+use crate::{Context, ContextSettings, Error, MemoryUse};
+
+/// Loaded weights. Shared by any number of contexts; freed when the last of them is gone.
+pub trait Model: Send + Sync {
+    /// The number of token ids, and the length of a logits row.
+    fn n_vocab(&self) -> usize;
+
+    /// The context length the model was trained for, in tokens.
+    fn n_ctx_train(&self) -> u64;
+
+    /// Opens a context, which holds one sequence of tokens.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value out of range, [`Error::Context`] when the engine cannot
+    /// allocate or refuses the combination.
+    fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error>;
+
+    /// What the weights occupy.
+    fn memory(&self) -> MemoryUse;
+}

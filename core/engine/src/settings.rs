@@ -1,0 +1,109 @@
+//! Settings of a load and of a context, each with a value of our own choosing.
+//!
+//! Owns: [`LoadSettings`], [`ContextSettings`], [`KvType`] and their defaults. May know: nothing
+//! else. Must not know: hardware; the planner chooses values for a device.
+
+use serde::{Deserialize, Serialize};
+
+/// How to load a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadSettings {
+    /// How many layers to put on GPUs, counted from the last; more than the model has means all.
+    /// Default 0.
+    pub gpu_layers: u32,
+    /// Names of the GPUs to use (see [`crate::DeviceInfo::name`]), in order; `None`: all of them.
+    pub devices: Option<Vec<String>>,
+    /// Map the file into memory instead of reading it, so that the system can evict and share the
+    /// weights. Default true.
+    pub mmap: bool,
+    /// Rearrange weights for the CPU where that computes faster. The rearranged copy is anonymous
+    /// memory, which cannot be evicted. Default true.
+    pub repack: bool,
+    /// Look for not-a-number values in every tensor while loading: slow. Default false.
+    pub check_tensors: bool,
+}
+
+impl Default for LoadSettings {
+    fn default() -> Self {
+        Self { gpu_layers: 0, devices: None, mmap: true, repack: true, check_tensors: false }
+    }
+}
+
+/// How to open a context. No value is left to the engine's own defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContextSettings {
+    /// How many tokens the context holds, `1 ..= i32::MAX`. Default 4096.
+    pub n_ctx: u32,
+    /// How many tokens are handed to the engine at a time; cancelling between them is free.
+    /// Default 2048.
+    pub n_batch: u32,
+    /// How many tokens are computed at a time, which sizes the compute buffers. Default 512.
+    pub n_ubatch: u32,
+    /// For how many tokens of one decode logits can be kept ([`crate::Logits::All`]); each costs
+    /// `4 · n_vocab` bytes. At most `n_batch`. Default 1.
+    pub n_outputs_max: u32,
+    /// Threads for single tokens. Default 2.
+    pub n_threads: u32,
+    /// Threads for batches. Default 2.
+    pub n_threads_batch: u32,
+    /// Type of the cached attention keys. Default F16.
+    pub type_k: KvType,
+    /// Type of the cached attention values; a quantized type needs flash attention. Default F16.
+    pub type_v: KvType,
+    /// Fused attention: on, off, or (`None`, the default) on where the devices support it.
+    pub flash_attention: Option<bool>,
+    /// Keep the whole context for sliding-window layers too, so that [`crate::Context::truncate`]
+    /// can go back further than the window; costs memory in proportion to `n_ctx`. Default false.
+    pub full_window_cache: bool,
+    /// Keep the attention cache on the GPU for layers that are there. Default true.
+    pub offload_kv: bool,
+    /// Let a GPU help with large batches of layers that are not on it. Default true.
+    pub offload_ops: bool,
+    /// How eagerly idle threads of the pool poll for work, 0 (sleep) to 100 (spin). Polling saves
+    /// wake-up time between layers and tokens, and costs power. Default 50.
+    pub poll_percent: u32,
+}
+
+impl Default for ContextSettings {
+    fn default() -> Self {
+        Self {
+            n_ctx: 4096,
+            n_batch: 2048,
+            n_ubatch: 512,
+            n_outputs_max: 1,
+            n_threads: 2,
+            n_threads_batch: 2,
+            type_k: KvType::F16,
+            type_v: KvType::F16,
+            flash_attention: None,
+            full_window_cache: false,
+            offload_kv: true,
+            offload_ops: true,
+            poll_percent: 50,
+        }
+    }
+}
+
+/// Types that the attention cache can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names are ggml's")]
+pub enum KvType {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+    Q5_1,
+    Q5_0,
+    Q4_1,
+    Q4_0,
+    Iq4Nl,
+}
+
+impl KvType {
+    /// Whether it is a block format: as value type these need flash attention.
+    #[must_use]
+    pub fn is_quantized(self) -> bool {
+        !matches!(self, Self::F32 | Self::F16 | Self::Bf16)
+    }
+}
