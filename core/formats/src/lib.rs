@@ -1,1 +1,5 @@
-//! placeholder
+//! Bytes to typed tables and back. Owns the file formats of models: layout, limits, checks.
+//! May know numbers and names of a format; never touches the filesystem, never holds tensor data,
+//! never allocates more than the bytes at hand could fill, and has no unsafe code.
+
+pub mod gguf;
