@@ -31,6 +31,12 @@ impl CancelToken {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// The flag itself, for native code to ask. Valid as long as the token is borrowed.
+    #[cfg(feature = "gguf")]
+    pub(crate) fn flag_ptr(&self) -> *mut AtomicBool {
+        Arc::as_ptr(&self.0).cast_mut()
+    }
+
     /// Lowers the flag, so that the token can serve the next call.
     pub fn reset(&self) {
         self.0.store(false, Ordering::Relaxed);

@@ -2,3 +2,29 @@
 //!
 //! Owns: every call into llama.cpp and ggml. May know: GGUF headers. Must not know: anything above
 //! tokens and logits.
+//!
+//! llama.cpp ends the process where it finds what it does not expect. So this layer checks first:
+//! files through `formats::gguf` ([`validate`]), settings and tokens against the model.
+
+mod start;
+
+mod cpu;
+mod devices;
+mod log;
+mod shim;
+mod threads;
+
+mod validate;
+
+mod model;
+
+mod parameters;
+
+mod context;
+mod state;
+
+// quantize
+
+pub use cpu::{CpuVariant, CpuVariants};
+pub use log::{LogLevel, LogSink};
+pub use start::{EngineOptions, GgufEngine};

@@ -1,0 +1,67 @@
+//! Sealing a variant: many objects become one that shows two symbols.
+//!
+//! Owns: the linker and objcopy calls. May know: ELF tools. Must not know: what is in the objects.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::table::{init_symbol, score_symbol};
+use crate::variants::Variant;
+
+/// The binary tools that fit the C compiler.
+pub(crate) struct Tools {
+    linker: PathBuf,
+    objcopy: PathBuf,
+}
+
+impl Tools {
+    /// Asks the environment (`LD`, `OBJCOPY`), then the C compiler.
+    pub(crate) fn find() -> Self {
+        Self { linker: tool("LD", "ld"), objcopy: tool("OBJCOPY", "objcopy") }
+    }
+}
+
+fn tool(variable: &str, program: &str) -> PathBuf {
+    println!("cargo:rerun-if-env-changed={variable}");
+    if let Some(path) = env::var_os(variable) {
+        return PathBuf::from(path);
+    }
+    let compiler = cc::Build::new().get_compiler();
+    let answer = Command::new(compiler.path())
+        .args(compiler.args())
+        .arg(format!("-print-prog-name={program}"))
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", compiler.path().display()));
+    let path = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    if path.is_empty() { PathBuf::from(program) } else { PathBuf::from(path) }
+}
+
+/// Links `objects` into one, renames the two entry points after the variant and hides everything
+/// else, so that variants can lie side by side in one library.
+pub(crate) fn seal(tools: &Tools, variant: &Variant, objects: &[PathBuf], out_dir: &Path) -> PathBuf {
+    let joined = out_dir.join(format!("joined-{}.o", variant.name));
+    // Inline functions compiled with this variant's instructions must never stand in for those of
+    // another variant or of the baseline: dissolving the groups keeps the linker from merging them.
+    run(Command::new(&tools.linker)
+        .args(["-r", "--force-group-allocation", "-o"])
+        .arg(&joined)
+        .args(objects));
+    let (init, score) = (init_symbol(variant), score_symbol(variant));
+    run(Command::new(&tools.objcopy)
+        .arg(format!("--redefine-sym=ggml_backend_init={init}"))
+        .arg(format!("--redefine-sym=ggml_backend_score={score}"))
+        .arg(&joined));
+    let sealed = out_dir.join(format!("cpu-{}.o", variant.name));
+    run(Command::new(&tools.objcopy)
+        .arg(format!("--keep-global-symbol={init}"))
+        .arg(format!("--keep-global-symbol={score}"))
+        .arg(&joined)
+        .arg(&sealed));
+    sealed
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    assert!(status.success(), "{command:?} failed: {status}");
+}

@@ -1,0 +1,307 @@
+//! Contexts: one sequence each.
+//!
+//! Owns: [`GgufContext`]: decoding in chunks, logits, going back. May know: its model, its thread
+//! pool. Must not know: states' layout (see `state`), sampling.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use llama_cpp_sys_2::{
+    llama_attach_threadpool, llama_context, llama_free, llama_get_logits_ith, llama_get_memory,
+    llama_init_from_model, llama_memory_clear, llama_memory_seq_pos_max, llama_memory_seq_pos_min,
+    llama_memory_seq_rm, llama_n_ctx_seq, llama_set_n_threads,
+};
+
+use super::model::GgufModel;
+use super::threads::{PoolFunctions, ThreadPool};
+use super::{log, parameters, shim, state};
+use crate::{CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Model as _, Token};
+
+/// llama.cpp's code for an aborted decode.
+const ABORTED: i32 = 2;
+
+/// A context of a GGUF model. Keeps its model alive.
+pub struct GgufContext {
+    context: NonNull<llama_context>,
+    pool: Option<ThreadPool>,
+    abort: Box<AbortFlag>,
+    settings: ContextSettings,
+    n_ctx: usize,
+    n_past: usize,
+    /// Rows of logits that the last decode kept, as indices into its last chunk.
+    kept: Kept,
+    model: Arc<GgufModel>,
+}
+
+/// Which rows of logits are there.
+#[derive(Clone, Copy)]
+enum Kept {
+    None,
+    /// Row 0, after the token at this index of the last chunk.
+    One(usize),
+    /// As many rows, from index 0 of the last chunk.
+    All(usize),
+}
+
+// SAFETY: llama.cpp binds a context to no thread; the pointer is used by whoever owns this value.
+unsafe impl Send for GgufContext {}
+
+/// The flag that llama.cpp asks between operations whether to stop.
+#[derive(Default)]
+struct AbortFlag(AtomicPtr<AtomicBool>);
+
+impl AbortFlag {
+    unsafe extern "C" fn is_raised(flag: *mut c_void) -> bool {
+        // SAFETY: `open` passes the flag of the context, which outlives the native context.
+        let flag = unsafe { &*flag.cast::<AbortFlag>() };
+        let raised = flag.0.load(Ordering::Acquire);
+        // SAFETY: set for the time of a decode only, to a flag that the decode borrows.
+        !raised.is_null() && unsafe { &*raised }.load(Ordering::Relaxed)
+    }
+}
+
+impl GgufContext {
+    pub(super) fn open(
+        model: Arc<GgufModel>,
+        settings: &ContextSettings,
+        pool_functions: PoolFunctions,
+    ) -> Result<Self, Error> {
+        parameters::check(settings, model.shape())?;
+        let abort = Box::<AbortFlag>::default();
+        let abort_data = std::ptr::from_ref(&*abort).cast_mut().cast();
+        let parameters = parameters::native(settings, Some(AbortFlag::is_raised), abort_data);
+        let (context, reason) = log::capture(|| {
+            // SAFETY: the model is live, and the settings were checked against it.
+            unsafe { llama_init_from_model(model.as_ptr(), parameters) }
+        });
+        let context = NonNull::new(context).ok_or(Error::Context { reason })?;
+        let mut context = Self {
+            context,
+            pool: None,
+            abort,
+            settings: settings.clone(),
+            // SAFETY: the context is live.
+            n_ctx: unsafe { llama_n_ctx_seq(context.as_ptr()) } as usize,
+            n_past: 0,
+            kept: Kept::None,
+            model,
+        };
+        let n_threads = settings.n_threads.max(settings.n_threads_batch);
+        let pool = ThreadPool::new(pool_functions, n_threads, settings.poll_percent)?;
+        // SAFETY: both are live, and the pool is dropped after the context (see `drop`).
+        unsafe { llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr()) };
+        context.pool = Some(pool);
+        Ok(context)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut llama_context {
+        self.context.as_ptr()
+    }
+
+    fn check_tokens(&self, tokens: &[Token], want: Logits) -> Result<(), Error> {
+        if tokens.is_empty() {
+            return Err(Error::EmptyBatch);
+        }
+        let n_vocab = self.model.n_vocab();
+        let outside = |token: &Token| usize::try_from(*token).map_or(true, |id| id >= n_vocab);
+        if let Some(index) = tokens.iter().position(outside) {
+            return Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab });
+        }
+        if tokens.len() > self.n_ctx - self.n_past {
+            let (n_past, n_ctx) = (self.n_past, self.n_ctx);
+            return Err(Error::ContextFull { n_past, n_tokens: tokens.len(), n_ctx });
+        }
+        let max = self.settings.n_outputs_max as usize;
+        if want == Logits::All && tokens.len() > max {
+            return Err(Error::TooManyLogits { wanted: tokens.len(), max });
+        }
+        Ok(())
+    }
+
+    /// Decodes at most `n_batch` tokens, with logits after the last `n_outputs` of them.
+    fn decode_chunk(&mut self, chunk: &[Token], n_outputs: usize) -> Result<(), Error> {
+        let mut tokens = chunk.to_vec();
+        let mut outputs = vec![0; chunk.len()];
+        outputs[chunk.len() - n_outputs..].fill(1);
+        let ((code, exception), reason) = log::capture(|| {
+            // SAFETY: the context is live and borrowed mutably; a chunk has at most `n_batch` tokens.
+            unsafe { shim::decode(self.as_ptr(), &mut tokens, &mut outputs) }
+        });
+        if code == 0 {
+            self.n_past += chunk.len();
+            return Ok(());
+        }
+        self.recover();
+        if code == ABORTED {
+            return Err(Error::Cancelled);
+        }
+        Err(Error::Decode { n_past: self.n_past, code, reason: exception.unwrap_or(reason) })
+    }
+
+    /// After a decode that stopped half-way: keeps what is whole and counts it.
+    fn recover(&mut self) {
+        // SAFETY: the context is live and borrowed mutably.
+        let position = unsafe { llama_memory_seq_pos_max(llama_get_memory(self.as_ptr()), 0) };
+        let held = usize::try_from(position + 1).unwrap_or(0);
+        if self.model.shape().is_recurrent || held < self.n_past || held > self.n_ctx {
+            // The latest state is of an unknown position: nothing can be kept.
+            self.clear();
+        } else {
+            self.n_past = held;
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        // SAFETY: the context is live and borrowed mutably.
+        unsafe { llama_memory_clear(llama_get_memory(self.as_ptr()), false) };
+        self.n_past = 0;
+        self.kept = Kept::None;
+    }
+
+    /// Whether what a token at position `n_past` attends to is still held.
+    fn window_is_held(&self, n_past: usize) -> bool {
+        let window = self.model.shape().n_window;
+        if window == 0 || self.settings.full_window_cache {
+            return true;
+        }
+        // SAFETY: the context is live.
+        let first = unsafe { llama_memory_seq_pos_min(llama_get_memory(self.as_ptr()), 0) };
+        usize::try_from(first).is_ok_and(|first| first <= n_past.saturating_sub(window))
+    }
+
+    pub(super) fn settings(&self) -> &ContextSettings {
+        &self.settings
+    }
+
+    pub(super) fn model(&self) -> &GgufModel {
+        &self.model
+    }
+
+    pub(super) fn set_n_past(&mut self, n_past: usize) {
+        self.n_past = n_past;
+        self.kept = Kept::None;
+    }
+}
+
+impl Drop for GgufContext {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the context. The pool and the flag are fields, dropped after.
+        unsafe { llama_free(self.context.as_ptr()) };
+    }
+}
+
+impl Context for GgufContext {
+    fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
+        self.check_tokens(tokens, want)?;
+        self.kept = Kept::None;
+        self.abort.0.store(cancel.flag_ptr(), Ordering::Release);
+        let mut chunks = tokens.chunks(self.settings.n_batch as usize).peekable();
+        let mut outcome = Ok(());
+        while let Some(chunk) = chunks.next() {
+            let n_outputs = match want {
+                Logits::All => chunk.len(),
+                Logits::Last if chunks.peek().is_none() => 1,
+                Logits::Last | Logits::None => 0,
+            };
+            outcome = if cancel.is_cancelled() {
+                Err(Error::Cancelled)
+            } else {
+                self.decode_chunk(chunk, n_outputs)
+            };
+            if outcome.is_err() {
+                break;
+            }
+            self.kept = match want {
+                Logits::None => Kept::None,
+                Logits::Last => Kept::One(chunk.len() - 1),
+                Logits::All => Kept::All(chunk.len()),
+            };
+        }
+        self.abort.0.store(std::ptr::null_mut(), Ordering::Release);
+        if outcome.is_err() {
+            self.kept = Kept::None;
+        }
+        outcome
+    }
+
+    fn logits(&self, i: usize) -> Result<&[f32], Error> {
+        let (index, kept) = match self.kept {
+            Kept::None => (None, 0),
+            Kept::One(last) => ((i == 0).then_some(last), 1),
+            Kept::All(rows) => ((i < rows).then_some(i), rows),
+        };
+        let missing = Error::NoLogits { row: i, kept };
+        let Some(index) = index.and_then(|index| i32::try_from(index).ok()) else {
+            return Err(missing);
+        };
+        // SAFETY: the context is live; the call may finish pending work, which no other thread can be
+        // doing because a context is not shared between threads.
+        let row = unsafe { llama_get_logits_ith(self.as_ptr(), index) };
+        let Some(row) = NonNull::new(row) else {
+            return Err(missing);
+        };
+        // SAFETY: the row has `n_vocab` values and stays until the context is next changed, which
+        // needs `&mut self`.
+        Ok(unsafe { std::slice::from_raw_parts(row.as_ptr(), self.model.n_vocab()) })
+    }
+
+    fn n_past(&self) -> usize {
+        self.n_past
+    }
+
+    fn n_ctx(&self) -> usize {
+        self.n_ctx
+    }
+
+    fn truncate(&mut self, n_past: usize) -> Result<(), Error> {
+        let refuse = |reason| Error::Truncate { to: n_past, n_past: self.n_past, reason };
+        if n_past > self.n_past {
+            return Err(refuse("fewer are held"));
+        }
+        if n_past == self.n_past {
+            self.kept = Kept::None;
+            return Ok(());
+        }
+        if n_past == 0 {
+            self.clear();
+            return Ok(());
+        }
+        if !self.window_is_held(n_past) {
+            return Err(refuse("the sliding window before that position is no longer held"));
+        }
+        let position = i32::try_from(n_past).expect("below n_ctx, which is an i32");
+        // SAFETY: the context is live and borrowed mutably.
+        let removed = unsafe { llama_memory_seq_rm(llama_get_memory(self.as_ptr()), 0, position, -1) };
+        if !removed {
+            return Err(refuse("the model's recurrent layers keep only their latest state"));
+        }
+        self.set_n_past(n_past);
+        Ok(())
+    }
+
+    fn state(&self) -> Result<Vec<u8>, Error> {
+        state::save(self)
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), Error> {
+        state::restore(self, state)
+    }
+
+    fn set_threads(&mut self, decode: usize, batch: usize) {
+        let most = self.pool.as_ref().map_or(1, ThreadPool::n_threads);
+        let clamp = |count: usize| {
+            let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, most);
+            i32::try_from(count).expect("at most MAX_THREADS")
+        };
+        // SAFETY: the context is live and borrowed mutably; counts are within its pool.
+        unsafe { llama_set_n_threads(self.as_ptr(), clamp(decode), clamp(batch)) };
+    }
+
+    fn memory(&self) -> MemoryUse {
+        // SAFETY: the context is live and not shared between threads.
+        unsafe { shim::memory(self.as_ptr()) }
+    }
+}

@@ -1,0 +1,228 @@
+//! Loaded models.
+//!
+//! Owns: [`GgufModel`] and loading with progress and cancellation. May know: checked files,
+//! devices. Must not know: contexts beyond opening one.
+
+use std::any::Any;
+use std::ffi::{CString, c_char, c_void};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+use llama_cpp_sys_2::{
+    LLAMA_LAZY_MODE_OFF, LLAMA_LOAD_MODE_MMAP, LLAMA_LOAD_MODE_NONE, LLAMA_SPLIT_MODE_LAYER,
+    ggml_backend_dev_t, llama_model, llama_model_free, llama_model_get_vocab, llama_model_is_hybrid,
+    llama_model_is_recurrent, llama_model_load_from_splits, llama_model_n_ctx_train, llama_model_n_embd,
+    llama_model_n_layer, llama_model_n_params, llama_model_n_swa, llama_model_params, llama_model_size,
+    llama_supports_mmap, llama_vocab_n_tokens,
+};
+
+use super::context::GgufContext;
+use super::threads::PoolFunctions;
+use super::validate::ModelFile;
+use super::{devices, log};
+use crate::{Context, ContextSettings, Error, LoadSettings, MemoryUse, Model};
+
+/// A GGUF model in memory.
+#[derive(Debug)]
+pub struct GgufModel {
+    model: NonNull<llama_model>,
+    shape: Shape,
+    pool_functions: PoolFunctions,
+    /// llama.cpp does not promise that contexts of one model can be opened at the same time.
+    opening: Mutex<()>,
+}
+
+/// What contexts need to know of their model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    pub(super) n_vocab: usize,
+    pub(super) n_ctx_train: u64,
+    pub(super) n_layer: i32,
+    pub(super) n_embd: i32,
+    pub(super) n_params: u64,
+    pub(super) weight_bytes: u64,
+    /// Width of the sliding window, 0 without one.
+    pub(super) n_window: usize,
+    /// Whether some layers keep only their latest state.
+    pub(super) is_recurrent: bool,
+}
+
+// SAFETY: after the load nothing changes the model: contexts read it, and opening them is serialised.
+unsafe impl Send for GgufModel {}
+// SAFETY: as above.
+unsafe impl Sync for GgufModel {}
+
+impl GgufModel {
+    pub(super) fn load(
+        file: &ModelFile,
+        settings: &LoadSettings,
+        pool_functions: PoolFunctions,
+        progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
+    ) -> Result<Self, Error> {
+        let first = file.parts.first().expect("a checked file has at least one part");
+        let names = file.parts.iter().map(|part| native_path(part)).collect::<Result<Vec<_>, _>>()?;
+        let mut name_pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+        let mut devices = offload_devices(settings)?;
+        let mut report = Report { progress, panic: None, cancelled: false };
+        let parameters = parameters(settings, &mut devices, &mut report);
+        let (model, reason) = log::capture(|| {
+            // SAFETY: the names, the device list and the report outlive the call; the files were checked.
+            unsafe {
+                llama_model_load_from_splits(name_pointers.as_mut_ptr(), name_pointers.len(), parameters)
+            }
+        });
+        let model = NonNull::new(model);
+        if let Some(panic) = report.panic {
+            drop(model.map(Self::free));
+            resume_unwind(panic);
+        }
+        if report.cancelled {
+            drop(model.map(Self::free));
+            return Err(Error::Cancelled);
+        }
+        let model = model.ok_or_else(|| Error::Load { path: first.clone(), reason })?;
+        Ok(Self { model, shape: Shape::of(model), pool_functions, opening: Mutex::new(()) })
+    }
+
+    fn free(model: NonNull<llama_model>) {
+        // SAFETY: the model came from a load and nothing else holds it.
+        unsafe { llama_model_free(model.as_ptr()) };
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut llama_model {
+        self.model.as_ptr()
+    }
+
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Opens a context, like [`Model::new_context`], as its own type.
+    ///
+    /// # Errors
+    /// As [`Model::new_context`].
+    pub fn open_context(self: &Arc<Self>, settings: &ContextSettings) -> Result<GgufContext, Error> {
+        let _one_at_a_time = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        GgufContext::open(Arc::clone(self), settings, self.pool_functions)
+    }
+}
+
+impl Drop for GgufModel {
+    fn drop(&mut self) {
+        Self::free(self.model);
+    }
+}
+
+impl Model for GgufModel {
+    fn n_vocab(&self) -> usize {
+        self.shape.n_vocab
+    }
+
+    fn n_ctx_train(&self) -> u64 {
+        self.shape.n_ctx_train
+    }
+
+    fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
+        Ok(Box::new(self.open_context(settings)?))
+    }
+
+    fn memory(&self) -> MemoryUse {
+        MemoryUse { model_bytes: self.shape.weight_bytes, ..MemoryUse::default() }
+    }
+}
+
+impl Shape {
+    fn of(model: NonNull<llama_model>) -> Self {
+        let model = model.as_ptr();
+        // SAFETY: the model is live; these functions read its parameters.
+        unsafe {
+            Self {
+                n_vocab: usize::try_from(llama_vocab_n_tokens(llama_model_get_vocab(model))).unwrap_or(0),
+                n_ctx_train: u64::try_from(llama_model_n_ctx_train(model)).unwrap_or(0),
+                n_layer: llama_model_n_layer(model),
+                n_embd: llama_model_n_embd(model),
+                n_params: llama_model_n_params(model),
+                weight_bytes: llama_model_size(model),
+                n_window: usize::try_from(llama_model_n_swa(model)).unwrap_or(0),
+                is_recurrent: llama_model_is_recurrent(model) || llama_model_is_hybrid(model),
+            }
+        }
+    }
+}
+
+/// Every parameter of a load. Nothing is left to llama.cpp's defaults.
+fn parameters(
+    settings: &LoadSettings,
+    devices: &mut [ggml_backend_dev_t],
+    report: &mut Report<'_>,
+) -> llama_model_params {
+    // SAFETY: a plain function.
+    let mmap = settings.mmap && unsafe { llama_supports_mmap() };
+    llama_model_params {
+        devices: devices.as_mut_ptr(),
+        tensor_buft_overrides: std::ptr::null(),
+        n_gpu_layers: i32::try_from(settings.gpu_layers).unwrap_or(i32::MAX),
+        split_mode: LLAMA_SPLIT_MODE_LAYER,
+        load_mode: if mmap { LLAMA_LOAD_MODE_MMAP } else { LLAMA_LOAD_MODE_NONE },
+        lazy_mode: LLAMA_LAZY_MODE_OFF,
+        main_gpu: 0,
+        tensor_split: std::ptr::null(),
+        progress_callback: Some(Report::receive),
+        progress_callback_user_data: std::ptr::from_mut(report).cast(),
+        kv_overrides: std::ptr::null(),
+        vocab_only: false,
+        check_tensors: settings.check_tensors,
+        use_extra_bufts: settings.repack,
+        no_host: false,
+        no_alloc: false,
+        load_mtp: false,
+    }
+}
+
+/// The list of GPUs for llama.cpp, which ends in null; an empty one keeps GPUs out altogether.
+fn offload_devices(settings: &LoadSettings) -> Result<Vec<ggml_backend_dev_t>, Error> {
+    let mut list = match settings.gpu_layers {
+        0 => Vec::new(),
+        _ => devices::gpus(settings.devices.as_deref())?,
+    };
+    list.push(std::ptr::null_mut());
+    Ok(list)
+}
+
+/// The path as llama.cpp takes it.
+fn native_path(path: &Path) -> Result<CString, Error> {
+    let invalid = |reason: &str| Error::InvalidFile { path: path.to_owned(), reason: reason.to_owned() };
+    #[cfg(unix)]
+    let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+    #[cfg(not(unix))]
+    let bytes = path.to_str().ok_or_else(|| invalid("the path is not Unicode"))?.as_bytes();
+    CString::new(bytes).map_err(|_| invalid("the path contains a NUL character"))
+}
+
+/// Carries progress out of C++ and the answer back.
+struct Report<'a> {
+    progress: &'a mut dyn FnMut(f32) -> ControlFlow<()>,
+    panic: Option<Box<dyn Any + Send>>,
+    cancelled: bool,
+}
+
+impl Report<'_> {
+    unsafe extern "C" fn receive(fraction: f32, report: *mut c_void) -> bool {
+        // SAFETY: `load` passes a report that outlives the call and that nothing else touches.
+        let report = unsafe { &mut *report.cast::<Report<'_>>() };
+        match catch_unwind(AssertUnwindSafe(|| (report.progress)(fraction))) {
+            Ok(ControlFlow::Continue(())) => true,
+            Ok(ControlFlow::Break(())) => {
+                report.cancelled = true;
+                false
+            }
+            Err(panic) => {
+                report.panic = Some(panic);
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+// Owns: the calls into llama.cpp that can throw or that speak C++. Each catches everything.
+// May know: llama.cpp's headers. Must not know: anything of the product.
+
+#include "llama-ext.h"
+#include "llama.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+
+namespace {
+
+// The code of a call that ended in an exception; llama.cpp's own codes are far from it.
+constexpr int32_t EXCEPTION = -1000;
+
+void explain(const char * text, char * message, size_t message_bytes) {
+    if (message_bytes > 0) {
+        std::snprintf(message, message_bytes, "%s", text);
+    }
+}
+
+template <typename Call, typename Result>
+Result guarded(Result failure, char * message, size_t message_bytes, Call call) {
+    try {
+        return call();
+    } catch (const std::exception & error) {
+        explain(error.what(), message, message_bytes);
+    } catch (...) {
+        explain("unknown exception", message, message_bytes);
+    }
+    return failure;
+}
+
+} // namespace
+
+extern "C" {
+
+int32_t llama_pajamas_decode(llama_context * context, int32_t * tokens, int8_t * outputs, int32_t n_tokens,
+                             char * message, size_t message_bytes) {
+    return guarded(EXCEPTION, message, message_bytes, [&] {
+        llama_batch batch = {};
+        batch.n_tokens = n_tokens;
+        batch.token = tokens;
+        batch.logits = outputs;
+        return llama_decode(context, batch);
+    });
+}
+
+size_t llama_pajamas_state_bytes(llama_context * context, char * message, size_t message_bytes) {
+    return guarded(size_t(0), message, message_bytes, [&] { return llama_state_seq_get_size(context, 0); });
+}
+
+size_t llama_pajamas_state_get(llama_context * context, uint8_t * to, size_t bytes, char * message,
+                               size_t message_bytes) {
+    return guarded(size_t(0), message, message_bytes,
+                   [&] { return llama_state_seq_get_data(context, to, bytes, 0); });
+}
+
+size_t llama_pajamas_state_set(llama_context * context, const uint8_t * from, size_t bytes, char * message,
+                               size_t message_bytes) {
+    return guarded(size_t(0), message, message_bytes,
+                   [&] { return llama_state_seq_set_data(context, from, bytes, 0); });
+}
+
+typedef void (*llama_pajamas_buffer_visitor)(void * data, const char * name, bool is_host, size_t model_bytes,
+                                             size_t context_bytes, size_t compute_bytes);
+
+bool llama_pajamas_memory(const llama_context * context, llama_pajamas_buffer_visitor visit, void * data) {
+    return guarded(false, nullptr, 0, [&] {
+        for (const auto & [type, bytes] : llama_get_memory_breakdown(context)) {
+            visit(data, ggml_backend_buft_name(type), ggml_backend_buft_is_host(type), bytes.model,
+                  bytes.context, bytes.compute);
+        }
+        return true;
+    });
+}
+
+} // extern "C"

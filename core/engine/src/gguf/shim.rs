@@ -1,0 +1,170 @@
+//! The C++ shim, seen from Rust.
+//!
+//! Owns: safe wrappers around `shim.cpp`, whose functions catch every exception. May know:
+//! llama.cpp's handles. Must not know: what they are used for.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use llama_cpp_sys_2::{llama_context, llama_version};
+
+use crate::{BufferUse, MemoryUse, Token};
+
+/// Room for an exception's text.
+const MESSAGE_BYTES: usize = 512;
+
+unsafe extern "C" {
+    fn llama_pajamas_decode(
+        context: *mut llama_context,
+        tokens: *mut Token,
+        outputs: *mut i8,
+        n_tokens: i32,
+        message: *mut c_char,
+        message_bytes: usize,
+    ) -> i32;
+    fn llama_pajamas_state_bytes(context: *mut llama_context, message: *mut c_char, bytes: usize) -> usize;
+    fn llama_pajamas_state_get(
+        context: *mut llama_context,
+        to: *mut u8,
+        to_bytes: usize,
+        message: *mut c_char,
+        bytes: usize,
+    ) -> usize;
+    fn llama_pajamas_state_set(
+        context: *mut llama_context,
+        from: *const u8,
+        from_bytes: usize,
+        message: *mut c_char,
+        bytes: usize,
+    ) -> usize;
+    fn llama_pajamas_memory(context: *const llama_context, visit: Visitor, data: *mut c_void) -> bool;
+}
+
+type Visitor = unsafe extern "C" fn(*mut c_void, *const c_char, bool, usize, usize, usize);
+
+/// A text that the shim can write into.
+struct Message([c_char; MESSAGE_BYTES]);
+
+impl Message {
+    fn new() -> Self {
+        Self([0; MESSAGE_BYTES])
+    }
+
+    /// What the shim wrote, if anything.
+    fn text(&self) -> Option<String> {
+        // SAFETY: the shim writes at most `MESSAGE_BYTES` with a NUL at the end, and it starts zeroed.
+        let text = unsafe { CStr::from_ptr(self.0.as_ptr()) }.to_string_lossy().into_owned();
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// Decodes `tokens` at the end of sequence 0; `outputs` tells for which of them logits are kept.
+/// Returns llama.cpp's code, and the exception's text if there was one.
+///
+/// # Safety
+/// `context` is a live context that no other thread uses, and there are at most `n_batch` tokens.
+pub(super) unsafe fn decode(
+    context: *mut llama_context,
+    tokens: &mut [Token],
+    outputs: &mut [i8],
+) -> (i32, Option<String>) {
+    assert_eq!(tokens.len(), outputs.len());
+    let count = i32::try_from(tokens.len()).expect("at most n_batch, which is an i32");
+    let mut message = Message::new();
+    // SAFETY: by this function's contract; both slices are as long as told and outlive the call.
+    let code = unsafe {
+        llama_pajamas_decode(
+            context,
+            tokens.as_mut_ptr(),
+            outputs.as_mut_ptr(),
+            count,
+            message.0.as_mut_ptr(),
+            MESSAGE_BYTES,
+        )
+    };
+    (code, message.text())
+}
+
+/// The state of sequence 0, or why there is none.
+///
+/// # Safety
+/// `context` is a live context that no other thread uses.
+pub(super) unsafe fn state(context: *mut llama_context) -> Result<Vec<u8>, String> {
+    let mut message = Message::new();
+    // SAFETY: by this function's contract.
+    let bytes = unsafe { llama_pajamas_state_bytes(context, message.0.as_mut_ptr(), MESSAGE_BYTES) };
+    let mut state = vec![0; bytes];
+    // SAFETY: as above; the buffer is as long as told.
+    let written = unsafe {
+        llama_pajamas_state_get(context, state.as_mut_ptr(), bytes, message.0.as_mut_ptr(), MESSAGE_BYTES)
+    };
+    if written == 0 || written > bytes {
+        return Err(message.text().unwrap_or_else(|| format!("{written} of {bytes} bytes written")));
+    }
+    state.truncate(written);
+    Ok(state)
+}
+
+/// Replaces the state of sequence 0.
+///
+/// # Safety
+/// `context` is a live context that no other thread uses, and `state` is whole and came from a
+/// context of the same model, engine build and cache types.
+pub(super) unsafe fn set_state(context: *mut llama_context, state: &[u8]) -> Result<(), String> {
+    let mut message = Message::new();
+    // SAFETY: by this function's contract.
+    let read = unsafe {
+        llama_pajamas_state_set(
+            context,
+            state.as_ptr(),
+            state.len(),
+            message.0.as_mut_ptr(),
+            MESSAGE_BYTES,
+        )
+    };
+    if read == state.len() {
+        return Ok(());
+    }
+    Err(message.text().unwrap_or_else(|| format!("{read} of {} bytes read", state.len())))
+}
+
+/// What the context and its model occupy, by buffer type.
+///
+/// # Safety
+/// `context` is a live context that no other thread uses.
+pub(super) unsafe fn memory(context: *const llama_context) -> MemoryUse {
+    let mut memory = MemoryUse::default();
+    // SAFETY: by this function's contract; `visit` casts the data back to what is passed here.
+    unsafe { llama_pajamas_memory(context, visit, (&raw mut memory).cast()) };
+    memory
+}
+
+unsafe extern "C" fn visit(
+    data: *mut c_void,
+    name: *const c_char,
+    is_host: bool,
+    model_bytes: usize,
+    context_bytes: usize,
+    compute_bytes: usize,
+) {
+    // SAFETY: `memory` passes a `MemoryUse` that nothing else touches during the call.
+    let memory = unsafe { &mut *data.cast::<MemoryUse>() };
+    // SAFETY: buffer types own their names, which end in NUL.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned();
+    let buffer = BufferUse {
+        name,
+        is_host,
+        model_bytes: model_bytes as u64,
+        context_bytes: context_bytes as u64,
+        compute_bytes: compute_bytes as u64,
+    };
+    memory.model_bytes += buffer.model_bytes;
+    memory.context_bytes += buffer.context_bytes;
+    memory.compute_bytes += buffer.compute_bytes;
+    memory.buffers.push(buffer);
+}
+
+/// llama.cpp's version.
+pub(super) fn version() -> &'static str {
+    // SAFETY: a constant text that ends in NUL.
+    unsafe { CStr::from_ptr(llama_version()) }.to_str().unwrap_or("unknown")
+}

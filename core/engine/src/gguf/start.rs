@@ -1,0 +1,133 @@
+//! Starting the engine, once per process.
+//!
+//! Owns: [`GgufEngine`] and the process-wide start. May know: the other parts of this module. Must
+//! not know: files' contents.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use llama_cpp_sys_2::llama_backend_init;
+
+use super::cpu::{self, CpuVariants};
+use super::log::{self, LogSink};
+use super::model::GgufModel;
+use super::threads::PoolFunctions;
+use super::{devices, validate};
+use crate::{DeviceInfo, Engine, Error, LoadSettings, Model};
+
+/// How to start the engine.
+#[derive(Clone, Default)]
+pub struct EngineOptions {
+    /// The CPU variant to use; `None`: the best that this processor has. See
+    /// [`GgufEngine::cpu_variants`] for the names.
+    pub cpu_variant: Option<String>,
+    /// Where the engine's log goes; `None`: to `tracing`, target `llama_pajamas::engine`.
+    /// It never goes to standard error.
+    pub log: Option<LogSink>,
+}
+
+impl fmt::Debug for EngineOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EngineOptions")
+            .field("cpu_variant", &self.cpu_variant)
+            .field("log", &self.log.as_ref().map(|_| ".."))
+            .finish()
+    }
+}
+
+/// The engine for GGUF files. Holding one proves that the engine has started; clones are free.
+#[derive(Clone, Debug)]
+pub struct GgufEngine {
+    variant: &'static str,
+    pool_functions: PoolFunctions,
+}
+
+/// The engine of this process. Devices register once and for good, so does the CPU variant.
+static STARTED: Mutex<Option<GgufEngine>> = Mutex::new(None);
+
+impl GgufEngine {
+    /// Starts the engine, or returns the one that this process has started already, whose log then
+    /// goes to the new sink if there is one.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCpuVariant`] and [`Error::UnsupportedCpuVariant`] for a variant that cannot be
+    /// had; [`Error::Start`] when the engine runs with another variant than the one asked for, or
+    /// has no CPU backend.
+    pub fn start(options: EngineOptions) -> Result<Self, Error> {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = started.as_ref() {
+            if options.cpu_variant.as_deref().is_some_and(|wanted| wanted != engine.variant) {
+                let running = engine.variant;
+                let reason = format!("it runs with CPU variant `{running}` already, which cannot be changed");
+                return Err(Error::Start { reason });
+            }
+            log::set_sink(options.log);
+            return Ok(engine.clone());
+        }
+        let variant = cpu::choose(options.cpu_variant.as_deref())?;
+        log::set_sink(options.log);
+        log::install();
+        cpu::register(variant)?;
+        // SAFETY: called once, under the lock; it only fills tables.
+        unsafe { llama_backend_init() };
+        let engine = Self { variant: variant.name(), pool_functions: PoolFunctions::find()? };
+        *started = Some(engine.clone());
+        Ok(engine)
+    }
+
+    /// The CPU variants in this library: which there are, which would run here, which is the best.
+    /// Allowed before [`GgufEngine::start`].
+    #[must_use]
+    pub fn cpu_variants() -> CpuVariants {
+        cpu::list()
+    }
+
+    /// The CPU variant in use.
+    #[must_use]
+    pub fn cpu_variant(&self) -> &'static str {
+        self.variant
+    }
+
+    /// The version of llama.cpp in this library. States are valid for one version only.
+    #[must_use]
+    pub fn version() -> &'static str {
+        super::shim::version()
+    }
+
+    /// Loads the model at `path`, like [`Engine::load`], as its own type.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_model(
+        &self,
+        path: &Path,
+        settings: &LoadSettings,
+        progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
+    ) -> Result<Arc<GgufModel>, Error> {
+        let file = validate::read(path)?;
+        let model = GgufModel::load(&file, settings, self.pool_functions, progress)?;
+        Ok(Arc::new(model))
+    }
+}
+
+impl Engine for GgufEngine {
+    fn name(&self) -> &'static str {
+        "gguf"
+    }
+
+    fn devices(&self) -> Vec<DeviceInfo> {
+        devices::list()
+    }
+
+    fn load(
+        &self,
+        path: &Path,
+        settings: &LoadSettings,
+        progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
+    ) -> Result<Arc<dyn Model>, Error> {
+        Ok(self.load_model(path, settings, progress)?)
+    }
+}
