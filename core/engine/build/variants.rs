@@ -55,12 +55,7 @@ impl Target {
 }
 
 const X86_64: &[Variant] = &[
-    Variant {
-        name: "x64",
-        flags: &["-march=x86-64"],
-        features: &[],
-        registers: Registers::Baseline,
-    },
+    Variant { name: "x64", flags: &["-march=x86-64"], features: &[], registers: Registers::Baseline },
     Variant {
         name: "haswell",
         flags: &["-msse4.2", "-mf16c", "-mfma", "-mbmi2", "-mavx", "-mavx2"],
@@ -76,23 +71,27 @@ const X86_64: &[Variant] = &[
     Variant {
         name: "icelake",
         flags: &[
-            "-msse4.2", "-mf16c", "-mfma", "-mbmi2", "-mavx", "-mavx2", "-mavx512f", "-mavx512cd",
-            "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mavx512vbmi", "-mavx512vnni",
+            "-msse4.2",
+            "-mf16c",
+            "-mfma",
+            "-mbmi2",
+            "-mavx",
+            "-mavx2",
+            "-mavx512f",
+            "-mavx512cd",
+            "-mavx512vl",
+            "-mavx512dq",
+            "-mavx512bw",
+            "-mavx512vbmi",
+            "-mavx512vnni",
         ],
-        features: &[
-            "SSE42", "F16C", "FMA", "BMI2", "AVX", "AVX2", "AVX512", "AVX512_VBMI", "AVX512_VNNI",
-        ],
+        features: &["SSE42", "F16C", "FMA", "BMI2", "AVX", "AVX2", "AVX512", "AVX512_VBMI", "AVX512_VNNI"],
         registers: Registers::Avx512,
     },
 ];
 
 const AARCH64: &[Variant] = &[
-    Variant {
-        name: "armv8.0",
-        flags: &["-march=armv8-a"],
-        features: &[],
-        registers: Registers::Baseline,
-    },
+    Variant { name: "armv8.0", flags: &["-march=armv8-a"], features: &[], registers: Registers::Baseline },
     Variant {
         name: "armv8.2",
         flags: &["-march=armv8.2-a+dotprod+fp16"],

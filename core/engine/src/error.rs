@@ -149,6 +149,18 @@ pub enum Error {
         /// What is missing.
         reason: &'static str,
     },
+    /// A weight or an importance that a block format cannot hold.
+    #[error("{what} {index} is {value}, expected {expected}")]
+    Weight {
+        /// Which of the two.
+        what: &'static str,
+        /// Its index in the buffer.
+        index: usize,
+        /// Its value.
+        value: f32,
+        /// What is allowed.
+        expected: &'static str,
+    },
     /// A buffer's length does not fit the rows.
     #[error("{what} has length {got}, expected {expected}")]
     Length {

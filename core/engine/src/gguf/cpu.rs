@@ -95,10 +95,8 @@ pub(super) fn list() -> CpuVariants {
     if VARIANTS.is_empty() {
         return CpuVariants { all: vec![CpuVariant { name: BUILT_IN, usable: true }], best: BUILT_IN };
     }
-    let all = VARIANTS
-        .iter()
-        .map(|variant| CpuVariant { name: variant.name, usable: variant.fit() > 0 })
-        .collect();
+    let all =
+        VARIANTS.iter().map(|variant| CpuVariant { name: variant.name, usable: variant.fit() > 0 }).collect();
     CpuVariants { all, best: best().map_or(BUILT_IN, |variant| variant.name) }
 }
 

@@ -65,9 +65,8 @@ fn describe(device: ggml_backend_dev_t) -> DeviceInfo {
     // SAFETY: the device is from the registry, the two places are valid for the call.
     unsafe { ggml_backend_dev_memory(device, &raw mut free, &raw mut total) };
     // SAFETY: the device is from the registry; it owns both texts.
-    let (name, description) = unsafe {
-        (text(ggml_backend_dev_name(device)), text(ggml_backend_dev_description(device)))
-    };
+    let (name, description) =
+        unsafe { (text(ggml_backend_dev_name(device)), text(ggml_backend_dev_description(device))) };
     DeviceInfo {
         name,
         description,

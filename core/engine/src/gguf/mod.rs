@@ -23,7 +23,7 @@ mod parameters;
 mod context;
 mod state;
 
-// quantize
+pub mod quantize;
 
 pub use cpu::{CpuVariant, CpuVariants};
 pub use log::{LogLevel, LogSink};

@@ -12,11 +12,12 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 use llama_cpp_sys_2::{
-    LLAMA_LAZY_MODE_OFF, LLAMA_LOAD_MODE_MMAP, LLAMA_LOAD_MODE_NONE, LLAMA_SPLIT_MODE_LAYER,
-    ggml_backend_dev_t, llama_model, llama_model_free, llama_model_get_vocab, llama_model_is_hybrid,
-    llama_model_is_recurrent, llama_model_load_from_splits, llama_model_n_ctx_train, llama_model_n_embd,
-    llama_model_n_layer, llama_model_n_params, llama_model_n_swa, llama_model_params, llama_model_size,
-    llama_supports_mmap, llama_vocab_n_tokens,
+    LLAMA_KV_OVERRIDE_TYPE_INT, LLAMA_KV_OVERRIDE_TYPE_STR, LLAMA_LAZY_MODE_OFF, LLAMA_LOAD_MODE_MMAP,
+    LLAMA_LOAD_MODE_NONE, LLAMA_SPLIT_MODE_LAYER, ggml_backend_dev_t, llama_model, llama_model_free,
+    llama_model_get_vocab, llama_model_is_hybrid, llama_model_is_recurrent, llama_model_kv_override,
+    llama_model_kv_override__bindgen_ty_1, llama_model_load_from_splits, llama_model_n_ctx_train,
+    llama_model_n_embd, llama_model_n_layer, llama_model_n_params, llama_model_n_swa, llama_model_params,
+    llama_model_size, llama_supports_mmap, llama_vocab_n_tokens,
 };
 
 use super::context::GgufContext;
@@ -67,20 +68,22 @@ impl GgufModel {
         let mut name_pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let mut devices = offload_devices(settings)?;
         let mut report = Report { progress, panic: None, cancelled: false };
-        let parameters = parameters(settings, &mut devices, &mut report);
+        let overrides = without_vocabulary(file);
+        let parameters = parameters(settings, &mut devices, &overrides, &mut report);
         let (model, reason) = log::capture(|| {
-            // SAFETY: the names, the device list and the report outlive the call; the files were checked.
+            // SAFETY: the names, the device list, the overrides and the report outlive the call; the
+            // files were checked.
             unsafe {
                 llama_model_load_from_splits(name_pointers.as_mut_ptr(), name_pointers.len(), parameters)
             }
         });
         let model = NonNull::new(model);
         if let Some(panic) = report.panic {
-            drop(model.map(Self::free));
+            model.into_iter().for_each(Self::free);
             resume_unwind(panic);
         }
         if report.cancelled {
-            drop(model.map(Self::free));
+            model.into_iter().for_each(Self::free);
             return Err(Error::Cancelled);
         }
         let model = model.ok_or_else(|| Error::Load { path: first.clone(), reason })?;
@@ -157,6 +160,7 @@ impl Shape {
 fn parameters(
     settings: &LoadSettings,
     devices: &mut [ggml_backend_dev_t],
+    overrides: &[llama_model_kv_override],
     report: &mut Report<'_>,
 ) -> llama_model_params {
     // SAFETY: a plain function.
@@ -172,7 +176,7 @@ fn parameters(
         tensor_split: std::ptr::null(),
         progress_callback: Some(Report::receive),
         progress_callback_user_data: std::ptr::from_mut(report).cast(),
-        kv_overrides: std::ptr::null(),
+        kv_overrides: overrides.as_ptr(),
         vocab_only: false,
         check_tensors: settings.check_tensors,
         use_extra_bufts: settings.repack,
@@ -180,6 +184,34 @@ fn parameters(
         no_alloc: false,
         load_mtp: false,
     }
+}
+
+/// Metadata overrides that make llama.cpp skip the vocabulary, ending in an empty one. Tokenizers
+/// stand above the engine; without one here a load is faster and smaller, and works for
+/// pre-tokenizers that llama.cpp does not know.
+fn without_vocabulary(file: &ModelFile) -> [llama_model_kv_override; 3] {
+    let end = override_int("", 0);
+    let n_vocab = override_int(&format!("{}.vocab_size", file.architecture), i64::from(file.n_vocab));
+    let mut tokenizer = override_int("tokenizer.ggml.model", 0);
+    tokenizer.tag = LLAMA_KV_OVERRIDE_TYPE_STR;
+    tokenizer.__bindgen_anon_1 = llama_model_kv_override__bindgen_ty_1 { val_str: fixed_text("none") };
+    [tokenizer, n_vocab, end]
+}
+
+fn override_int(key: &str, value: i64) -> llama_model_kv_override {
+    // All of the union is initialised: it is as long as its longest member.
+    let mut union = llama_model_kv_override__bindgen_ty_1 { val_str: [0; 128] };
+    union.val_i64 = value;
+    llama_model_kv_override { tag: LLAMA_KV_OVERRIDE_TYPE_INT, key: fixed_text(key), __bindgen_anon_1: union }
+}
+
+/// A text in llama.cpp's fixed room, cut if too long and always ending in NUL.
+fn fixed_text(text: &str) -> [c_char; 128] {
+    let mut room = [0; 128];
+    for (place, byte) in room[..127].iter_mut().zip(text.bytes()) {
+        *place = byte as c_char;
+    }
+    room
 }
 
 /// The list of GPUs for llama.cpp, which ends in null; an empty one keeps GPUs out altogether.

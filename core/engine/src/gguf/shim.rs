@@ -113,13 +113,7 @@ pub(super) unsafe fn set_state(context: *mut llama_context, state: &[u8]) -> Res
     let mut message = Message::new();
     // SAFETY: by this function's contract.
     let read = unsafe {
-        llama_pajamas_state_set(
-            context,
-            state.as_ptr(),
-            state.len(),
-            message.0.as_mut_ptr(),
-            MESSAGE_BYTES,
-        )
+        llama_pajamas_state_set(context, state.as_ptr(), state.len(), message.0.as_mut_ptr(), MESSAGE_BYTES)
     };
     if read == state.len() {
         return Ok(());

@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2::{
     GGML_BACKEND_DEVICE_TYPE_CPU, GGML_SCHED_PRIO_NORMAL, ggml_backend_dev_backend_reg,
-    ggml_backend_dev_by_type, ggml_backend_reg_get_proc_address, ggml_threadpool,
-    ggml_threadpool_params, ggml_threadpool_params_default,
+    ggml_backend_dev_by_type, ggml_backend_reg_get_proc_address, ggml_threadpool, ggml_threadpool_params,
+    ggml_threadpool_params_default,
 };
 
 use crate::Error;
