@@ -1,1 +1,31 @@
-//! placeholder
+//! Bundles: a directory with a manifest and several variants of one model.
+//!
+//! Owns the manifest schema, integrity (sizes, SHA-256), signatures, atomic publication, and getting bundles and
+//! checkpoints over a transport. May know families' descriptions as data. Must not know engines, plans, tensors,
+//! environment variables or the home directory: every directory, address and token is a parameter.
+
+pub mod atomic;
+pub mod digest;
+pub mod error;
+pub mod manifest;
+pub mod mapped_file;
+pub mod path;
+
+mod bundle;
+mod disk;
+mod lock;
+mod platform;
+mod verify;
+mod writer;
+
+pub use bundle::{Bundle, Presence};
+pub use digest::Sha256Digest;
+pub use disk::{available_bytes, ensure_space};
+pub use error::{Error, Result};
+pub use manifest::{
+    Architecture, FileEntry, Format, Licence, MANIFEST_FILE, Manifest, ManifestError, MemoryInputs,
+    ModelCard, Needs, Provenance, Quality, SCHEMA_VERSION, Settings, Variant,
+};
+pub use path::RelativePath;
+pub use verify::{FileReport, Progress, VerifyReport};
+pub use writer::{BundleWriter, StagedFile};

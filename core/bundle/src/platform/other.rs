@@ -1,0 +1,26 @@
+//! Systems without inodes in `std`, directory fsync or madvise: the neutral answers.
+//!
+//! Owns nothing. An open file cannot be unlinked under its name there, so that a lock file stays the same file.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::mapped_file::Access;
+
+/// Whether `path` still leads to the open `file`.
+pub(crate) fn same_file(_file: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
+}
+
+/// Makes the entries of a directory survive a power cut, as far as the system offers it.
+pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Tells the system how a mapping will be read.
+pub(crate) fn advise(_map: &Mmap, _access: Access) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Publication: staged files to their places, the manifest last.
+//!
+//! Owns the order of renames and fsyncs that keeps the bundle valid at every moment. Must not change file contents.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::staged::Staged;
+use super::{BundleWriter, journal, place};
+use crate::atomic::AtomicFile;
+use crate::bundle::{Bundle, ensure_inside};
+use crate::error::{Error, IoContext, Result};
+use crate::manifest::{FileEntry, MANIFEST_FILE, Manifest};
+use crate::path::RelativePath;
+use crate::platform;
+
+/// A staged or published file and the place it gets.
+struct Move {
+    from: PathBuf,
+    to: RelativePath,
+    /// A file of the previous manifest, which stays where it is as well.
+    keep: bool,
+}
+
+impl BundleWriter {
+    /// Publishes all staged files and the manifest. Until the manifest's rename the bundle is what it was before;
+    /// afterwards it is the new one.
+    ///
+    /// # Errors
+    /// [`Error::Staged`] when a staged file is unfinished or unlisted; [`Error::Manifest`] when the manifest breaks a
+    /// rule; [`Error::MissingFile`] or [`Error::WrongSize`] when a listed file is neither staged nor in place;
+    /// [`Error::Io`]. The bundle is then what it was before.
+    pub fn publish(mut self) -> Result<Bundle> {
+        let moves = self.arrange()?;
+        self.manifest
+            .check()
+            .map_err(|source| Error::Manifest { path: self.root.join(MANIFEST_FILE), source })?;
+        let touched: BTreeSet<RelativePath> =
+            moves.iter().map(|step| step.to.clone()).chain(self.previous.iter().flat_map(paths_of)).collect();
+        journal::write(&self.staging(), &touched)?;
+        let published = self.move_files(&moves).and_then(|()| self.write_manifest());
+        if let Err(error) = published {
+            journal::remove_unlisted(&self.root, &touched, self.previous.as_ref());
+            return Err(error);
+        }
+        self.created = None;
+        journal::remove_unlisted(&self.root, &touched, Some(&self.manifest));
+        Bundle::open(&self.root)
+    }
+
+    /// Gives every staged file a free place, changing the paths of its variant where they are taken.
+    fn arrange(&mut self) -> Result<Vec<Move>> {
+        let staged = std::mem::take(&mut *self.staged.lock().expect("no holder of the list panics"));
+        let mut moves = Vec::new();
+        let mut listed = vec![false; staged.len()];
+        let mut manifest = self.manifest.clone();
+        for variant in &mut manifest.variants {
+            let sources: Vec<Option<usize>> = variant.files.iter().map(|file| find(&staged, file)).collect();
+            if sources.iter().all(Option::is_none) {
+                continue;
+            }
+            let original = variant.clone();
+            let common = place::common_directory(&original);
+            let mut number = 1;
+            // Terminates: only the paths of the previous manifest can be taken, and each number gives new paths.
+            while variant.files.iter().any(|file| self.is_taken(file)) {
+                number += 1;
+                for (file, source) in variant.files.iter_mut().zip(&original.files) {
+                    file.path = RelativePath::new(place::moved(&original, common, &source.path, number))?;
+                }
+            }
+            for ((file, before), source) in variant.files.iter().zip(&original.files).zip(sources) {
+                match source {
+                    Some(index) => {
+                        listed[index] = true;
+                        let (from, to) = (staged[index].file.clone(), file.path.clone());
+                        moves.push(Move { from, to, keep: false });
+                    }
+                    None if file.path != before.path => {
+                        let (from, to) = (self.root.join(&before.path), file.path.clone());
+                        moves.push(Move { from, to, keep: true });
+                    }
+                    None => {}
+                }
+            }
+        }
+        for (staged, listed) in staged.iter().zip(listed) {
+            if !listed {
+                let problem = match staged.entry {
+                    Some(_) => "is not listed by any variant",
+                    None => "was not finished",
+                };
+                return Err(Error::Staged { path: staged.path.to_string(), problem });
+            }
+        }
+        self.manifest = manifest;
+        Ok(moves)
+    }
+
+    /// Whether the previous manifest has another content under this path.
+    fn is_taken(&self, file: &FileEntry) -> bool {
+        let folded = file.path.folded();
+        let mut known = self.previous.iter().flat_map(|manifest| &manifest.variants).flat_map(|v| &v.files);
+        known.any(|known| known.path.folded() == folded && known.sha256 != file.sha256)
+    }
+
+    fn move_files(&self, moves: &[Move]) -> Result<()> {
+        let mut directories = BTreeSet::new();
+        for step in moves {
+            let target = self.root.join(&step.to);
+            let directory = target.parent().expect("a bundle's file is below its root");
+            create_inside(&self.root, directory)?;
+            if step.keep {
+                link_or_copy(&step.from, &target)?;
+            } else {
+                fs::rename(&step.from, &target).at("publish", &target)?;
+            }
+            let below = directory.ancestors().take_while(|path| path.starts_with(&self.root));
+            directories.extend(below.map(Path::to_path_buf));
+        }
+        for directory in directories {
+            platform::sync_directory(&directory).at("make durable", &directory)?;
+        }
+        self.check_files()
+    }
+
+    /// Every listed file of a variant that is on this disk is in its place.
+    fn check_files(&self) -> Result<()> {
+        let bundle = Bundle::unpublished(&self.root, &self.manifest);
+        let before = |id: &str| self.previous.as_ref().and_then(|manifest| manifest.variant(id));
+        for variant in &self.manifest.variants {
+            // A variant that was listed before and is unchanged may be absent or damaged: that is not this writer's
+            // doing.
+            if before(&variant.id).is_some_and(|known| known.files == variant.files) {
+                continue;
+            }
+            for file in &variant.files {
+                bundle.check_size(variant, file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_manifest(&self) -> Result<()> {
+        let target = self.root.join(MANIFEST_FILE);
+        AtomicFile::write_all_to(&target, &self.manifest.to_bytes())
+    }
+}
+
+fn paths_of(manifest: &Manifest) -> impl Iterator<Item = RelativePath> {
+    manifest.variants.iter().flat_map(|variant| &variant.files).map(|file| file.path.clone())
+}
+
+fn find(staged: &[Staged], file: &FileEntry) -> Option<usize> {
+    let same = |entry: &FileEntry| {
+        entry.path == file.path && entry.bytes == file.bytes && entry.sha256 == file.sha256
+    };
+    staged.iter().position(|staged| staged.entry.as_ref().is_some_and(same))
+}
+
+/// Creates `directory` below `root` without following a link out of it.
+fn create_inside(root: &Path, directory: &Path) -> Result<()> {
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(root);
+    ensure_inside(root, existing)?;
+    fs::create_dir_all(directory).at("create directory", directory)?;
+    ensure_inside(root, directory)
+}
+
+fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    if to.symlink_metadata().is_ok() {
+        fs::remove_file(to).at("replace", to)?;
+    }
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(from, to).at("copy a file to", to)?;
+    fs::File::open(to).and_then(|file| file.sync_all()).at("write", to)
+}
