@@ -1,5 +1,7 @@
 //! Bytes to typed tables and back. Owns the file formats of models: layout, limits, checks.
-//! May know numbers and names of a format; never touches the filesystem, never holds tensor data,
+//! May know numbers and names of a format; never touches the filesystem, never holds tensor data of a model,
 //! never allocates more than the bytes at hand could fill, and has no unsafe code.
 
 pub mod gguf;
+pub mod imatrix;
+pub mod safetensors;
