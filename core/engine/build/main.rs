@@ -10,6 +10,8 @@
 //! `.cargo/config.toml`), each variant is compiled here and sealed into one object that shows two
 //! symbols, and the best variant is chosen at start (`src/gguf/cpu.rs`).
 
+#![allow(clippy::print_stdout, reason = "build scripts speak to cargo on standard output")]
+
 mod compile;
 mod seal;
 mod source;

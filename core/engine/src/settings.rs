@@ -46,7 +46,7 @@ pub struct ContextSettings {
     pub n_threads: u32,
     /// Threads for batches. Default 2.
     pub n_threads_batch: u32,
-    /// Type of the cached attention keys. Default F16.
+    /// Type of the cached attention keys; a quantized type needs flash attention. Default F16.
     pub type_k: KvType,
     /// Type of the cached attention values; a quantized type needs flash attention. Default F16.
     pub type_v: KvType,
@@ -101,7 +101,7 @@ pub enum KvType {
 }
 
 impl KvType {
-    /// Whether it is a block format: as value type these need flash attention.
+    /// Whether it is a block format: these need flash attention.
     #[must_use]
     pub fn is_quantized(self) -> bool {
         !matches!(self, Self::F32 | Self::F16 | Self::Bf16)

@@ -305,3 +305,7 @@ impl Context for GgufContext {
         unsafe { shim::memory(self.as_ptr()) }
     }
 }
+
+#[cfg(test)]
+#[path = "context_tests.rs"]
+mod tests;

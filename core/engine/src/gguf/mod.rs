@@ -25,6 +25,8 @@ mod state;
 
 pub mod quantize;
 
+pub use context::GgufContext;
 pub use cpu::{CpuVariant, CpuVariants};
 pub use log::{LogLevel, LogSink};
+pub use model::GgufModel;
 pub use start::{EngineOptions, GgufEngine};

@@ -32,9 +32,12 @@ pub(super) fn check(settings: &ContextSettings, shape: &Shape) -> Result<(), Err
     if settings.poll_percent > 100 {
         return Err(Error::setting("poll_percent", settings.poll_percent, "0 ..= 100"));
     }
-    if settings.type_v.is_quantized() && settings.flash_attention == Some(false) {
-        let expected = "F32, F16 or BF16 where flash_attention is off";
-        return Err(Error::setting("type_v", format!("{:?}", settings.type_v), expected));
+    // Without fused attention llama.cpp stops the process where a head does not divide into blocks.
+    for (name, kv) in [("type_k", settings.type_k), ("type_v", settings.type_v)] {
+        if kv.is_quantized() && settings.flash_attention == Some(false) {
+            let expected = "F32, F16 or BF16 where flash_attention is off";
+            return Err(Error::setting(name, format!("{kv:?}"), expected));
+        }
     }
     if shape.n_vocab == 0 {
         return Err(Error::Context { reason: "the model has no vocabulary, so no logits".to_owned() });

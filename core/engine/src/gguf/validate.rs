@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use formats::gguf::{Array, Header, Metadata, Value};
+use formats::gguf::{Array, GgmlType, Header, Metadata, Value};
 
 use crate::Error;
 
@@ -33,11 +33,14 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
     let header = read_header(path)?;
     let parts = parts(path, &header.metadata)?;
     for (number, part) in parts.iter().enumerate().skip(1) {
-        check_part(part, &read_header(part)?.metadata, number, parts.len())?;
+        let header = read_header(part)?;
+        check_part(part, &header.metadata, number, parts.len())?;
+        check_weight_types(&header).map_err(|reason| Error::InvalidFile { path: part.clone(), reason })?;
     }
     let invalid = |reason| Error::InvalidFile { path: path.to_owned(), reason };
     let architecture = check_architecture(&header.metadata).map_err(invalid)?;
     let n_vocab = n_vocab(&header, &architecture).map_err(invalid)?;
+    check_weight_types(&header).map_err(invalid)?;
     Ok(ModelFile { parts, architecture, n_vocab })
 }
 
@@ -136,6 +139,27 @@ fn check_heads(metadata: &Metadata, key: &impl Fn(&str) -> String) -> Result<(),
         }
         if n_kv_heads > 0 && !n_heads.is_multiple_of(n_kv_heads) {
             return Err(format!("`{kv_key}` is {n_kv_heads}, expected a divisor of {n_heads} heads"));
+        }
+    }
+    Ok(())
+}
+
+/// Weights are of types that can be computed with: vectors, which are added and multiplied by
+/// element, F32; matrices floats or block formats.
+fn check_weight_types(header: &Header) -> Result<(), String> {
+    use GgmlType as T;
+    for tensor in &header.tensors {
+        let name = &tensor.name;
+        if !name.ends_with(".weight") && !name.ends_with(".bias") {
+            continue;
+        }
+        let is_vector = tensor.dims.iter().skip(1).all(|dim| *dim == 1);
+        if is_vector && tensor.ty != T::F32 {
+            return Err(format!("tensor `{name}` is a vector of {}, expected F32", tensor.ty));
+        }
+        let no_weights = [T::I8, T::I16, T::I32, T::I64, T::F64, T::Q8_1, T::Q8_K];
+        if no_weights.contains(&tensor.ty) {
+            return Err(format!("tensor `{name}` is of {}, which cannot be computed with", tensor.ty));
         }
     }
     Ok(())
