@@ -124,6 +124,22 @@ pub enum Error {
         /// The model of the bundle.
         got: String,
     },
+    /// The policy requires a signature by a trusted key.
+    #[error("{}: {status}; a signature by a trusted key is required", path.display())]
+    Signature {
+        /// The manifest file.
+        path: PathBuf,
+        /// What was found instead.
+        status: crate::signature::SignatureStatus,
+    },
+    /// A file is not the key it should be.
+    #[error("{}: {reason}", path.display())]
+    Key {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file was staged and is not listed by any variant, or was not finished.
     #[error("staged file `{path}` {problem}")]
     Staged {

@@ -10,6 +10,7 @@ pub mod error;
 pub mod manifest;
 pub mod mapped_file;
 pub mod path;
+pub mod signature;
 
 mod bundle;
 mod disk;
@@ -27,5 +28,6 @@ pub use manifest::{
     ModelCard, Needs, Provenance, Quality, SCHEMA_VERSION, Settings, Variant,
 };
 pub use path::RelativePath;
+pub use signature::{PublicKey, SignaturePolicy, SignatureStatus, SigningKey, TrustStore};
 pub use verify::{FileReport, Progress, VerifyReport};
 pub use writer::{BundleWriter, StagedFile};

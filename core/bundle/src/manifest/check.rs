@@ -129,12 +129,18 @@ impl<'a> Paths<'a> {
         if RESERVED.contains(&top) {
             return fail(field, Problem::ReservedPath { path: entry.path.to_string() });
         }
-        if let Some((first, first_field)) = self.files.get(&folded) {
+        if let Some((first, first_field)) = self.files.get_mut(&folded) {
             let shared = first.path == entry.path
                 && first.bytes == entry.bytes
                 && first.sha256 == entry.sha256
                 && variant_of(first_field) != variant_of(&field);
-            return if shared { Ok(()) } else { fail(field, collision(entry, first, first_field)) };
+            if !shared {
+                let problem = collision(entry, first, first_field);
+                return fail(field, problem);
+            }
+            // A second entry in this same variant is a duplicate.
+            *first_field = field;
+            return Ok(());
         }
         if let Some((first, first_field)) = self.directories.get(&folded) {
             return fail(field, collision(entry, first, first_field));

@@ -312,3 +312,6 @@ impl From<&str> for Licence {
         Licence { id: id.to_owned(), ..Licence::default() }
     }
 }
+
+#[cfg(test)]
+mod tests;

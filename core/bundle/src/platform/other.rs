@@ -3,7 +3,7 @@
 //! Owns nothing. An open file cannot be unlinked under its name there, so that a lock file stays the same file.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -18,6 +18,13 @@ pub(crate) fn same_file(_file: &File, path: &Path) -> io::Result<bool> {
 /// Makes the entries of a directory survive a power cut, as far as the system offers it.
 pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Writes a new file; who may read it follows from its directory.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Tells the system how a mapping will be read.

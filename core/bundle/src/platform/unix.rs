@@ -3,8 +3,8 @@
 //! Owns the system calls through `std` and `memmap2`. Must not hold policy.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -24,6 +24,13 @@ pub(crate) fn same_file(file: &File, path: &Path) -> io::Result<bool> {
 /// Makes the entries of a directory survive a power cut.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+/// Writes a new file that only its owner may read.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Tells the system how a mapping will be read.

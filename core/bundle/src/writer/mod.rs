@@ -97,10 +97,7 @@ impl BundleWriter {
         };
         refuse_symlink(&writer.staging())?;
         writer.lock = Some(LockFile::exclusive(&writer.staging().join("lock"), root)?);
-        writer.previous = match root.join(MANIFEST_FILE).try_exists().at("open", root)? {
-            true => Some(parse_manifest(root, &read_manifest(root)?)?),
-            false => None,
-        };
+        writer.previous = manifest_on_disk(root)?;
         journal::clean_up(&writer.staging(), root, writer.previous.as_ref())?;
         Ok(writer)
     }
@@ -185,6 +182,14 @@ impl Drop for BundleWriter {
                 }
             }
         }
+    }
+}
+
+/// The manifest in `root`, if there is one.
+fn manifest_on_disk(root: &Path) -> Result<Option<Manifest>> {
+    match root.join(MANIFEST_FILE).try_exists().at("open", root)? {
+        true => parse_manifest(root, &read_manifest(root)?).map(Some),
+        false => Ok(None),
     }
 }
 

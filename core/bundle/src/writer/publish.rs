@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::staged::Staged;
-use super::{BundleWriter, journal, place};
+use super::{BundleWriter, journal, manifest_on_disk, place};
 use crate::atomic::AtomicFile;
 use crate::bundle::{Bundle, ensure_inside};
 use crate::error::{Error, IoContext, Result};
@@ -16,7 +16,7 @@ use crate::path::RelativePath;
 use crate::platform;
 
 /// A staged or published file and the place it gets.
-struct Move {
+pub(super) struct Move {
     from: PathBuf,
     to: RelativePath,
     /// A file of the previous manifest, which stays where it is as well.
@@ -36,12 +36,14 @@ impl BundleWriter {
         self.manifest
             .check()
             .map_err(|source| Error::Manifest { path: self.root.join(MANIFEST_FILE), source })?;
-        let touched: BTreeSet<RelativePath> =
-            moves.iter().map(|step| step.to.clone()).chain(self.previous.iter().flat_map(paths_of)).collect();
+        let touched = self.touched(&moves);
         journal::write(&self.staging(), &touched)?;
         let published = self.move_files(&moves).and_then(|()| self.write_manifest());
         if let Err(error) = published {
-            journal::remove_unlisted(&self.root, &touched, self.previous.as_ref());
+            // The manifest on disk decides: its rename may have happened before the failure.
+            if let Ok(on_disk) = manifest_on_disk(&self.root) {
+                journal::remove_unlisted(&self.root, &touched, on_disk.as_ref());
+            }
             return Err(error);
         }
         self.created = None;
@@ -49,8 +51,14 @@ impl BundleWriter {
         Bundle::open(&self.root)
     }
 
+    /// Every path that appears or may disappear.
+    pub(super) fn touched(&self, moves: &[Move]) -> BTreeSet<RelativePath> {
+        let new = moves.iter().map(|step| step.to.clone());
+        new.chain(self.previous.iter().flat_map(paths_of)).collect()
+    }
+
     /// Gives every staged file a free place, changing the paths of its variant where they are taken.
-    fn arrange(&mut self) -> Result<Vec<Move>> {
+    pub(super) fn arrange(&mut self) -> Result<Vec<Move>> {
         let staged = std::mem::take(&mut *self.staged.lock().expect("no holder of the list panics"));
         let mut moves = Vec::new();
         let mut listed = vec![false; staged.len()];
@@ -105,7 +113,7 @@ impl BundleWriter {
         known.any(|known| known.path.folded() == folded && known.sha256 != file.sha256)
     }
 
-    fn move_files(&self, moves: &[Move]) -> Result<()> {
+    pub(super) fn move_files(&self, moves: &[Move]) -> Result<()> {
         let mut directories = BTreeSet::new();
         for step in moves {
             let target = self.root.join(&step.to);
@@ -142,7 +150,7 @@ impl BundleWriter {
         Ok(())
     }
 
-    fn write_manifest(&self) -> Result<()> {
+    pub(super) fn write_manifest(&self) -> Result<()> {
         let target = self.root.join(MANIFEST_FILE);
         AtomicFile::write_all_to(&target, &self.manifest.to_bytes())
     }
