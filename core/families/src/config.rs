@@ -1,29 +1,56 @@
-//! Typed access to `config.json`: the value, a family's default, or an error that names the field.
+//! Typed access to `config.json`: the value, a checkpoint's default, or an error that names the field.
+//! Owns the spelling table's look-ups and the limits; must not know what a field is for.
 
 use crate::Error;
-use serde_json::Value;
+use crate::extent::{Extent, Failure};
+use crate::family::Checkpoint;
+use crate::keys::Key;
+use serde_json::{Map, Value};
 
 /// Largest extent that any field may state: keeps every product of shapes far from overflow.
-const MAX_EXTENT: u64 = 1 << 28;
+pub(crate) const MAX_EXTENT: u64 = 1 << 28;
 
-/// A configuration with its family's defaults behind it.
+/// A configuration with its checkpoint kind's defaults behind it.
 pub(crate) struct Config<'a> {
-    value: &'a Value,
-    defaults: Option<&'a toml::Table>,
+    /// `text_config`, whose fields count before the root's.
+    inner: Option<&'a Map<String, Value>>,
+    root: &'a Map<String, Value>,
+    checkpoint: Option<&'a Checkpoint>,
 }
 
 impl<'a> Config<'a> {
-    /// The text part of `value`: `text_config` where there is one.
-    pub(crate) fn new(value: &'a Value, defaults: Option<&'a toml::Table>) -> Result<Self, Error> {
-        if !value.is_object() {
-            return Err(wrong("(root)", "an object", value));
-        }
-        let value = value.get("text_config").filter(|inner| inner.is_object()).unwrap_or(value);
-        Ok(Self { value, defaults })
+    /// Reads `value`, the text part of it first.
+    pub(crate) fn new(value: &'a Value) -> Result<Self, Error> {
+        let root = value.as_object().ok_or_else(|| wrong("(root)", "an object", value))?;
+        let inner = match root.get("text_config") {
+            None | Some(Value::Null) => None,
+            Some(inner) => Some(inner.as_object().ok_or_else(|| wrong("text_config", "an object", inner))?),
+        };
+        Ok(Self { inner, root, checkpoint: None })
     }
 
+    /// The same with `checkpoint`'s defaults behind it.
+    pub(crate) fn with_defaults(self, checkpoint: &'a Checkpoint) -> Self {
+        Self { checkpoint: Some(checkpoint), ..self }
+    }
+
+    /// What the file itself says.
+    pub(crate) fn stated(&self, field: &str) -> Option<&'a Value> {
+        let inner = self.inner.and_then(|inner| inner.get(field)).filter(|value| !value.is_null());
+        inner.or_else(|| self.root.get(field).filter(|value| !value.is_null()))
+    }
+
+    /// What the file says, or the checkpoint's default.
     pub(crate) fn get(&self, field: &str) -> Option<&'a Value> {
-        self.value.get(field).filter(|value| !value.is_null())
+        self.stated(field).or_else(|| self.checkpoint?.defaults.get(field))
+    }
+
+    /// The first of `key`'s spellings that has a value; spellings in the file count before defaults.
+    pub(crate) fn find(&self, key: &'a Key) -> Option<(&'a str, &'a Value)> {
+        let fields = || key.from.iter().map(String::as_str);
+        fields()
+            .find_map(|field| Some((field, self.stated(field)?)))
+            .or_else(|| fields().find_map(|field| Some((field, self.get(field)?))))
     }
 
     pub(crate) fn string(&self, field: &str) -> Result<Option<&'a str>, Error> {
@@ -36,35 +63,77 @@ impl<'a> Config<'a> {
             .transpose()
     }
 
-    /// A positive whole number from the first of `fields` that is there, else the family's default.
-    pub(crate) fn extent(&self, fields: &[&str]) -> Result<Option<u64>, Error> {
-        for field in fields {
-            if let Some(value) = self.get(field) {
-                return match value.as_u64() {
-                    Some(n) if (1..=MAX_EXTENT).contains(&n) => Ok(Some(n)),
-                    _ => Err(wrong(field, &format!("a whole number from 1 to {MAX_EXTENT}"), value)),
-                };
-            }
-        }
-        Ok(fields
-            .iter()
-            .find_map(|field| self.defaults?.get(*field)?.as_integer())
-            .and_then(|n| u64::try_from(n).ok()))
-    }
-
-    pub(crate) fn required_extent(&self, fields: &[&str]) -> Result<u64, Error> {
-        self.extent(fields)?.ok_or_else(|| Error::Missing { field: fields[0].into() })
-    }
-
     pub(crate) fn number(&self, field: &str) -> Result<Option<f64>, Error> {
-        number_in(self.value, field)
+        self.get(field).map(|value| number(field, value)).transpose()
+    }
+
+    /// A positive whole number: stated, a default, or derived from other fields.
+    pub(crate) fn extent(&self, field: &str) -> Result<Option<u64>, Error> {
+        match self.get(field) {
+            Some(value) => extent(field, value).map(Some),
+            None => match self.checkpoint.and_then(|checkpoint| checkpoint.derived.get(field)) {
+                Some(expression) => self.evaluate(expression, field).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The same by any of `key`'s spellings.
+    pub(crate) fn extent_of(&self, key: &'a Key) -> Result<Option<u64>, Error> {
+        if let Some((field, value)) = self.find(key) {
+            return extent(field, value).map(Some);
+        }
+        key.from.iter().find_map(|field| self.extent(field).transpose()).transpose()
+    }
+
+    pub(crate) fn required_extent(&self, field: &str) -> Result<u64, Error> {
+        self.extent(field)?.ok_or_else(|| Error::Missing { field: field.into() })
+    }
+
+    pub(crate) fn required_extent_of(&self, key: &'a Key) -> Result<u64, Error> {
+        self.extent_of(key)?.ok_or_else(|| Error::Missing { field: key.called().into() })
+    }
+
+    /// The value of `expression` over this configuration's fields, for `field`.
+    pub(crate) fn evaluate(&self, expression: &Extent, field: &str) -> Result<u64, Error> {
+        let value = expression.evaluate(|name| match self.get(name) {
+            Some(value) => extent(name, value),
+            None => Err(Error::Missing { field: name.into() }),
+        });
+        let names: Vec<&str> = expression.names().collect();
+        value.map_err(|failure| match failure {
+            Failure::Name(error) => error,
+            Failure::Inexact { dividend, divisor } => Error::Field {
+                field: names.first().copied().unwrap_or(field).into(),
+                expected: format!("a multiple of {divisor}, since {field} is {}", expression.text()),
+                got: dividend.to_string(),
+            },
+            Failure::Overflow => Error::Field {
+                field: field.into(),
+                expected: "a product below 2^64".into(),
+                got: expression.text().into(),
+            },
+        })
     }
 }
 
-/// A finite number of `object`.
-pub(crate) fn number_in(object: &Value, field: &str) -> Result<Option<f64>, Error> {
-    let Some(value) = object.get(field).filter(|value| !value.is_null()) else { return Ok(None) };
-    value.as_f64().filter(|n| n.is_finite()).map(Some).ok_or_else(|| wrong(field, "a number", value))
+/// A whole number from 1 to [`MAX_EXTENT`].
+pub(crate) fn extent(field: &str, value: &Value) -> Result<u64, Error> {
+    match value.as_u64() {
+        Some(n) if (1..=MAX_EXTENT).contains(&n) => Ok(n),
+        _ => Err(wrong(field, &format!("a whole number from 1 to {MAX_EXTENT}"), value)),
+    }
+}
+
+/// A finite number.
+pub(crate) fn number(field: &str, value: &Value) -> Result<f64, Error> {
+    value.as_f64().filter(|n| n.is_finite()).ok_or_else(|| wrong(field, "a number", value))
+}
+
+/// A finite number of `object`; `place` names the object in messages.
+pub(crate) fn number_in(place: &str, object: &Value, field: &str) -> Result<Option<f64>, Error> {
+    let value = object.get(field).filter(|value| !value.is_null());
+    value.map(|value| number(&format!("{place}.{field}"), value)).transpose()
 }
 
 pub(crate) fn wrong(field: &str, expected: &str, got: &Value) -> Error {

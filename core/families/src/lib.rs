@@ -5,19 +5,28 @@
 mod config;
 mod description;
 mod detect;
+mod detect_gguf;
 mod error;
+mod extent;
 mod family;
+mod keys;
+mod mapping;
 pub mod memory;
 mod metadata;
 pub mod model_name;
 pub mod pre_tokenizers;
 mod role;
+mod rope;
 mod shapes;
 
-pub use description::{AttentionKind, Description, Layer, Moe, Parameters, Rope, RopeScaling};
-pub use detect::{detect_config, detect_gguf};
+pub use description::{
+    AttentionKind, Description, Layer, Modalities, Moe, NativeQuantization, Parameters, Rope, RopeScaling,
+};
+pub use detect::detect_config;
+pub use detect_gguf::{detect_gguf, detect_gguf_tensors};
 pub use error::Error;
-pub use family::{Family, Mapping, Transform};
+pub use family::{Family, Transform};
+pub use mapping::{Mapping, Output, Source};
 pub use metadata::OutputType;
-pub use role::Role;
+pub use role::{Role, role_of};
 pub use shapes::TensorShape;

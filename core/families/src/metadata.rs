@@ -1,9 +1,13 @@
 //! Architecture metadata of a GGUF file, in the keys, types and order that llama.cpp's converter writes.
+//! Owns the writing of `data/decoder.toml`'s table; must not know `general.*` names beyond the file type and version.
 
-use crate::config::{Config, number_in};
-use crate::family::KeyLength;
-use crate::{Error, Family, RopeScaling, detect_config};
-use formats::gguf::{GgmlType, Metadata, Value};
+use crate::config::{self, Config, number_in, wrong};
+use crate::keys::{Entry, Key, Kind, Mechanism, decoder};
+use crate::{Error, Family, Rope, RopeScaling, detect_config, rope};
+use formats::gguf::{Array, GgmlType, Metadata, Value};
+
+/// Version of the block formats (`GGML_QNT_VERSION`).
+const QUANTIZATION_VERSION: u32 = 2;
 
 /// The float type that a conversion writes matrices in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,103 +50,130 @@ impl OutputType {
 }
 
 impl Family {
-    /// Architecture keys of a checkpoint's configuration.
+    /// Architecture keys of a checkpoint's configuration, with `general.file_type` and `general.quantization_version`
+    /// at their places: what stands between the other `general.*` keys and the tokenizer's.
     ///
     /// # Errors
-    /// As [`detect_config`].
+    /// As [`detect_config`], and a field that does not fit its key's type.
     pub fn metadata(&self, config: &serde_json::Value, output: OutputType) -> Result<Metadata, Error> {
         let description = detect_config(config)?;
-        let config = Config::new(config, Some(&self.defaults))?;
-        let mut metadata = Metadata::new();
-        let mut put = |key: &str, value: Value| {
-            metadata.insert(format!("{}.{key}", self.architecture()), value);
+        let config = Config::new(config)?;
+        let config = match self.checkpoint(&description.model_type).or(self.checkpoints.first()) {
+            Some(checkpoint) => config.with_defaults(checkpoint),
+            None => config,
         };
-        put("block_count", Value::U32(description.n_layers));
-        put("context_length", Value::U32(description.max_context as u32));
-        put("embedding_length", Value::U32(description.hidden_size as u32));
-        put("feed_forward_length", Value::U32(description.ffn_size as u32));
-        put("attention.head_count", Value::U32(description.n_heads));
-        put("attention.head_count_kv", Value::U32(description.n_kv_heads));
-        match description.rope.scaling {
-            RopeScaling::None | RopeScaling::Llama3 { .. } => {}
-            RopeScaling::Linear { factor } => {
-                put("rope.scaling.type", Value::String("linear".into()));
-                put("rope.scaling.factor", Value::F32(factor as f32));
-            }
-            RopeScaling::Yarn { factor, original_context } => {
-                put("rope.scaling.type", Value::String("yarn".into()));
-                put("rope.scaling.factor", Value::F32(factor as f32));
-                put("rope.scaling.original_context_length", Value::U32(original_context as u32));
-                let inner = config.get("rope_parameters").or_else(|| config.get("rope_scaling"));
-                for (field, key) in [
-                    ("extrapolation_factor", "yarn_ext_factor"),
-                    ("attention_factor", "yarn_attn_factor"),
-                    ("beta_fast", "yarn_beta_fast"),
-                    ("beta_slow", "yarn_beta_slow"),
-                ] {
-                    if let Some(number) = inner.map(|inner| number_in(inner, field)).transpose()?.flatten() {
-                        put(&format!("rope.scaling.{key}"), Value::F32(number as f32));
+        let mut metadata = Metadata::new();
+        for entry in &decoder().entries {
+            match entry {
+                Entry::Key(key) => {
+                    if let Some(value) = key_value(&config, key)? {
+                        metadata.insert(format!("{}.{}", self.architecture(), key.name), value);
                     }
+                }
+                Entry::Mechanism { mechanism: Mechanism::Rope } => {
+                    for (name, value) in rope_keys(&config, &description.rope)? {
+                        metadata.insert(format!("{}.rope.{name}", self.architecture()), value);
+                    }
+                }
+                Entry::Mechanism { mechanism: Mechanism::FileType } => {
+                    metadata.insert("general.file_type", Value::U32(output.file_type()));
                 }
             }
         }
-        put("rope.freq_base", Value::F32(description.rope.theta as f32));
-        put(
-            "attention.layer_norm_rms_epsilon",
-            Value::F32(config.number("rms_norm_eps")?.unwrap_or(1e-6) as f32),
-        );
-        if let Some(moe) = description.moe {
-            put("expert_count", Value::U32(moe.n_experts));
-            put("expert_used_count", Value::U32(moe.n_active));
-        }
-        match self.key_length() {
-            KeyLength::Always => {
-                put("attention.key_length", Value::U32(description.head_dim));
-                put("attention.value_length", Value::U32(description.head_dim));
+        for extra in &self.extra_keys {
+            let value = match (config.extent(&extra.from)?, &extra.otherwise) {
+                (None, Some(expression)) => Some(config.evaluate(expression, &extra.from)?),
+                (value, _) => value,
+            };
+            if let Some(value) = value {
+                let name = format!("{}.{}", self.architecture(), extra.key);
+                metadata.insert(name, Value::U32(crate::detect::narrow(&extra.from, value)?));
             }
         }
-        metadata.insert("general.file_type", Value::U32(output.file_type()));
-        for extra in &self.extra_keys {
-            let value = match extra.from.as_str() {
-                "head_dim" => description.head_dim,
-                field => config.required_extent(&[field])? as u32,
-            };
-            metadata.insert(format!("{}.{}", self.architecture(), extra.key), Value::U32(value));
-        }
+        metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
         Ok(metadata)
     }
 
-    /// The factors that stand for Llama-3 RoPE scaling (`rope_freqs.weight`, one per pair of a head's dimensions):
-    /// 1 for short wavelengths, `factor` for long ones, smooth between (transformers' `rope_type: llama3`).
+    /// The factors that stand for Llama-3 RoPE scaling, written as `rope_freqs.weight`: one per pair of a head's
+    /// dimensions. [`Family::outputs`] has them at their place.
     ///
     /// # Errors
     /// As [`detect_config`].
     pub fn rope_factors(&self, config: &serde_json::Value) -> Result<Option<Vec<f32>>, Error> {
         let description = detect_config(config)?;
-        let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } =
-            description.rope.scaling
-        else {
-            return Ok(None);
-        };
-        if !self.mechanisms.llama3_rope_factors {
-            return Ok(None);
-        }
-        let (dim, theta, context) =
-            (description.head_dim, description.rope.theta as f32, original_context as f64);
-        let factors = (0..dim / 2).map(|pair| {
-            // The reference computes frequencies in f32 and everything behind them on f32 values too.
-            let frequency = 1.0 / theta.powf((2 * pair) as f32 / dim as f32);
-            let wavelength = (2.0 * std::f64::consts::PI) as f32 / frequency;
-            if f64::from(wavelength) < context / high_freq_factor {
-                1.0
-            } else if f64::from(wavelength) > context / low_freq_factor {
-                factor as f32
-            } else {
-                let smooth = (context as f32 / wavelength - low_freq_factor as f32)
-                    / (high_freq_factor - low_freq_factor) as f32;
-                1.0 / ((1.0 - smooth) / factor as f32 + smooth)
-            }
-        });
-        Ok(Some(factors.collect()))
+        let factors = rope::llama3_factors(&description.rope, description.head_dim);
+        Ok(factors.filter(|_| self.mechanisms.llama3_rope_factors))
     }
 }
+
+fn key_value(config: &Config<'_>, key: &'static Key) -> Result<Option<Value>, Error> {
+    let found = config.find(key);
+    Ok(match (key.kind, found) {
+        (Kind::U32, Some((field, word @ serde_json::Value::String(text)))) => match key.words.get(text) {
+            Some(number) => Some(Value::U32(*number)),
+            None => {
+                let words: Vec<&str> = key.words.keys().map(String::as_str).collect();
+                return Err(wrong(field, &words.join(" or "), word));
+            }
+        },
+        (Kind::U32, _) => match config.extent_of(key)? {
+            Some(value) => Some(Value::U32(crate::detect::narrow(key.called(), value)?)),
+            None => None,
+        },
+        (_, None) => None,
+        (Kind::F32, Some((field, value))) => Some(Value::F32(config::number(field, value)? as f32)),
+        (Kind::Bool, Some((field, value))) => {
+            let flag = value.as_bool().ok_or_else(|| wrong(field, "true or false", value))?;
+            key.only.is_none_or(|only| only == flag).then_some(Value::Bool(flag))
+        }
+    })
+}
+
+/// Keys behind `<architecture>.rope.`.
+fn rope_keys(config: &Config<'_>, rope: &Rope) -> Result<Vec<(&'static str, Value)>, Error> {
+    let (place, inner) = rope::settings(config)?.unwrap_or(("rope_scaling", &serde_json::Value::Null));
+    let mut keys = Vec::new();
+    let kind = |name: &str| ("scaling.type", Value::String(name.into()));
+    match &rope.scaling {
+        RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Stored => {}
+        RopeScaling::Linear { factor } => {
+            keys.extend([kind("linear"), ("scaling.factor", Value::F32(*factor as f32))]);
+        }
+        RopeScaling::Yarn { factor, original_context } => {
+            keys.extend([kind("yarn"), ("scaling.factor", Value::F32(*factor as f32))]);
+            let original = crate::detect::narrow("original_max_position_embeddings", *original_context)?;
+            keys.push(("scaling.original_context_length", Value::U32(original)));
+            for (fields, name) in [
+                (&["extrapolation_factor"][..], "scaling.yarn_ext_factor"),
+                (&["attention_factor", "attn_factor"], "scaling.yarn_attn_factor"),
+                (&["beta_fast"], "scaling.yarn_beta_fast"),
+                (&["beta_slow"], "scaling.yarn_beta_slow"),
+            ] {
+                for field in fields {
+                    if let Some(number) = number_in(place, inner, field)? {
+                        keys.push((name, Value::F32(number as f32)));
+                        break;
+                    }
+                }
+            }
+        }
+        RopeScaling::Other { kind: other } if other == "su" || other == "longrope" => {
+            keys.push(kind("longrope"))
+        }
+        RopeScaling::Other { .. } => {}
+    }
+    if let Some(sections) = inner.get("mrope_section").and_then(serde_json::Value::as_array) {
+        let numbers = sections.iter().map(|n| n.as_i64().and_then(|n| i32::try_from(n).ok()));
+        let mut numbers: Vec<i32> = numbers.collect::<Option<_>>().ok_or_else(|| {
+            wrong(&format!("{place}.mrope_section"), "whole numbers", &sections.clone().into())
+        })?;
+        numbers.resize(4, 0);
+        keys.push(("dimension_sections", Value::Array(Array::I32(numbers))));
+    }
+    keys.push(("freq_base", Value::F32(rope.theta as f32)));
+    Ok(keys)
+}
+
+#[cfg(test)]
+#[path = "metadata_tests.rs"]
+mod tests;

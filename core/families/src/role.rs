@@ -1,29 +1,81 @@
-//! Roles: what a tensor does in the model, whatever its family calls it.
+//! Roles: what a tensor does in the model, by its GGUF name (`data/roles.toml`).
+//! Shared by planner and quantizer; must not know families: a GGUF name means the same in all of them.
 
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+static TABLE: LazyLock<HashMap<String, Role>> = LazyLock::new(|| {
+    let rows: BTreeMap<Role, Vec<String>> = toml::from_str(include_str!("../data/roles.toml"))
+        .expect("the built-in table parses: every test of this file reads it");
+    rows.into_iter().flat_map(|(role, names)| names.into_iter().map(move |name| (name, role))).collect()
+});
 
 /// What a tensor does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
 pub enum Role {
+    /// Token embedding; the output as well where embeddings are tied.
     TokenEmbedding,
+    /// Learned positions, token types, relative position biases.
+    PositionEmbedding,
+    /// Output matrix.
     Output,
+    /// Query projection.
     AttentionQ,
+    /// Key projection.
     AttentionK,
+    /// Value projection.
     AttentionV,
+    /// Query, key and value projections in one matrix.
+    AttentionQkv,
+    /// Attention's output projection.
     AttentionOutput,
+    /// Gate on attention's output.
+    AttentionGate,
+    /// Attention sinks.
+    AttentionSinks,
+    /// Latent attention's projections to the latent.
+    LatentDown,
+    /// Latent attention's projections from the latent.
+    LatentUp,
+    /// Projections of a decoder's attention to its encoder.
+    CrossAttention,
+    /// Gate of a dense feed-forward.
     FfnGate,
+    /// Up projection of a dense feed-forward (gate and up in one matrix, where stored so).
     FfnUp,
+    /// Down projection of a dense feed-forward.
     FfnDown,
+    /// Router of experts, its bias and the gate of shared experts.
     Router,
+    /// Gates of the routed experts, stacked.
     RoutedGate,
+    /// Up projections of the routed experts, stacked (gate and up in one, where stored so).
     RoutedUp,
+    /// Down projections of the routed experts, stacked.
     RoutedDown,
+    /// Gate of the shared experts.
+    SharedGate,
+    /// Up projection of the shared experts.
+    SharedUp,
+    /// Down projection of the shared experts.
+    SharedDown,
+    /// Input projections of a state-space or linear-attention layer.
+    SsmIn,
+    /// Output projection of a state-space or linear-attention layer.
+    SsmOut,
+    /// Convolution kernel.
+    Convolution,
+    /// State-space parameters: A, D, dt.
+    SsmState,
+    /// Normalisation weight.
     Norm,
+    /// Additive bias.
     Bias,
+    /// Factors of rotary frequencies.
     RopeFactors,
-    /// A tensor of a file whose role no rule names.
+    /// A tensor that no rule names.
     Other,
 }
 
@@ -31,5 +83,70 @@ impl Role {
     /// Whether only `active of all` experts of this tensor are read per token.
     pub fn is_routed_expert(self) -> bool {
         matches!(self, Self::RoutedGate | Self::RoutedUp | Self::RoutedDown)
+    }
+
+    /// Whether the tensor counts as weights of the model: generated rotary factors do not.
+    pub fn is_weight(self) -> bool {
+        self != Self::RopeFactors
+    }
+}
+
+/// What the GGUF tensor `name` does, in any architecture; [`Role::Other`] where no rule names it.
+pub fn role_of(name: &str) -> Role {
+    let stack = name.strip_prefix("enc.").or_else(|| name.strip_prefix("dec.")).unwrap_or(name);
+    let part = match stack.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, part)) if layer.bytes().all(|b| b.is_ascii_digit()) => part,
+        _ => stack,
+    };
+    if part.ends_with(".bias") {
+        // The router's selection bias and dt's are named like a bias and treated like their matrix.
+        return match TABLE.get(part.trim_end_matches(".bias")) {
+            Some(role @ (Role::Router | Role::SsmState)) => *role,
+            _ => Role::Bias,
+        };
+    }
+    let part = part.strip_suffix(".weight").unwrap_or(part);
+    if part.contains("norm") {
+        return Role::Norm;
+    }
+    TABLE.get(part).copied().unwrap_or(Role::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_every_kind_have_their_role() {
+        for (name, role) in [
+            ("token_embd.weight", Role::TokenEmbedding),
+            ("output.weight", Role::Output),
+            ("output_norm.weight", Role::Norm),
+            ("blk.0.attn_q.weight", Role::AttentionQ),
+            ("blk.11.attn_q_norm.weight", Role::Norm),
+            ("blk.3.attn_k.bias", Role::Bias),
+            ("blk.3.ffn_gate_inp.weight", Role::Router),
+            ("blk.3.exp_probs_b.bias", Role::Router),
+            ("blk.3.ffn_down_exps.weight", Role::RoutedDown),
+            ("blk.3.ffn_down_shexp.weight", Role::SharedDown),
+            ("blk.3.ssm_a", Role::SsmState),
+            ("blk.3.ssm_dt.bias", Role::SsmState),
+            ("blk.3.shortconv.conv.weight", Role::Convolution),
+            ("dec.blk.1.cross_attn_k.weight", Role::CrossAttention),
+            ("enc.blk.1.attn_o.weight", Role::AttentionOutput),
+            ("rope_freqs.weight", Role::RopeFactors),
+            ("v.blk.0.attn_q.weight", Role::Other),
+            ("blk.x.attn_q.weight", Role::Other),
+            ("blk.3", Role::Other),
+            ("", Role::Other),
+        ] {
+            assert_eq!(role_of(name), role, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice_in_the_table() {
+        let rows: BTreeMap<Role, Vec<String>> = toml::from_str(include_str!("../data/roles.toml")).unwrap();
+        assert_eq!(rows.values().map(Vec::len).sum::<usize>(), TABLE.len());
     }
 }

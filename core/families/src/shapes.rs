@@ -1,7 +1,8 @@
 //! Shapes of a model's tensors, computed from its description and its family's rules.
+//! Owns the meaning of the names in `dims`; must not know types or bytes.
 
-use crate::family::{Condition, Extent};
-use crate::{Description, Family, Parameters, Role};
+use crate::family::{Condition, TensorRule};
+use crate::{Description, Family, Layer, Parameters, Role};
 
 /// One tensor as GGUF would hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,63 +15,153 @@ pub struct TensorShape {
     pub dims: Vec<u64>,
 }
 
+impl TensorShape {
+    /// Number of weights.
+    pub fn n_elements(&self) -> u64 {
+        self.dims.iter().fold(1, |product: u64, &dim| product.saturating_mul(dim))
+    }
+}
+
 impl Description {
-    /// Every tensor of the model, layer by layer.
+    /// Every tensor of the model: those outside layers first, then rule by rule, layer by layer. Generated rotary
+    /// factors are among them. Empty where no family file gives rules ([`Family::for_architecture`]).
     pub fn tensor_shapes(&self) -> Vec<TensorShape> {
-        let Some(family) = Family::for_model_type(&self.model_type)
-            .or_else(|| Family::for_architecture(&self.architecture, self.moe.is_some()))
-        else {
-            return Vec::new();
-        };
         let mut shapes = Vec::new();
-        for rule in &family.tensors {
-            let exists = match rule.when {
-                None => true,
-                Some(Condition::Untied) => !self.tied_embeddings,
-                Some(Condition::AttentionBias) => self.attention_bias,
-            };
-            if !exists {
-                continue;
-            }
-            let dims: Vec<u64> = rule.dims.iter().map(|extent| self.extent(*extent)).collect();
-            let layers = if rule.to.contains("{layer}") { self.n_layers } else { 1 };
-            for layer in 0..layers {
-                let name = rule.to.replace("{layer}", &layer.to_string());
-                shapes.push(TensorShape { name, role: rule.role, dims: dims.clone() });
-            }
+        let Some(family) = Family::for_architecture(&self.architecture) else { return shapes };
+        if family.mechanisms.llama3_rope_factors
+            && let Some(factors) = crate::rope::llama3_factors(&self.rope, self.head_dim)
+        {
+            let (name, dims) = ("rope_freqs.weight".into(), vec![factors.len() as u64]);
+            shapes.push(TensorShape { name, role: Role::RopeFactors, dims });
         }
+        self.each_tensor(family, |rule, layer, dims| {
+            let name = match layer {
+                Some(layer) => rule.to.replace("{layer}", &layer.to_string()),
+                None => rule.to.clone(),
+            };
+            shapes.push(TensorShape { name, role: rule.role, dims });
+        });
         shapes
     }
 
-    fn extent(&self, extent: Extent) -> u64 {
-        let moe = self.moe.as_ref();
-        match extent {
-            Extent::Hidden => self.hidden_size,
-            Extent::Vocab => self.vocab_size,
-            Extent::Query => u64::from(self.n_heads) * u64::from(self.head_dim),
-            Extent::KeyValue => u64::from(self.n_kv_heads) * u64::from(self.head_dim),
-            Extent::HeadDim => self.head_dim.into(),
-            Extent::Ffn => self.ffn_size,
-            Extent::ExpertFfn => moe.map_or(self.ffn_size, |moe| moe.expert_ffn_size),
-            Extent::Experts => moe.map_or(1, |moe| moe.n_experts.into()),
+    /// Calls `visit` with every rule of `family` that has a tensor, the layer and its extents.
+    pub(crate) fn each_tensor<'f>(
+        &self,
+        family: &'f Family,
+        mut visit: impl FnMut(&'f TensorRule, Option<u32>, Vec<u64>),
+    ) {
+        let outside = self.outside_layers();
+        for rule in &family.tensors {
+            let in_layers = rule.to.contains("{layer}");
+            let layers = if in_layers { self.layers.as_slice() } else { std::slice::from_ref(&outside) };
+            for (index, layer) in layers.iter().enumerate() {
+                if self.has(rule.when, layer) {
+                    let dims = rule.dims.iter().map(|extent| {
+                        let value = extent.evaluate(|name| self.extent(name, layer));
+                        value.expect("every name of the built-in tables has a value: a test asks for each")
+                    });
+                    visit(rule, in_layers.then_some(index as u32), dims.collect());
+                }
+            }
         }
     }
 
-    /// Weights in all, and those that one token touches: a token reads `n_active` of the experts and one row
-    /// of an embedding that is not also the output.
+    fn has(&self, condition: Option<Condition>, layer: &Layer) -> bool {
+        match condition {
+            None => true,
+            Some(Condition::Untied) => !self.tied_embeddings,
+            Some(Condition::AttentionBias) => self.attention_bias,
+            Some(Condition::MlpBias) => self.mlp_bias && !layer.routed,
+            Some(Condition::Dense) => !layer.routed,
+            Some(Condition::Routed) => layer.routed,
+        }
+    }
+
+    /// What the names in `dims` stand for.
+    fn extent(&self, name: &str, layer: &Layer) -> Result<u64, String> {
+        let moe = self.moe.as_ref();
+        Ok(match name {
+            "hidden" => self.hidden_size,
+            "vocab" => self.vocab_size,
+            "heads" => layer.n_heads.into(),
+            "kv_heads" => layer.n_kv_heads.into(),
+            "head_dim" => layer.key_dim.into(),
+            "value_dim" => layer.value_dim.into(),
+            "ffn" => layer.ffn_size,
+            "experts" => moe.map_or(0, |moe| moe.n_experts.into()),
+            "expert_ffn" => moe.map_or(0, |moe| moe.expert_ffn_size),
+            "shared_ffn" => moe.map_or(0, |moe| moe.shared_ffn_size),
+            other => return Err(format!("`{other}` is no extent of a model")),
+        })
+    }
+
+    fn outside_layers(&self) -> Layer {
+        Layer {
+            attention: crate::AttentionKind::Full,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            key_dim: self.head_dim,
+            value_dim: self.head_dim,
+            ffn_size: self.ffn_size,
+            routed: false,
+        }
+    }
+
+    /// Weights in all, and those that one token touches.
     pub(crate) fn count_parameters(&self) -> Parameters {
+        let shapes = self.tensor_shapes();
+        self.count(shapes.iter().map(|shape| (shape.role, shape.n_elements())))
+    }
+
+    /// The same from tensors at hand.
+    pub(crate) fn count(&self, tensors: impl Iterator<Item = (Role, u64)>) -> Parameters {
         let mut parameters = Parameters::default();
-        for shape in self.tensor_shapes() {
-            let count = shape.dims.iter().fold(1u64, |product, &dim| product.saturating_mul(dim));
-            parameters.total = parameters.total.saturating_add(count);
-            let active = match (&self.moe, shape.role) {
-                (Some(moe), role) if role.is_routed_expert() => {
-                    count / u64::from(moe.n_experts) * u64::from(moe.n_active)
+        for (role, n_elements) in tensors.filter(|(role, _)| role.is_weight()) {
+            let active = match &self.moe {
+                Some(moe) if role.is_routed_expert() => {
+                    n_elements / u64::from(moe.n_experts.max(1)) * u64::from(moe.n_active)
                 }
-                _ => count,
+                _ => n_elements,
             };
+            parameters.total = parameters.total.saturating_add(n_elements);
             parameters.active = parameters.active.saturating_add(active);
         }
         parameters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_name_in_the_tables_has_a_value() {
+        let config = json!({"model_type": "llama", "hidden_size": 8, "intermediate_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10, "max_position_embeddings": 16});
+        let description = crate::detect_config(&config).expect("a whole configuration");
+        for family in Family::all() {
+            for name in family.tensors.iter().flat_map(|rule| &rule.dims).flat_map(|dims| dims.names()) {
+                assert!(description.extent(name, &description.layers[0]).is_ok(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_are_contiguous_dimension_first() {
+        let config = json!({"model_type": "llama", "hidden_size": 8, "intermediate_size": 16, "mlp_bias": true,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 10,
+            "max_position_embeddings": 16, "tie_word_embeddings": true});
+        let shapes = crate::detect_config(&config).expect("a whole configuration").tensor_shapes();
+        let dims =
+            |name: &str| shapes.iter().find(|shape| shape.name == name).map(|shape| shape.dims.clone());
+        assert_eq!(dims("token_embd.weight"), Some(vec![8, 10]));
+        assert_eq!(dims("output.weight"), None);
+        assert_eq!(dims("blk.1.attn_k.weight"), Some(vec![8, 4]));
+        assert_eq!(dims("blk.1.ffn_down.weight"), Some(vec![16, 8]));
+        assert_eq!(dims("blk.0.ffn_up.bias"), Some(vec![16]));
+        assert_eq!(dims("blk.0.attn_q.bias"), None);
+        assert_eq!(dims("blk.0.ffn_up_exps.weight"), None);
+        assert_eq!(shapes.len(), 2 + 2 * 12);
     }
 }

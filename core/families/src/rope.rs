@@ -1,0 +1,185 @@
+//! Rotary position encoding: what a configuration or a GGUF says of it, and the factors of Llama 3's scaling.
+//! Owns the formula; must not know families.
+
+use crate::config::{Config, number_in, wrong};
+use crate::{Error, Rope, RopeScaling};
+use formats::gguf::Metadata;
+use serde_json::Value;
+
+/// The base of transformers' configuration classes where neither file nor family states one.
+const DEFAULT_THETA: f64 = 10_000.0;
+
+/// The object that holds a checkpoint's RoPE settings, with the name it goes by: `rope_parameters`
+/// (its `full_attention` part where it has parts), or the older `rope_scaling`.
+pub(crate) fn settings<'a>(config: &Config<'a>) -> Result<Option<(&'static str, &'a Value)>, Error> {
+    for field in ["rope_parameters", "rope_scaling"] {
+        let Some(value) = config.get(field) else { continue };
+        if !value.is_object() {
+            return Err(wrong(field, "an object", value));
+        }
+        return Ok(Some((
+            field,
+            value.get("full_attention").filter(|part| part.is_object()).unwrap_or(value),
+        )));
+    }
+    Ok(None)
+}
+
+/// RoPE of a configuration whose longest context is `max_context` tokens.
+pub(crate) fn of_config(config: &Config<'_>, max_context: u64) -> Result<Rope, Error> {
+    let (place, inner) = settings(config)?.unwrap_or(("rope_scaling", &Value::Null));
+    let theta = match number_in(place, inner, "rope_theta")? {
+        Some(theta) => theta,
+        None => config.number("rope_theta")?.unwrap_or(DEFAULT_THETA),
+    };
+    if theta <= 0.0 {
+        return Err(wrong("rope_theta", "a number above 0", &Value::from(theta)));
+    }
+    let kind = inner.get("rope_type").or_else(|| inner.get("type")).filter(|kind| !kind.is_null());
+    let kind = match kind {
+        None => "default",
+        Some(kind) => kind.as_str().ok_or_else(|| wrong(&format!("{place}.rope_type"), "a string", kind))?,
+    };
+    let optional = |field: &str| {
+        let value = number_in(place, inner, field)?;
+        match value {
+            Some(value) if value <= 0.0 => {
+                Err(wrong(&format!("{place}.{field}"), "a number above 0", &Value::from(value)))
+            }
+            value => Ok(value),
+        }
+    };
+    let need =
+        |field: &str| optional(field)?.ok_or_else(|| Error::Missing { field: format!("{place}.{field}") });
+    // transformers takes the declared context where a stretched encoding does not say what it was trained for.
+    let original_context = || {
+        let outer = config.number("original_max_position_embeddings")?;
+        let own = optional("original_max_position_embeddings")?;
+        Ok::<u64, Error>(outer.or(own).map_or(max_context, |tokens| tokens as u64))
+    };
+    let scaling = match kind {
+        "default" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor: need("factor")? },
+        "yarn" => RopeScaling::Yarn { factor: need("factor")?, original_context: original_context()? },
+        "llama3" => RopeScaling::Llama3 {
+            factor: need("factor")?,
+            low_freq_factor: need("low_freq_factor")?,
+            high_freq_factor: need("high_freq_factor")?,
+            original_context: original_context()?,
+        },
+        other => RopeScaling::Other { kind: other.into() },
+    };
+    Ok(Rope { theta, scaling })
+}
+
+/// RoPE of a GGUF file's metadata; `stored` says whether the file holds factors of its own.
+pub(crate) fn of_gguf(metadata: &Metadata, architecture: &str, stored: bool) -> Rope {
+    let key = |name: &str| format!("{architecture}.rope.{name}");
+    let factor = metadata
+        .f64(&key("scaling.factor"))
+        .or_else(|| metadata.f64(&key("scale_linear")))
+        .filter(|factor| factor.is_finite() && *factor > 0.0)
+        .unwrap_or(1.0);
+    let original_context = metadata.u64(&key("scaling.original_context_length")).unwrap_or(0);
+    let scaling = match metadata.str(&key("scaling.type")) {
+        Some("yarn") => RopeScaling::Yarn { factor, original_context },
+        Some("linear") => RopeScaling::Linear { factor },
+        Some("none") | None if stored => RopeScaling::Stored,
+        Some("none") => RopeScaling::None,
+        None if factor != 1.0 => RopeScaling::Linear { factor },
+        None => RopeScaling::None,
+        Some(kind) => RopeScaling::Other { kind: kind.into() },
+    };
+    let theta = metadata.f64(&key("freq_base")).filter(|theta| theta.is_finite() && *theta > 0.0);
+    Rope { theta: theta.unwrap_or(DEFAULT_THETA), scaling }
+}
+
+/// The factors that stand for Llama-3 scaling, one per pair of a head's `head_dim` dimensions: 1 for short
+/// wavelengths, `factor` for long ones, smooth between (transformers' `rope_type: llama3`). In f32 and in the order of
+/// operations of llama.cpp's converter, whose quotients by a tensor are products with its reciprocal.
+pub(crate) fn llama3_factors(rope: &Rope, head_dim: u32) -> Option<Vec<f32>> {
+    let RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } = rope.scaling
+    else {
+        return None;
+    };
+    let context = original_context as f64;
+    let (long, short) = ((context / low_freq_factor) as f32, (context / high_freq_factor) as f32);
+    let factors = (0..head_dim).step_by(2).map(|dimension| {
+        let exponent = dimension as f32 / head_dim as f32;
+        let frequency = 1.0 / (rope.theta as f32).powf(exponent);
+        let wavelength = (1.0 / frequency) * std::f32::consts::TAU;
+        if wavelength < short {
+            1.0
+        } else if wavelength > long {
+            factor as f32
+        } else {
+            let turns = (1.0 / wavelength) * context as f32;
+            let smooth = (turns - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+            1.0 / ((1.0 - smooth) / factor as f32 + smooth)
+        }
+    });
+    Some(factors.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(config: Value) -> Result<Rope, Error> {
+        of_config(&Config::new(&config).expect("an object"), 4096)
+    }
+
+    #[test]
+    fn both_spellings_mean_the_same() {
+        let old = json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 8}});
+        let new = json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 8.0}});
+        let expected = Rope { theta: 5e5, scaling: RopeScaling::Linear { factor: 8.0 } };
+        assert_eq!(read(old), Ok(expected.clone()));
+        assert_eq!(read(new), Ok(expected));
+        assert_eq!(read(json!({})), Ok(Rope { theta: 10_000.0, scaling: RopeScaling::None }));
+    }
+
+    #[test]
+    fn an_unstated_original_context_is_the_declared_one() {
+        let rope = read(json!({"rope_scaling": {"type": "yarn", "factor": 4}})).expect("valid");
+        assert_eq!(rope.scaling, RopeScaling::Yarn { factor: 4.0, original_context: 4096 });
+    }
+
+    #[test]
+    fn errors_name_the_inner_field() {
+        for (config, field) in [
+            (json!({"rope_scaling": {"type": "yarn"}}), "rope_scaling.factor"),
+            (json!({"rope_scaling": {"type": "linear", "factor": "x"}}), "rope_scaling.factor"),
+            (json!({"rope_scaling": {"type": "linear", "factor": 0}}), "rope_scaling.factor"),
+            (json!({"rope_parameters": {"rope_type": 3}}), "rope_parameters.rope_type"),
+            (json!({"rope_scaling": 7}), "rope_scaling"),
+            (json!({"rope_theta": -1}), "rope_theta"),
+        ] {
+            let error = read(config).expect_err(field).to_string();
+            assert!(error.contains(&format!("`{field}`")), "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_keep_their_name() {
+        let rope = read(json!({"rope_scaling": {"type": "dynamic", "factor": 2}})).expect("valid");
+        assert_eq!(rope.scaling, RopeScaling::Other { kind: "dynamic".into() });
+    }
+
+    #[test]
+    fn llama3_factors_run_from_one_to_the_factor() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192,
+        };
+        let factors = llama3_factors(&Rope { theta: 5e5, scaling }, 128).expect("llama3");
+        assert_eq!(factors.len(), 64);
+        assert_eq!((factors[0], factors[63]), (1.0, 8.0));
+        assert!(factors.is_sorted());
+        assert!(factors.iter().any(|factor| (1.5..7.5).contains(factor)), "{factors:?}");
+        assert!(llama3_factors(&Rope { theta: 5e5, scaling: RopeScaling::None }, 128).is_none());
+    }
+}
