@@ -76,6 +76,11 @@ pub(crate) struct Mechanisms {
     /// Llama-3 RoPE scaling is stored as a generated tensor of factors, `rope_freqs.weight`.
     #[serde(default)]
     pub(crate) llama3_rope_factors: bool,
+    /// The tokenizer's `add_prefix_space` is stated in GGUF.
+    #[serde(default)]
+    states_space_prefix: bool,
+    /// A vocabulary of this size never gets a beginning-of-sequence token.
+    never_adds_bos_at: Option<usize>,
 }
 
 /// A key behind those that every decoder has; always a u32.
@@ -158,6 +163,16 @@ impl Family {
     /// The `model_type`s it answers to, the usual one first.
     pub fn model_types(&self) -> impl Iterator<Item = &str> {
         self.checkpoints.iter().map(|checkpoint| checkpoint.model_type.as_str())
+    }
+
+    /// Whether the tokenizer's `add_prefix_space` is stated in GGUF.
+    pub fn states_space_prefix(&self) -> bool {
+        self.mechanisms.states_space_prefix
+    }
+
+    /// The vocabulary size at which no beginning-of-sequence token is ever added.
+    pub fn never_adds_bos_at(&self) -> Option<usize> {
+        self.mechanisms.never_adds_bos_at
     }
 
     pub(crate) fn checkpoint(&self, model_type: &str) -> Option<&Checkpoint> {
