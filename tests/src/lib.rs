@@ -1,1 +1,117 @@
-//! placeholder
+//! What the test suites share: where outside tools and data are, running them, comparing GGUF files.
+//! Knows paths and the GGUF container; must not hold a test.
+
+use formats::gguf::{Header, Metadata};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_path_buf()
+}
+
+/// A folder that comes with the repository, e.g. `models/pajama-7m`.
+pub fn committed(path: &str) -> PathBuf {
+    repository().join(path)
+}
+
+/// Shared data outside the repository (`LLAMA_PAJAMAS_SHARED`).
+pub fn shared(path: &str) -> PathBuf {
+    let root =
+        std::env::var("LLAMA_PAJAMAS_SHARED").expect("LLAMA_PAJAMAS_SHARED: run ./scripts/test --interop");
+    let path = Path::new(&root).join(path);
+    assert!(path.exists(), "{} is not there", path.display());
+    path
+}
+
+/// Outside tools (`LLAMA_PAJAMAS_ORACLE`), prepared by `scripts/oracles/prepare`.
+pub fn oracle(path: &str) -> PathBuf {
+    let root =
+        std::env::var("LLAMA_PAJAMAS_ORACLE").expect("LLAMA_PAJAMAS_ORACLE: run ./scripts/test --interop");
+    let path = Path::new(&root).join(path);
+    assert!(path.exists(), "{} is not there", path.display());
+    path
+}
+
+/// Runs a program to its end; panics with its output when it fails.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Converts a checkpoint with llama.cpp's own converter; `pre` overrides its pre-tokenizer lookup, which raises on
+/// tokenizers it has never seen.
+pub fn convert_outside(model: &Path, out_type: &str, pre: &str, out: &Path) {
+    let script = repository().join("scripts/oracles/convert.py");
+    let arguments = [oracle("src"), model.to_path_buf(), out.to_path_buf()];
+    run(Command::new(oracle("venv/bin/python")).arg(script).args(arguments).args([out_type, pre]));
+}
+
+/// A GGUF file in memory.
+pub struct GgufFile {
+    /// Its header.
+    pub header: Header,
+    bytes: Vec<u8>,
+}
+
+impl GgufFile {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let header = Header::read(bytes.as_slice(), bytes.len() as u64)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { header, bytes }
+    }
+
+    /// Data of the tensor called `name`.
+    pub fn data(&self, name: &str) -> Option<&[u8]> {
+        let tensor = self.header.tensor(name)?;
+        let start = (self.header.data_offset + tensor.offset) as usize;
+        Some(&self.bytes[start..start + tensor.bytes as usize])
+    }
+}
+
+/// What differs between two files, one line each; `intended` keys are passed over.
+pub fn differences(ours: &GgufFile, theirs: &GgufFile, intended: &[&str]) -> Vec<String> {
+    let mut lines = metadata_differences(&ours.header.metadata, &theirs.header.metadata, intended);
+    let names =
+        |file: &GgufFile| file.header.tensors.iter().map(|tensor| tensor.name.clone()).collect::<Vec<_>>();
+    if names(ours) != names(theirs) {
+        lines.push(format!("tensor order: ours {:?}, theirs {:?}", names(ours), names(theirs)));
+    }
+    for tensor in &theirs.header.tensors {
+        match ours.header.tensor(&tensor.name) {
+            None => lines.push(format!("tensor {}: missing", tensor.name)),
+            Some(own) if (own.ty, &own.dims) != (tensor.ty, &tensor.dims) => {
+                lines.push(format!(
+                    "tensor {}: ours {} {:?}, theirs {} {:?}",
+                    tensor.name, own.ty, own.dims, tensor.ty, tensor.dims
+                ));
+            }
+            Some(_) if ours.data(&tensor.name) != theirs.data(&tensor.name) => {
+                lines.push(format!("tensor {}: other bytes", tensor.name));
+            }
+            Some(_) => {}
+        }
+    }
+    lines
+}
+
+fn metadata_differences(ours: &Metadata, theirs: &Metadata, intended: &[&str]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let short =
+        |value: Option<&formats::gguf::Value>| format!("{value:?}").chars().take(120).collect::<String>();
+    let keys = theirs.iter().chain(ours.iter()).map(|(key, _)| key);
+    for key in keys.collect::<std::collections::BTreeSet<_>>() {
+        if !intended.contains(&key) && ours.get(key) != theirs.get(key) {
+            lines.push(format!(
+                "key {key}: ours {}, theirs {}",
+                short(ours.get(key)),
+                short(theirs.get(key))
+            ));
+        }
+    }
+    lines
+}

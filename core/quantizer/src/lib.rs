@@ -1,1 +1,19 @@
-//! placeholder
+//! Makes bundles: reads checkpoints, converts, chooses types, quantizes, writes.
+//!
+//! Owns the way from a Hugging Face checkpoint or a GGUF file to the variants of a bundle. May know formats,
+//! families, bundles and the engine's block quantizers. Must not know hosts, plans or sessions, nor print.
+
+mod build;
+mod convert;
+mod error;
+mod execute;
+mod progress;
+pub mod recipe;
+pub mod source;
+pub mod tokenizer;
+
+pub use build::{BuildReport, BuildRequest, VariantReport, build_bundle, open_source};
+pub use convert::convert;
+pub use error::{Error, Result};
+pub use execute::{Job, Summary, plan_file, write_file};
+pub use progress::{Progress, Watch};

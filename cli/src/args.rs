@@ -1,0 +1,292 @@
+//! The command line's grammar: commands, options, their help texts and defaults.
+//! Knows words only; must not do the work.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// On-device models: make bundles, plan, run, chat.
+#[derive(Debug, Parser)]
+#[command(name = "llama-pajamas", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Print one JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Colours and bars: on a terminal only, always or never
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
+    /// More detail on stderr (-v: what happens, -vv: the engine's own log too)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Use only what is on this machine already
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// Where downloaded models are kept [default: the system's cache folder]
+    #[arg(long, global = true, value_name = "DIR", env = "LLAMA_PAJAMAS_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Where hub ids (org/name@revision) are looked up
+    #[arg(long, global = true, value_name = "URL", env = "HF_ENDPOINT", default_value = "https://huggingface.co")]
+    pub(crate) endpoint: String,
+    /// Access token for the hub
+    #[arg(long, global = true, value_name = "TOKEN", env = "HF_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+/// When to use colours and progress bars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a bundle from a checkpoint directory, a GGUF file or a hub id
+    Quantize(Quantize),
+    /// What a model, bundle or GGUF file is
+    Info(Info),
+    /// What this machine is and how much memory a model may use
+    Hardware,
+    /// Which variant serves best here, and why
+    Plan(Plan),
+    /// Generate from one prompt
+    Run(Run),
+    /// Talk to the model
+    Chat(Chat),
+    /// Check, sign and fetch bundles
+    #[command(subcommand)]
+    Bundle(Bundle),
+    /// Print a completion script for your shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quantize {
+    /// Checkpoint directory, GGUF file or hub id (org/name@revision)
+    pub(crate) model: String,
+    /// Variants to write, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
+    #[arg(long, value_delimiter = ',', default_value = "Q4_K_M")]
+    pub(crate) precision: Vec<String>,
+    /// Bundle directory to create or to add variants to
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    /// How types are chosen: stock = llama.cpp's own recipes
+    #[arg(long, default_value = "stock", value_parser = ["stock"])]
+    pub(crate) recipe: String,
+    /// Importance matrix (GGUF or legacy .dat)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) imatrix: Option<PathBuf>,
+    /// One type for every quantized tensor
+    #[arg(long)]
+    pub(crate) pure: bool,
+    /// Leave the output tensor as it is
+    #[arg(long)]
+    pub(crate) leave_output_tensor: bool,
+    /// Type of the token embedding
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) token_embedding_type: Option<String>,
+    /// Type of the output tensor
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) output_tensor_type: Option<String>,
+    /// Type of every tensor whose name matches, first match wins; repeatable
+    #[arg(long, value_name = "REGEX=TYPE")]
+    pub(crate) tensor_type: Vec<String>,
+    /// Accept an already quantized GGUF as the source
+    #[arg(long)]
+    pub(crate) allow_requantize: bool,
+    /// Worker threads [default: all usable cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Print the plan and the predicted sizes, write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// Bundle, checkpoint directory, config.json, GGUF file or hub id
+    pub(crate) target: String,
+    /// Layers, roles with counts and bytes, and sizes per precision
+    #[arg(long)]
+    pub(crate) architecture: bool,
+}
+
+/// What to plan for; shared by plan, run and chat.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Wishes {
+    /// Context length in tokens [default: what fits, up to 4096]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) context: Option<u64>,
+    /// Use this variant and no other
+    #[arg(long, value_name = "ID")]
+    pub(crate) variant: Option<String>,
+    /// Decode threads [default: the plan's]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u32>,
+    /// Memory the model may use, e.g. 2GiB [default: what the system can spare]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) memory_budget: Option<u64>,
+    /// Layers to put on a GPU [default: the plan's]
+    #[arg(long, value_name = "N")]
+    pub(crate) gpu_layers: Option<u32>,
+    /// Refuse bundles that no trusted key has signed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trust: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Bundle directory or GGUF file
+    pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+}
+
+/// How tokens are chosen; shared by run and chat.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Sampling {
+    /// Stop after this many tokens
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 512)]
+    pub(crate) max_tokens: u32,
+    /// 0 takes the likeliest token every time
+    #[arg(long, default_value_t = 0.8)]
+    pub(crate) temperature: f32,
+    /// Keep the K likeliest tokens, 0 = all
+    #[arg(long, default_value_t = 40)]
+    pub(crate) top_k: u32,
+    /// Keep the likeliest tokens that make up this probability
+    #[arg(long, default_value_t = 0.95)]
+    pub(crate) top_p: f32,
+    /// Drop tokens below this share of the likeliest one's probability
+    #[arg(long, default_value_t = 0.05)]
+    pub(crate) min_p: f32,
+    /// Divide the logits of recent tokens by this, 1 = off
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) repeat_penalty: f32,
+    /// Same seed, same answer [default: a fresh one each time]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Stop before this text; repeatable
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Bundle directory or GGUF file
+    pub(crate) bundle: PathBuf,
+    /// The prompt; `-` reads it from standard input
+    #[arg(short, long)]
+    pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Apply the chat template to the prompt
+    #[arg(long)]
+    pub(crate) chat_template: bool,
+    /// Print load time, time to first token and tokens per second
+    #[arg(long)]
+    pub(crate) benchmark: bool,
+    /// Force a CPU kernel variant (see `hardware`)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cpu_variant: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// Bundle directory or GGUF file
+    pub(crate) bundle: PathBuf,
+    /// System message
+    #[arg(long)]
+    pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bundle {
+    /// Check every file's size and hash, and the signature
+    Verify {
+        bundle: PathBuf,
+        /// Folder of trusted public keys (PEM): the bundle must be signed by one
+        #[arg(long, value_name = "DIR")]
+        trust: Option<PathBuf>,
+    },
+    /// Sign the manifest with an ed25519 key
+    Sign {
+        bundle: PathBuf,
+        /// Private key (PEM, PKCS#8)
+        #[arg(long, value_name = "FILE", required_unless_present = "generate")]
+        key: Option<PathBuf>,
+        /// Make a new key pair NAME.key and NAME.pub and sign with it
+        #[arg(long, value_name = "NAME", conflicts_with = "key")]
+        generate: Option<PathBuf>,
+    },
+    /// Fetch a bundle, or the files of a hub id, with resume and hash checks
+    Pull {
+        /// URL of a manifest.json, or a hub id (org/name@revision)
+        source: String,
+        /// Where to put a bundle [default: the cache]
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Variants to fetch [default: all]
+        #[arg(long, value_delimiter = ',')]
+        variant: Vec<String>,
+        /// Keep the cache below this size, dropping what was used least recently, e.g. 20GiB
+        #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+        storage_cap: Option<u64>,
+    },
+}
+
+/// `4096`, `512MiB`, `4GiB`, `1.5GB` → bytes.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kib" | "k" => 1024.0,
+        "mib" | "m" => 1024.0 * 1024.0,
+        "gib" | "g" => 1024.0 * 1024.0 * 1024.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        other => return Err(format!("unknown unit `{other}`, expected KiB, MiB, GiB, KB, MB or GB")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("expected a number like 512MiB, got `{text}`"))?;
+    Ok((number * scale) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn byte_sizes_are_read_with_their_units() {
+        assert_eq!(parse_bytes("4096"), Ok(4096));
+        assert_eq!(parse_bytes("1.5GiB"), Ok(3 << 29));
+        assert_eq!(parse_bytes("2MB"), Ok(2_000_000));
+        assert!(parse_bytes("2 parsecs").is_err());
+        assert!(parse_bytes("GiB").is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! What can go wrong while making a file. Every message names the file, the tensor or the field.
+
+use std::path::{Path, PathBuf};
+
+/// Result with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a file or bundle could not be made. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A JSON file does not parse.
+    #[error("{path}: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// A GGUF file is broken or cannot be written.
+    #[error("{path}: {source}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: formats::gguf::Error,
+    },
+    /// A safetensors file is broken.
+    #[error("{path}: {source}")]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: formats::safetensors::Error,
+    },
+    /// An importance matrix is broken.
+    #[error("{path}: {source}")]
+    Imatrix {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: formats::imatrix::Error,
+    },
+    /// The model is not understood.
+    #[error("{path}: {source}")]
+    Family {
+        /// The configuration or file.
+        path: PathBuf,
+        /// The cause.
+        source: families::Error,
+    },
+    /// The checkpoint is incomplete or of a kind that is not read.
+    #[error("{path}: {problem}")]
+    Checkpoint {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong and what is expected.
+        problem: String,
+    },
+    /// A tensor cannot be used.
+    #[error("{path}: tensor `{tensor}`: {problem}")]
+    Tensor {
+        /// The file it is in.
+        path: PathBuf,
+        /// Its name there.
+        tensor: String,
+        /// What is expected and what was found.
+        problem: String,
+    },
+    /// The tokenizer cannot be converted.
+    #[error("{path}: {problem}")]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A wish that cannot be met.
+    #[error("{wish}: expected {expected}, got {got}")]
+    Request {
+        /// The option.
+        wish: String,
+        /// What is allowed.
+        expected: String,
+        /// What was asked.
+        got: String,
+    },
+    /// An importance matrix is needed or does not fit.
+    #[error("tensor `{tensor}` as {ty}: {problem}")]
+    Importance {
+        /// Tensor name.
+        tensor: String,
+        /// Target type.
+        ty: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The engine's block quantizer refused.
+    #[error("tensor `{tensor}`: {source}")]
+    Engine {
+        /// Tensor name.
+        tensor: String,
+        /// The cause.
+        source: engine::Error,
+    },
+    /// The bundle could not be written.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+
+    pub(crate) fn checkpoint(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn tokenizer(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Tokenizer { path: path.into(), problem: problem.into() }
+    }
+}

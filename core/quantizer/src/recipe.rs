@@ -1,0 +1,60 @@
+//! Recipes: which type each tensor gets. Owns the table of file types and the wishes that override a recipe.
+//! A recipe is a pure function of names, shapes and metadata; it never sees a weight.
+
+mod file_type;
+mod stock;
+
+pub use file_type::FileType;
+pub(crate) use stock::order as stock_order;
+pub(crate) use stock::{Shape, requires_imatrix, stock};
+
+use crate::{Error, Result};
+use formats::gguf::GgmlType;
+use regex::Regex;
+
+/// Wishes that override the recipe, as llama-quantize knows them.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// One type for every quantized tensor.
+    pub pure: bool,
+    /// Leave `output.weight` as it is.
+    pub leave_output_tensor: bool,
+    /// Type of the token embedding.
+    pub token_embedding: Option<GgmlType>,
+    /// Type of the output.
+    pub output: Option<GgmlType>,
+    /// Types by name, first match wins.
+    pub by_name: Vec<(Regex, GgmlType)>,
+}
+
+impl Overrides {
+    /// Adds a `REGEX=TYPE` wish.
+    ///
+    /// # Errors
+    /// A missing `=`, a regex that does not parse, a type that cannot be written.
+    pub fn add_by_name(&mut self, wish: &str) -> Result<()> {
+        let refuse = |expected: &str| Error::Request {
+            wish: "tensor type".into(),
+            expected: expected.into(),
+            got: wish.into(),
+        };
+        let (pattern, ty) = wish.rsplit_once('=').ok_or_else(|| refuse("REGEX=TYPE"))?;
+        let pattern = Regex::new(pattern).map_err(|error| refuse(&format!("a regex: {error}")))?;
+        self.by_name.push((pattern, parse_type(ty)?));
+        Ok(())
+    }
+}
+
+/// A tensor type by name that the quantizer can write.
+///
+/// # Errors
+/// An unknown name, or a type without a quantizer.
+pub fn parse_type(name: &str) -> Result<GgmlType> {
+    GgmlType::from_name(name).filter(|ty| engine::gguf::quantize::can_quantize(*ty)).ok_or_else(|| {
+        Error::Request {
+            wish: "tensor type".into(),
+            expected: "a ggml type like Q4_K, IQ4_XS or F16".into(),
+            got: name.into(),
+        }
+    })
+}

@@ -1,0 +1,72 @@
+//! Where weights come from: one view over checkpoints and GGUF files, read row by row.
+//!
+//! Owns [`TensorSource`]; the implementations are [`Checkpoint`] and [`GgufSource`]. Both read from mapped files, so
+//! nothing but the rows asked for becomes anonymous memory.
+
+mod checkpoint;
+mod gguf_file;
+mod json;
+mod rows;
+
+pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::QUANTIZATION_VERSION;
+pub use gguf_file::GgufSource;
+pub(crate) use json::SourceJson;
+
+use crate::Result;
+use formats::gguf::{GgmlType, Metadata};
+use std::path::Path;
+
+/// A tensor as the output will name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTensor {
+    /// Name in GGUF.
+    pub name: String,
+    /// Extents, contiguous dimension first.
+    pub dims: Vec<u64>,
+    /// The type it has, or that a plain conversion gives it.
+    pub ty: GgmlType,
+    /// Bytes it takes in the source.
+    pub source_bytes: u64,
+}
+
+impl SourceTensor {
+    /// Rows over all dimensions but the first.
+    pub fn n_rows(&self) -> u64 {
+        self.dims[1..].iter().product()
+    }
+
+    /// Rows of one matrix of a stack.
+    pub fn rows_per_matrix(&self) -> u64 {
+        self.dims.get(1).copied().unwrap_or(1)
+    }
+}
+
+/// Weights by tensor and row.
+pub trait TensorSource: Sync {
+    /// File or directory, for messages.
+    fn path(&self) -> &Path;
+
+    /// Metadata of a file with these tensors, tokenizer included.
+    fn metadata(&self) -> &Metadata;
+
+    /// Tensors in the order of a plain conversion.
+    fn tensors(&self) -> &[SourceTensor];
+
+    /// Fills `out` with whole rows of tensor `index` from row `first_row` on, as 32-bit floats.
+    ///
+    /// # Errors
+    /// A weight that is not a finite number, by tensor.
+    fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()>;
+
+    /// The stored bytes of tensor `index`, where they can be copied as they are.
+    fn stored_bytes(&self, index: usize) -> Option<&[u8]>;
+
+    /// `sha256`-independent description of the source for provenance: family, precision.
+    fn precision(&self) -> String;
+
+    /// Licence id, where the source states one.
+    fn licence(&self) -> Option<String> {
+        None
+    }
+}

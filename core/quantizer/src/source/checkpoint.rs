@@ -1,0 +1,405 @@
+//! A Hugging Face checkpoint directory as a [`TensorSource`]: names mapped, experts stacked, rotary rows permuted on
+//! the fly. Knows safetensors and the family's rules; must not know quantized types.
+
+use super::rows::{Float, first_not_finite};
+use super::{SourceJson, SourceTensor, TensorSource};
+use crate::{Error, Result, tokenizer};
+use bundle::mapped_file::MappedFile;
+use families::model_name::{Sources, WeightCounts};
+use families::{Family, Mapping, OutputType, Transform};
+use formats::gguf::{GgmlType, Metadata, Value};
+use formats::safetensors::{Header, Index, TensorInfo};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Version of the block formats that files state (`GGML_QNT_VERSION`).
+pub(crate) const QUANTIZATION_VERSION: u32 = 2;
+
+/// An opened checkpoint.
+pub struct Checkpoint {
+    directory: PathBuf,
+    shards: Vec<MappedFile>,
+    tensors: Vec<SourceTensor>,
+    places: Vec<Place>,
+    metadata: Metadata,
+    precision: OutputType,
+    licence: Option<String>,
+}
+
+/// Where a tensor's values are.
+enum Place {
+    Stored { pieces: Vec<Piece>, permuted_heads: Option<u64> },
+    Computed(Vec<f32>),
+}
+
+/// One matrix, in one shard.
+#[derive(Clone)]
+struct Piece {
+    shard: usize,
+    range: Range<u64>,
+    float: Float,
+    source_name: String,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in `directory` and checks that every tensor of the family is there.
+    ///
+    /// # Errors
+    /// A missing or broken file, an unknown architecture, a tensor that is missing, unknown or of another shape.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let config_path = directory.join("config.json");
+        let config = SourceJson::required(&config_path)?;
+        let family_error = |source| Error::Family { path: config_path.clone(), source };
+        let description = families::detect_config(&config).map_err(family_error)?;
+        let family = Family::for_model_type(&description.model_type)
+            .or_else(|| Family::for_architecture(&description.architecture, description.moe.is_some()))
+            .ok_or_else(|| Error::checkpoint(&config_path, "no conversion rules for this model"))?;
+        if let Some(method) = &description.native_quantization {
+            return Err(Error::checkpoint(
+                &config_path,
+                format!("quantization_config: expected a float checkpoint, got {method}"),
+            ));
+        }
+        let (shards, infos) = open_shards(directory)?;
+        let precision = precision_of(&infos);
+        let mut checkpoint = Self {
+            directory: directory.into(),
+            shards,
+            tensors: Vec::new(),
+            places: Vec::new(),
+            metadata: Metadata::new(),
+            precision,
+            licence: licence_of(directory),
+        };
+        if let Some(factors) = family.rope_factors(&config).map_err(family_error)? {
+            let dims = vec![factors.len() as u64];
+            checkpoint.push("rope_freqs.weight".into(), dims, GgmlType::F32, Place::Computed(factors));
+        }
+        checkpoint.collect(family, &description, infos)?;
+        checkpoint.check_shapes(&description)?;
+        checkpoint.metadata = checkpoint.build_metadata(family, &config, precision)?;
+        Ok(checkpoint)
+    }
+
+    /// The float type of the checkpoint's matrices.
+    pub fn output_type(&self) -> OutputType {
+        self.precision
+    }
+
+    fn push(&mut self, name: String, dims: Vec<u64>, ty: GgmlType, place: Place) {
+        let source_bytes = match &place {
+            Place::Stored { pieces, .. } => {
+                pieces.iter().map(|piece| piece.range.end - piece.range.start).sum()
+            }
+            Place::Computed(values) => values.len() as u64 * 4,
+        };
+        self.tensors.push(SourceTensor { name, dims, ty, source_bytes });
+        self.places.push(place);
+    }
+
+    /// Maps names; a stack of experts takes its place when its layer's last expert has come.
+    fn collect(
+        &mut self,
+        family: &Family,
+        description: &families::Description,
+        infos: Vec<(usize, TensorInfo)>,
+    ) -> Result<()> {
+        let n_experts = description.moe.map_or(0, |moe| moe.n_experts as usize);
+        let mut stacks: BTreeMap<String, BTreeMap<u32, (Piece, Vec<u64>)>> = BTreeMap::new();
+        for (shard, info) in infos {
+            let path = self.shards[shard].path().to_path_buf();
+            let mapping = family
+                .map_tensor(&info.name)
+                .map_err(|source| Error::Family { path: path.clone(), source })?;
+            let Mapping::Tensor { name, transform, layer, expert, .. } = mapping else { continue };
+            let refuse =
+                |problem: String| Error::Tensor { path: path.clone(), tensor: info.name.clone(), problem };
+            let float = Float::of(info.dtype).ok_or_else(|| {
+                refuse(format!("dtype: expected F32, F16 or BF16, got {}", info.dtype.name()))
+            })?;
+            if info.shape.is_empty() || info.shape.len() > 2 || info.shape.contains(&0) {
+                return Err(refuse(format!("shape: expected one or two dimensions, got {:?}", info.shape)));
+            }
+            let mut dims = info.shape.clone();
+            dims.reverse();
+            let piece = Piece { shard, range: info.range.clone(), float, source_name: info.name.clone() };
+            let Some(expert) = expert else {
+                let permuted_heads = match transform {
+                    Transform::None => None,
+                    Transform::PermuteQueryHeads => Some(u64::from(description.n_heads)),
+                    Transform::PermuteKeyHeads => Some(u64::from(description.n_kv_heads)),
+                };
+                let ty = self.precision.of_tensor(&name, dims.len());
+                self.push(name, dims, ty, Place::Stored { pieces: vec![piece], permuted_heads });
+                continue;
+            };
+            let stack = stacks.entry(name).or_default();
+            if expert as usize >= n_experts || stack.insert(expert, (piece, dims)).is_some() {
+                return Err(refuse(format!("expert: expected each of 0..{n_experts} once")));
+            }
+            let names = family.expert_stacks(layer.unwrap_or(0));
+            if names.iter().all(|name| stacks.get(name).is_some_and(|stack| stack.len() == n_experts)) {
+                for name in names {
+                    let stack =
+                        stacks.remove(&name).expect("all stacks of the layer were just seen to be complete");
+                    self.push_stack(name, stack)?;
+                }
+            }
+        }
+        match stacks.into_iter().next() {
+            None => Ok(()),
+            Some((name, stack)) => Err(Error::checkpoint(
+                &self.directory,
+                format!("tensor `{name}`: expected {n_experts} experts, got {}", stack.len()),
+            )),
+        }
+    }
+
+    fn push_stack(&mut self, name: String, stack: BTreeMap<u32, (Piece, Vec<u64>)>) -> Result<()> {
+        let n = stack.len() as u64;
+        let (pieces, shapes): (Vec<Piece>, Vec<Vec<u64>>) = stack.into_values().unzip();
+        let mut dims = shapes[0].clone();
+        if let Some(other) = shapes.iter().position(|shape| *shape != dims) {
+            let tensor = pieces[other].source_name.clone();
+            let problem = format!("shape: expected {dims:?} like expert 0, got {:?}", shapes[other]);
+            return Err(Error::Tensor { path: self.directory.clone(), tensor, problem });
+        }
+        dims.push(n);
+        let ty = self.precision.of_tensor(&name, dims.len());
+        self.push(name, dims, ty, Place::Stored { pieces, permuted_heads: None });
+        Ok(())
+    }
+
+    /// Every tensor that the description promises, with its shape. A tied embedding may be stored as the output.
+    fn check_shapes(&self, description: &families::Description) -> Result<()> {
+        let found: BTreeMap<&str, &SourceTensor> =
+            self.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+        for shape in description.tensor_shapes() {
+            let stored = found.get(shape.name.as_str()).copied();
+            let twin = || found.get("output.weight").copied().filter(|_| shape.name == "token_embd.weight");
+            match stored.or_else(twin) {
+                Some(tensor) if tensor.dims == shape.dims => {}
+                Some(tensor) => {
+                    let problem =
+                        format!("shape: expected {:?} by config.json, got {:?}", shape.dims, tensor.dims);
+                    return Err(Error::Tensor { path: self.directory.clone(), tensor: shape.name, problem });
+                }
+                None => {
+                    let problem = "missing from the checkpoint".to_string();
+                    return Err(Error::Tensor { path: self.directory.clone(), tensor: shape.name, problem });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn build_metadata(
+        &self,
+        family: &Family,
+        config: &serde_json::Value,
+        precision: OutputType,
+    ) -> Result<Metadata> {
+        let config_path = self.directory.join("config.json");
+        let generation = SourceJson::optional(&self.directory.join("generation_config.json"))?;
+        let absolute =
+            std::fs::canonicalize(&self.directory).map_err(|source| Error::io(&self.directory, source))?;
+        let directory = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let sources = Sources {
+            directory: &directory,
+            config,
+            generation: generation.as_ref(),
+            licence: self.licence.as_deref(),
+        };
+        let mut metadata = Metadata::new();
+        metadata.insert("general.architecture", Value::String(family.architecture().into()));
+        let general = families::model_name::general(sources, self.weight_counts());
+        let architecture = family
+            .metadata(config, precision)
+            .map_err(|source| Error::Family { path: config_path, source })?;
+        for (key, value) in general.iter().chain(architecture.iter()) {
+            metadata.insert(key, value.clone());
+        }
+        metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
+        for (key, value) in tokenizer::convert(&self.directory, config, family)?.iter() {
+            metadata.insert(key, value.clone());
+        }
+        Ok(metadata)
+    }
+
+    fn weight_counts(&self) -> WeightCounts {
+        let mut counts = WeightCounts::default();
+        let (mut experts, mut stacks) = (0, 0);
+        for tensor in &self.tensors {
+            let n: u64 = tensor.dims.iter().product();
+            counts.total += n;
+            match tensor.dims.get(2) {
+                Some(&n_experts) if tensor.name.contains("_exps.") => {
+                    counts.per_expert += n / n_experts;
+                    experts += n_experts;
+                    stacks += 1;
+                }
+                _ => counts.shared += n,
+            }
+        }
+        counts.n_experts = if stacks > 0 { experts / stacks } else { 0 };
+        counts
+    }
+}
+
+impl TensorSource for Checkpoint {
+    fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn tensors(&self) -> &[SourceTensor] {
+        &self.tensors
+    }
+
+    fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()> {
+        let tensor = &self.tensors[index];
+        let width = tensor.dims[0] as usize;
+        let (pieces, permuted_heads) = match &self.places[index] {
+            Place::Computed(values) => {
+                out.copy_from_slice(&values[first_row as usize * width..][..out.len()]);
+                return Ok(());
+            }
+            Place::Stored { pieces, permuted_heads } => (pieces, *permuted_heads),
+        };
+        // A permuted bias is a column of rows of one.
+        let (width, rows) = match permuted_heads {
+            Some(_) if tensor.dims.len() == 1 => (1, tensor.dims[0]),
+            _ => (width, tensor.rows_per_matrix()),
+        };
+        for (offset, row_out) in out.chunks_exact_mut(width).enumerate() {
+            let row = first_row + offset as u64;
+            let piece = &pieces[(row / rows) as usize];
+            let row = permuted_heads.map_or(row % rows, |heads| permuted_row(row % rows, rows / heads));
+            let bytes = width * piece.float.bytes();
+            let start = piece.range.start as usize + row as usize * bytes;
+            piece.float.widen(&self.shards[piece.shard][start..start + bytes], row_out);
+            if let Some(column) = first_not_finite(row_out) {
+                return Err(Error::Tensor {
+                    path: self.shards[piece.shard].path().into(),
+                    tensor: piece.source_name.clone(),
+                    problem: format!(
+                        "row {row}, column {column}: expected a finite number, got {}",
+                        row_out[column]
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn stored_bytes(&self, _index: usize) -> Option<&[u8]> {
+        None
+    }
+
+    fn precision(&self) -> String {
+        self.precision.ggml_type().name().into()
+    }
+
+    fn licence(&self) -> Option<String> {
+        self.licence.clone()
+    }
+}
+
+/// Source row of output row `row`: within a head of `head` rows, output alternates between the halves of the source.
+fn permuted_row(row: u64, head: u64) -> u64 {
+    let (start, within) = (row / head * head, row % head);
+    start + within % 2 * (head / 2) + within / 2
+}
+
+/// The type of most bytes of matrices decides what the checkpoint is.
+fn precision_of(infos: &[(usize, TensorInfo)]) -> OutputType {
+    let bytes_of = |wanted: Float| -> u64 {
+        let matching =
+            infos.iter().filter(|(_, info)| info.shape.len() >= 2 && Float::of(info.dtype) == Some(wanted));
+        matching.map(|(_, info)| info.range.end - info.range.start).sum()
+    };
+    let (f32, f16, bf16) = (bytes_of(Float::F32), bytes_of(Float::F16), bytes_of(Float::Bf16));
+    match () {
+        () if bf16 >= f32 && bf16 >= f16 => OutputType::Bf16,
+        () if f16 >= f32 => OutputType::F16,
+        () => OutputType::F32,
+    }
+}
+
+fn open_shards(directory: &Path) -> Result<(Vec<MappedFile>, Vec<(usize, TensorInfo)>)> {
+    let index_path = directory.join("model.safetensors.index.json");
+    let single = directory.join("model.safetensors");
+    let mut names = Vec::new();
+    let mut index = None;
+    if index_path.is_file() {
+        let bytes = std::fs::read(&index_path).map_err(|source| Error::io(&index_path, source))?;
+        let parsed =
+            Index::parse(&bytes).map_err(|source| Error::Safetensors { path: index_path.clone(), source })?;
+        names.extend(parsed.weight_map.values().cloned());
+        names.sort();
+        names.dedup();
+        index = Some(parsed);
+    } else if single.is_file() {
+        names.push("model.safetensors".to_string());
+    } else {
+        let has_bin = directory.join("pytorch_model.bin").is_file()
+            || directory.join("pytorch_model.bin.index.json").is_file();
+        let problem = if has_bin {
+            "has .bin weights, which can run code when read: save the checkpoint as safetensors first"
+        } else {
+            "expected model.safetensors or model.safetensors.index.json, found neither"
+        };
+        return Err(Error::checkpoint(directory, problem));
+    }
+    let mut shards = Vec::new();
+    let mut infos = Vec::new();
+    let mut holders = BTreeMap::new();
+    for name in names {
+        let path = directory.join(&name);
+        if !path.is_file() {
+            return Err(Error::checkpoint(&path, "named by model.safetensors.index.json, but not there"));
+        }
+        let shard = MappedFile::open(&path)?;
+        let header = Header::read(&shard[..], shard.len() as u64)
+            .map_err(|source| Error::Safetensors { path: path.clone(), source })?;
+        for info in header.tensors {
+            if holders.insert(info.name.clone(), name.clone()).is_some() {
+                let problem = "stored in two shards".to_string();
+                return Err(Error::Tensor { path, tensor: info.name, problem });
+            }
+            infos.push((shards.len(), info));
+        }
+        shards.push(shard);
+    }
+    for (tensor, file) in index.iter().flat_map(|index| &index.weight_map) {
+        if holders.get(tensor) != Some(file) {
+            let problem = "the index places it here, but it is not in this file".to_string();
+            return Err(Error::Tensor { path: directory.join(file), tensor: tensor.clone(), problem });
+        }
+    }
+    Ok((shards, infos))
+}
+
+/// `license:` of the model card's front matter.
+fn licence_of(directory: &Path) -> Option<String> {
+    let card = std::fs::read_to_string(directory.join("README.md")).ok()?;
+    let front = card.strip_prefix("---")?.split("\n---").next()?;
+    let line = front.lines().find_map(|line| line.strip_prefix("license:"))?;
+    let licence = line.trim().trim_matches(['"', '\'']);
+    (!licence.is_empty()).then(|| licence.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotary_rows_alternate_between_the_halves_of_a_head() {
+        let order: Vec<u64> = (0..8).map(|row| permuted_row(row, 4)).collect();
+        assert_eq!(order, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+}
