@@ -9,6 +9,8 @@
 mod bad_files;
 mod contexts;
 mod loading;
+#[cfg(any(feature = "vulkan", feature = "cuda", feature = "metal"))]
+mod offload;
 mod reference;
 mod states;
 mod tiny_model;
