@@ -1,1 +1,17 @@
-//! placeholder
+//! Which variant, engine and settings serve best here, and why.
+//!
+//! Owns the memory estimate, the choice and its explanation. Knows hosts and descriptions; must not know engines,
+//! manifests or files. The same inputs give the same plan.
+
+mod choose;
+mod memory;
+mod plan;
+mod quality;
+mod render;
+mod request;
+
+pub use choose::plan;
+pub use memory::{MemoryEstimate, estimate};
+pub use plan::{Choice, Code, Evidence, Plan, Reason, Rejection, SpeedEstimate};
+pub use quality::QualityEstimate;
+pub use request::{Backend, BackendDevice, Candidate, Request};

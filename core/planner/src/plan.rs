@@ -1,0 +1,118 @@
+//! The answer: a choice, its reasons, and why nothing else was chosen.
+
+use crate::{Backend, MemoryEstimate, QualityEstimate};
+use serde::Serialize;
+
+/// Stable codes of reasons against a variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// Memory that cannot be evicted does not fit.
+    MemHard,
+    /// It fits only if weights are paged from storage.
+    MemSoft,
+    /// One allocation is larger than the backend allows.
+    MaxAlloc,
+    /// Too slow.
+    Speed,
+    /// First token too late.
+    Ttft,
+    /// A feature is missing.
+    Feature,
+    /// No engine here runs it.
+    Engine,
+    /// Another variant is better and fits too.
+    QualityDominated,
+    /// Not signed by a trusted key.
+    Untrusted,
+    /// Its files are not here or not whole.
+    Missing,
+    /// Another variant was asked for.
+    NotAsked,
+}
+
+/// How well the figures of a plan are founded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Evidence {
+    Measured,
+    Calibrated,
+    Profile,
+    Guess,
+}
+
+/// Expected speed, in tokens per second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SpeedEstimate {
+    /// Slowest and fastest that is expected when writing.
+    pub decode_tokens_per_s: [f64; 2],
+}
+
+/// What to load and how.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Choice {
+    /// Id of the variant.
+    pub id: String,
+    /// Its precision.
+    pub precision: String,
+    /// What computes.
+    pub backend: Backend,
+    /// Layers on the device of the backend.
+    pub gpu_layers: u32,
+    /// Context in tokens.
+    pub context_tokens: u64,
+    /// Type of the key-value cache, as ggml names it.
+    pub kv_type: &'static str,
+    /// Threads for single tokens.
+    pub n_threads: u32,
+    /// Threads for prompts.
+    pub n_threads_batch: u32,
+    /// Tokens computed at a time.
+    pub n_ubatch: u32,
+    /// Memory by part.
+    pub memory: MemoryEstimate,
+    /// Expected speed.
+    pub speed: SpeedEstimate,
+    /// Expected quality.
+    pub quality: QualityEstimate,
+}
+
+/// A sentence for the choice, with its figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// Plain text.
+    pub text: String,
+}
+
+/// Why a variant was not chosen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rejection {
+    /// Id of the variant.
+    pub id: String,
+    /// Stable code.
+    pub code: Code,
+    /// Bytes it needs, for the codes of memory.
+    pub need_bytes: Option<u64>,
+    /// Bytes there are.
+    pub have_bytes: Option<u64>,
+    /// need − have.
+    pub shortfall_bytes: Option<u64>,
+    /// What would help, or what was better.
+    pub fix: String,
+}
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// What to do; `None` when nothing fits.
+    pub chosen: Option<Choice>,
+    /// Reasons for it.
+    pub why: Vec<Reason>,
+    /// Every other variant.
+    pub rejected: Vec<Rejection>,
+    /// What was taken for granted.
+    pub assumptions: Vec<String>,
+    /// How well the figures are founded.
+    pub evidence: Evidence,
+}

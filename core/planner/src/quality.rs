@@ -1,0 +1,54 @@
+//! Quality as a number: measured KL divergence, else a prior by precision.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+#[derive(Deserialize)]
+struct Priors {
+    kld_mean: BTreeMap<String, f64>,
+}
+
+static PRIORS: LazyLock<Priors> = LazyLock::new(|| {
+    toml::from_str(include_str!("../data/precision_priors.toml"))
+        .expect("the built-in table parses: a test reads it")
+});
+
+/// Mean KL divergence from the unquantized model, in nats, with an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct QualityEstimate {
+    /// The figure.
+    pub kld_mean: f64,
+    /// Where it may lie.
+    pub interval: [f64; 2],
+    /// Measured on this variant, or guessed from its precision.
+    pub measured: bool,
+}
+
+impl QualityEstimate {
+    /// The prior of a precision; an unknown one is taken for poor.
+    pub fn guess(precision: &str) -> Self {
+        let kld_mean = PRIORS.kld_mean.get(&precision.to_ascii_uppercase()).copied().unwrap_or(3.0);
+        Self { kld_mean, interval: [kld_mean / 2.0, kld_mean * 2.0], measured: false }
+    }
+
+    /// Whether two measured estimates cannot be told apart. Guesses come from one table, where order is known.
+    pub(crate) fn ties(&self, other: &Self) -> bool {
+        let overlap = self.interval[0] <= other.interval[1] && other.interval[0] <= self.interval[1];
+        self.measured && other.measured && overlap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_bits_are_guessed_to_be_better() {
+        let order =
+            ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K", "IQ1_S", "unheard-of"];
+        let figures: Vec<f64> =
+            order.iter().map(|precision| QualityEstimate::guess(precision).kld_mean).collect();
+        assert!(figures.is_sorted(), "{figures:?}");
+    }
+}

@@ -1,0 +1,79 @@
+//! What a plan is made from: candidates and wishes.
+
+use crate::QualityEstimate;
+use families::Description;
+use serde::{Deserialize, Serialize};
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Backend {
+    Cpu,
+    Vulkan,
+    Cuda,
+    Metal,
+}
+
+impl Backend {
+    /// The name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Vulkan => "vulkan",
+            Self::Cuda => "cuda",
+            Self::Metal => "metal",
+        }
+    }
+}
+
+/// A device that an engine offers beside the processor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackendDevice {
+    /// Its backend.
+    pub backend: Backend,
+    /// Name in the engine.
+    pub name: String,
+    /// Memory that is free on it, in bytes.
+    pub free_bytes: u64,
+}
+
+/// One variant that could be loaded.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Id in the manifest.
+    pub id: String,
+    /// Precision, e.g. `Q4_K_M`.
+    pub precision: String,
+    /// What the model is.
+    pub description: Description,
+    /// Bytes of the weights.
+    pub weights_bytes: u64,
+    /// Bytes of the weights that one token reads.
+    pub active_weights_bytes: u64,
+    /// Measured quality, where the manifest has it.
+    pub quality: Option<QualityEstimate>,
+    /// Backends it runs on, by manifest name.
+    pub compatible_backends: Vec<String>,
+    /// Whether its files are on this machine.
+    pub present: bool,
+    /// Why it cannot be used whatever the memory, where that is so.
+    pub blocked: Option<(crate::Code, String)>,
+}
+
+/// What is wished for.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Context in tokens; `None`: what fits, up to 4,096.
+    pub context_tokens: Option<u64>,
+    /// Only this variant.
+    pub variant: Option<String>,
+    /// Memory that may be used instead of the host's budget, in bytes.
+    pub memory_budget_bytes: Option<u64>,
+    /// Decode threads instead of the plan's.
+    pub n_threads: Option<u32>,
+    /// Layers on the GPU instead of the plan's.
+    pub gpu_layers: Option<u32>,
+    /// Devices beside the processor.
+    pub devices: Vec<BackendDevice>,
+}
