@@ -140,6 +140,61 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A download failed for good.
+    #[error("cannot download {url}: {problem}")]
+    Download {
+        /// The address, without secrets.
+        url: String,
+        /// The last problem.
+        problem: crate::download::Problem,
+    },
+    /// A text is not a hub id.
+    #[error("`{text}` is not a hub id (organisation/name or organisation/name@revision): {reason}")]
+    HubId {
+        /// The text.
+        text: String,
+        /// The rule it breaks.
+        reason: &'static str,
+    },
+    /// The hub's description of a repository cannot be used.
+    #[error("{url}: {reason}")]
+    HubIndex {
+        /// The address asked.
+        url: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// No suitable files in a repository.
+    #[error("{id}: {reason}")]
+    HubFiles {
+        /// The repository.
+        id: String,
+        /// What was looked for and found.
+        reason: String,
+    },
+    /// Offline, and the cache does not have it.
+    #[error("{id}: not available offline: {reason}")]
+    Offline {
+        /// What was asked for.
+        id: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// A store may not grow as far as needed, even after evicting everything that is not in use.
+    #[error(
+        "{}: storage cap of {cap_bytes} bytes: need {need_bytes} bytes more, {used_bytes} bytes are in use",
+        path.display()
+    )]
+    StorageCap {
+        /// The store.
+        path: PathBuf,
+        /// The cap.
+        cap_bytes: u64,
+        /// Bytes about to be written.
+        need_bytes: u64,
+        /// Bytes that cannot be evicted.
+        used_bytes: u64,
+    },
     /// A file was staged and is not listed by any variant, or was not finished.
     #[error("staged file `{path}` {problem}")]
     Staged {

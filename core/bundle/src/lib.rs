@@ -6,16 +6,23 @@
 
 pub mod atomic;
 pub mod digest;
+pub mod download;
 pub mod error;
+#[cfg(feature = "download")]
+pub mod http_transport;
+pub mod hub;
 pub mod manifest;
 pub mod mapped_file;
 pub mod path;
+pub mod pull;
 pub mod signature;
+pub mod transport;
 
 mod bundle;
 mod disk;
 mod lock;
 mod platform;
+mod usage;
 mod verify;
 mod writer;
 
@@ -29,5 +36,6 @@ pub use manifest::{
 };
 pub use path::RelativePath;
 pub use signature::{PublicKey, SignaturePolicy, SignatureStatus, SigningKey, TrustStore};
+pub use usage::UseGuard;
 pub use verify::{FileReport, Progress, VerifyReport};
 pub use writer::{BundleWriter, StagedFile};

@@ -1,5 +1,5 @@
-//! What differs between operating systems: identity of an open file, durable directories, files that only their owner may
-//! read, advice on mapped memory.
+//! What differs between operating systems: identity of an open file, durable directories, positioned writes, files that
+//! only their owner may read, advice on mapped memory.
 //!
 //! Owns the choice at compile time. Must not hold policy.
 
@@ -10,4 +10,4 @@ mod system;
 #[path = "platform/other.rs"]
 mod system;
 
-pub(crate) use system::{advise, same_file, sync_directory, write_private};
+pub(crate) use system::{advise, same_file, sync_directory, write_all_at, write_private};

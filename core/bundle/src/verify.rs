@@ -3,7 +3,7 @@
 //! Owns the pass with progress and cancel, and its report. Must not change anything.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ impl Bundle {
             }
         }
         let total_bytes = work.iter().fold(0u64, |sum, (_, file)| sum.saturating_add(file.bytes));
-        let mut meter = Meter::new(total_bytes);
+        let mut meter = Meter::new(0, total_bytes);
         let mut files = Vec::new();
         for (variant, file) in work {
             let end = meter.done_bytes.saturating_add(file.bytes);
@@ -123,44 +123,56 @@ pub(crate) fn digest_file(
     path: &Path,
     step: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Sha256Digest, u64)> {
-    let mut file = File::open(path).at("open", path)?;
-    let mut hash = HashingWriter::new(std::io::sink());
-    let mut buffer = vec![0u8; CHUNK_BYTES];
-    loop {
-        let n = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::io("read", path, error)),
-        };
-        std::io::Write::write_all(&mut hash, &buffer[..n]).expect("a sink takes everything");
-        if step(n as u64).is_break() {
-            return Err(Error::Cancelled);
-        }
-    }
+    let mut hash = HashingWriter::new(io::sink());
+    read_chunks(path, &mut |chunk| {
+        hash.write_all(chunk).expect("a sink takes everything");
+        step(chunk.len() as u64)
+    })?;
     let (_, digest, bytes) = hash.finish();
     Ok((digest, bytes))
+}
+
+/// Reads the file at `path` from the front in chunks of at most 1 MiB.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Cancelled`] when `chunk` breaks.
+pub(crate) fn read_chunks(path: &Path, chunk: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<()> {
+    let mut file = File::open(path).at("open", path)?;
+    let mut buffer = vec![0u8; CHUNK_BYTES];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) if chunk(&buffer[..n]).is_break() => return Err(Error::Cancelled),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", path, error)),
+        }
+    }
 }
 
 /// Bytes done against time, for the time to go.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    /// Bytes done so far.
+    /// Bytes done so far, including those that were there at the start.
     pub(crate) done_bytes: u64,
     total_bytes: u64,
+    start_bytes: u64,
     start: Instant,
 }
 
 impl Meter {
-    pub(crate) fn new(total_bytes: u64) -> Meter {
-        Meter { done_bytes: 0, total_bytes, start: Instant::now() }
+    /// Starts the clock.
+    pub(crate) fn new(start_bytes: u64, total_bytes: u64) -> Meter {
+        Meter { done_bytes: start_bytes, total_bytes, start_bytes, start: Instant::now() }
     }
 
+    /// The state of things; `file` is the one in work.
     pub(crate) fn progress<'a>(&self, file: &'a str) -> Progress<'a> {
         let elapsed = self.start.elapsed().as_secs_f64();
         let left = self.total_bytes.saturating_sub(self.done_bytes) as f64;
-        let eta = (self.done_bytes > 0 && elapsed > 0.1)
-            .then(|| Duration::from_secs_f64((elapsed * left / self.done_bytes as f64).min(1e9)));
+        let new = self.done_bytes.saturating_sub(self.start_bytes) as f64;
+        let eta =
+            (new > 0.0 && elapsed > 0.1).then(|| Duration::from_secs_f64((elapsed * left / new).min(1e9)));
         Progress { file, done_bytes: self.done_bytes, total_bytes: self.total_bytes, eta }
     }
 }

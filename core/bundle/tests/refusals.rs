@@ -2,6 +2,8 @@
 //!
 //! Owns the scenarios from outside the crate. Must not need privileges.
 
+#![allow(clippy::unwrap_used)] // A panic is how a test fails.
+
 use std::fs;
 use std::io::Write;
 use std::ops::ControlFlow;

@@ -12,7 +12,7 @@ use crate::path;
 pub const KNOWN_FEATURES: &[&str] = &[];
 
 /// First components that the bundle uses itself.
-const RESERVED: &[&str] = &[MANIFEST_FILE, "manifest.sig", ".staging", ".partial"];
+const RESERVED: &[&str] = &[MANIFEST_FILE, "manifest.sig", ".staging", ".partial", ".use"];
 
 impl Manifest {
     /// Checks every rule.

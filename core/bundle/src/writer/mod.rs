@@ -11,6 +11,7 @@
 mod journal;
 mod place;
 mod publish;
+mod receive;
 mod staged;
 
 use std::fs;
@@ -18,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+pub(crate) use receive::Received;
 pub use staged::StagedFile;
 
 use crate::bundle::{parse_manifest, read_manifest};

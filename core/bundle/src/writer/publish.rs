@@ -11,16 +11,17 @@ use super::{BundleWriter, journal, manifest_on_disk, place};
 use crate::atomic::AtomicFile;
 use crate::bundle::{Bundle, ensure_inside};
 use crate::error::{Error, IoContext, Result};
-use crate::manifest::{FileEntry, MANIFEST_FILE, Manifest};
+use crate::manifest::{FileEntry, MANIFEST_FILE, Manifest, Variant};
 use crate::path::RelativePath;
 use crate::platform;
+use crate::signature::SIGNATURE_FILE;
 
 /// A staged or published file and the place it gets.
 pub(super) struct Move {
-    from: PathBuf,
-    to: RelativePath,
-    /// A file of the previous manifest, which stays where it is as well.
-    keep: bool,
+    pub(super) from: PathBuf,
+    pub(super) to: RelativePath,
+    /// It stays where it is as well.
+    pub(super) keep: bool,
 }
 
 impl BundleWriter {
@@ -36,11 +37,32 @@ impl BundleWriter {
         self.manifest
             .check()
             .map_err(|source| Error::Manifest { path: self.root.join(MANIFEST_FILE), source })?;
-        let touched = self.touched(&moves);
+        let before = |id: &str| self.previous.as_ref().and_then(|manifest| manifest.variant(id));
+        // A variant that was listed before and is unchanged may be absent or damaged: that is not this writer's doing.
+        let changed = |v: &&Variant| before(&v.id).is_none_or(|known| known.files != v.files);
+        let changed: Vec<String> =
+            self.manifest.variants.iter().filter(changed).map(|v| v.id.clone()).collect();
+        let bytes = self.manifest.to_bytes();
+        self.commit(&moves, &changed, &bytes, None)
+    }
+
+    /// Moves files, writes the manifest and removes what it no longer lists. The variants `expected` must then be
+    /// complete. On failure the manifest on disk decides which files stay.
+    pub(super) fn commit(
+        mut self,
+        moves: &[Move],
+        expected: &[String],
+        manifest: &[u8],
+        signature: Option<&[u8]>,
+    ) -> Result<Bundle> {
+        let touched = self.touched(moves);
         journal::write(&self.staging(), &touched)?;
-        let published = self.move_files(&moves).and_then(|()| self.write_manifest());
+        let published = self
+            .move_files(moves)
+            .and_then(|()| self.check_files(expected))
+            .and_then(|()| self.write_manifest(manifest, signature));
         if let Err(error) = published {
-            // The manifest on disk decides: its rename may have happened before the failure.
+            // The manifest's rename may have happened before the failure.
             if let Ok(on_disk) = manifest_on_disk(&self.root) {
                 journal::remove_unlisted(&self.root, &touched, on_disk.as_ref());
             }
@@ -130,19 +152,13 @@ impl BundleWriter {
         for directory in directories {
             platform::sync_directory(&directory).at("make durable", &directory)?;
         }
-        self.check_files()
+        Ok(())
     }
 
-    /// Every listed file of a variant that is on this disk is in its place.
-    fn check_files(&self) -> Result<()> {
+    /// Every listed file of the variants `expected` is in its place.
+    fn check_files(&self, expected: &[String]) -> Result<()> {
         let bundle = Bundle::unpublished(&self.root, &self.manifest);
-        let before = |id: &str| self.previous.as_ref().and_then(|manifest| manifest.variant(id));
-        for variant in &self.manifest.variants {
-            // A variant that was listed before and is unchanged may be absent or damaged: that is not this writer's
-            // doing.
-            if before(&variant.id).is_some_and(|known| known.files == variant.files) {
-                continue;
-            }
+        for variant in self.manifest.variants.iter().filter(|variant| expected.contains(&variant.id)) {
             for file in &variant.files {
                 bundle.check_size(variant, file)?;
             }
@@ -150,9 +166,19 @@ impl BundleWriter {
         Ok(())
     }
 
-    pub(super) fn write_manifest(&self) -> Result<()> {
+    /// Writes the manifest, after its signature. A signature of another manifest is removed.
+    pub(super) fn write_manifest(&self, manifest: &[u8], signature: Option<&[u8]>) -> Result<()> {
         let target = self.root.join(MANIFEST_FILE);
-        AtomicFile::write_all_to(&target, &self.manifest.to_bytes())
+        let signature_file = self.root.join(SIGNATURE_FILE);
+        if let Some(signature) = signature {
+            AtomicFile::write_all_to(&signature_file, signature)?;
+        }
+        let is_unchanged = fs::read(&target).is_ok_and(|known| known == manifest);
+        AtomicFile::write_all_to(&target, manifest)?;
+        if signature.is_none() && !is_unchanged && signature_file.exists() {
+            fs::remove_file(&signature_file).at("remove", &signature_file)?;
+        }
+        Ok(())
     }
 }
 
