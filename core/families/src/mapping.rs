@@ -145,9 +145,12 @@ impl Family {
 
     fn check_complete(&self, description: &Description, outputs: &[Output]) -> Result<(), Error> {
         let written: HashSet<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+        // Tied embeddings may be stored under either name.
+        let has_output = outputs.iter().any(|output| output.role == Role::Output);
         let mut missing = None;
-        each_name(self, description, |from, to| {
-            if missing.is_none() && !written.contains(to.as_str()) {
+        each_name(self, description, |from, to, role| {
+            let shared = role == Role::TokenEmbedding && description.tied_embeddings && has_output;
+            if missing.is_none() && !shared && !written.contains(to.as_str()) {
                 missing = Some(from);
             }
         });
@@ -165,12 +168,12 @@ impl Family {
     }
 }
 
-/// Checkpoint and GGUF names of every tensor that `description` asks for; of a stack, its first expert's.
-fn each_name(family: &Family, description: &Description, mut visit: impl FnMut(String, String)) {
+/// Checkpoint name, GGUF name and role of every tensor that `description` asks for; of a stack, its first expert's.
+fn each_name(family: &Family, description: &Description, mut visit: impl FnMut(String, String, Role)) {
     description.each_tensor(family, |rule, layer, _| {
         let layer = layer.map(|layer| layer.to_string()).unwrap_or_default();
         let from = rule.from.replace("{layer}", &layer).replace("{expert}", "0");
-        visit(from, rule.to.replace("{layer}", &layer));
+        visit(from, rule.to.replace("{layer}", &layer), rule.role);
     });
 }
 
@@ -262,7 +265,7 @@ mod tests {
     /// Every tensor of the one layer, experts interleaved as sorted names are, the second one first.
     fn tiny_names() -> Vec<String> {
         let mut names = Vec::new();
-        each_name(family("qwen3_moe"), &tiny_moe(), |from, _| {
+        each_name(family("qwen3_moe"), &tiny_moe(), |from, _, _| {
             if !from.contains(".experts.") {
                 names.push(from);
             }
