@@ -79,6 +79,16 @@ pub enum Error {
         /// Length of the file.
         file_bytes: u64,
     },
+    /// The parts of a split model do not fit together.
+    #[error("{field}: expected {expected}, got {got}")]
+    Split {
+        /// The key, with the part where it matters.
+        field: String,
+        /// What is allowed.
+        expected: String,
+        /// What stands there.
+        got: String,
+    },
     /// The writer was given too many or too few bytes.
     #[error("tensor `{name}`: expected {expected} bytes of data, got {got}")]
     Data {

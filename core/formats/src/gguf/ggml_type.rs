@@ -107,10 +107,27 @@ table! {
     Q2_0 = 42, "Q2_0", 64, 18;
 }
 
+/// Ids that ggml has used up and removed.
+const RETIRED: &[(u32, &str)] = &[
+    (4, "Q4_2"),
+    (5, "Q4_3"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
+    (36, "IQ4_NL_4_4"),
+    (37, "IQ4_NL_4_8"),
+    (38, "IQ4_NL_8_8"),
+];
+
 impl GgmlType {
     /// The type with ggml's number `id`; `None` for unknown and retired ids.
     pub fn from_id(id: u32) -> Option<Self> {
         TABLE.iter().find(|row| row.id == id).map(|row| row.ty)
+    }
+
+    /// The name of a type that ggml once had under `id` and has removed; `None` for ids in use and unknown ids.
+    pub fn retired_name(id: u32) -> Option<&'static str> {
+        RETIRED.iter().find(|(retired, _)| *retired == id).map(|(_, name)| *name)
     }
 
     /// ggml's number of the type.
@@ -173,8 +190,10 @@ mod tests {
             assert_eq!(GgmlType::from_id(ty.id()), Some(ty));
             assert_eq!(GgmlType::from_name(&ty.name().to_lowercase()), Some(ty));
         }
-        for retired in [4, 5, 31, 32, 33, 36, 37, 38, 43, u32::MAX] {
-            assert_eq!(GgmlType::from_id(retired), None);
+        for id in (0..64).chain([u32::MAX]) {
+            let (used, retired) = (GgmlType::from_id(id).is_some(), GgmlType::retired_name(id).is_some());
+            assert_eq!(used || retired, id < 43, "{id}");
+            assert!(!(used && retired), "{id}");
         }
     }
 

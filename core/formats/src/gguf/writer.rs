@@ -1,7 +1,7 @@
 //! Writes a GGUF file as a stream: header first, then each tensor's bytes in order.
 //! Holds no tensor data; offsets and padding are its own business.
 
-use super::header::{alignment_of, tensor_bytes};
+use super::header::{alignment_of, check_key, tensor_bytes};
 use super::*;
 use std::collections::HashSet;
 use std::io::Write;
@@ -50,11 +50,11 @@ impl<W: Write> Writer<W> {
     /// As [`Writer::new`], without writing.
     pub fn predicted_bytes(metadata: &Metadata, tensors: &[TensorSpec]) -> Result<u64, Error> {
         let (header, alignment) = header_bytes(metadata, tensors)?;
-        let mut total = header.len() as u64;
-        for spec in tensors {
-            total += tensor_bytes(&spec.name, &spec.dims, spec.ty, 0)?.next_multiple_of(alignment);
-        }
-        Ok(total)
+        tensors.iter().try_fold(header.len() as u64, |total, spec| {
+            let bytes = tensor_bytes(&spec.name, &spec.dims, spec.ty, 0)?;
+            let padded = bytes.checked_next_multiple_of(alignment);
+            padded.and_then(|padded| total.checked_add(padded)).ok_or_else(|| too_long(&spec.name, total))
+        })
     }
 
     /// Appends data of the current tensor, in chunks of any length; moves on by itself when it is full.
@@ -65,7 +65,7 @@ impl<W: Write> Writer<W> {
         let Some((name, size)) = self.tensors.get(self.current) else {
             return Err(Error::Data { name: "(none left)".into(), expected: 0, got: bytes.len() as u64 });
         };
-        let got = self.written + bytes.len() as u64;
+        let got = self.written.saturating_add(bytes.len() as u64);
         if got > *size {
             return Err(Error::Data { name: name.clone(), expected: *size, got });
         }
@@ -95,13 +95,16 @@ impl<W: Write> Writer<W> {
 }
 
 fn header_bytes(metadata: &Metadata, tensors: &[TensorSpec]) -> Result<(Vec<u8>, u64), Error> {
-    let alignment = alignment_of(metadata)?;
+    let alignment = alignment_of(metadata, 0)?;
+    check_count("tensor count", tensors.len(), MAX_TENSORS)?;
+    check_count("metadata count", metadata.len(), MAX_ENTRIES)?;
     let mut out = Vec::new();
     out.extend(MAGIC);
     out.extend(VERSION.to_le_bytes());
     out.extend((tensors.len() as u64).to_le_bytes());
     out.extend((metadata.len() as u64).to_le_bytes());
     for (key, value) in metadata.iter() {
+        check_key(key, out.len() as u64)?;
         put_string(&mut out, key);
         out.extend(value.type_id().to_le_bytes());
         put_value(&mut out, value);
@@ -124,15 +127,27 @@ fn header_bytes(metadata: &Metadata, tensors: &[TensorSpec]) -> Result<(Vec<u8>,
         offset = bytes
             .checked_next_multiple_of(alignment)
             .and_then(|padded| offset.checked_add(padded))
-            .ok_or_else(|| Error::Field {
-                offset,
-                field: format!("tensor `{}`", spec.name),
-                expected: "a file below 2^64 bytes".into(),
-                got: "more".into(),
-            })?;
+            .ok_or_else(|| too_long(&spec.name, offset))?;
     }
     out.resize(out.len().next_multiple_of(alignment as usize), 0);
     Ok((out, alignment))
+}
+
+fn too_long(name: &str, offset: u64) -> Error {
+    Error::Field {
+        offset,
+        field: format!("tensor `{name}`"),
+        expected: "a file below 2^64 bytes".into(),
+        got: "more".into(),
+    }
+}
+
+fn check_count(field: &str, count: usize, limit: u64) -> Result<(), Error> {
+    if count as u64 > limit {
+        let expected = format!("at most {limit}");
+        return Err(Error::Field { offset: 0, field: field.into(), expected, got: count.to_string() });
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
