@@ -43,7 +43,7 @@ impl LockFile {
     ) -> Result<LockFile> {
         loop {
             if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).at("create directory", parent)?;
+                create_directory(parent)?;
             }
             let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
             let file = match open {
@@ -66,6 +66,27 @@ impl LockFile {
     /// The lock file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Creates a directory and its parents while another process may be removing them.
+pub(crate) fn create_directory(path: &Path) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        let error = match fs::create_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        tries += 1;
+        let was_removed = match error.kind() {
+            std::io::ErrorKind::NotFound => true,
+            // Also what a file in the way gives, which stays.
+            std::io::ErrorKind::AlreadyExists => path.symlink_metadata().is_err() || path.is_dir(),
+            _ => false,
+        };
+        if !was_removed || tries > 100 {
+            return Err(Error::io("create directory", path, error));
+        }
     }
 }
 

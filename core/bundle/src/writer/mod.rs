@@ -25,7 +25,7 @@ pub use staged::StagedFile;
 use crate::bundle::{parse_manifest, read_manifest};
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
-use crate::lock::LockFile;
+use crate::lock::{LockFile, create_directory};
 use crate::manifest::{MANIFEST_FILE, Manifest, ModelCard, Variant};
 use crate::path::RelativePath;
 use staged::Staged;
@@ -198,7 +198,7 @@ fn manifest_on_disk(root: &Path) -> Result<Option<Manifest>> {
 /// Creates `root` and its parents; returns the topmost that did not exist.
 fn create_directories(root: &Path) -> Result<Option<PathBuf>> {
     let missing = root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).last();
-    fs::create_dir_all(root).at("create directory", root)?;
+    create_directory(root)?;
     Ok(missing.map(Path::to_path_buf))
 }
 
