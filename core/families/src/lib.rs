@@ -13,6 +13,8 @@ mod keys;
 mod mapping;
 pub mod memory;
 mod metadata;
+pub mod model_card;
+mod model_id;
 pub mod model_name;
 pub mod pre_tokenizers;
 mod role;

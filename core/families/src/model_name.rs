@@ -1,9 +1,9 @@
-//! `general.*` metadata that is read off a model's directory name, configuration and generation settings.
-//! A port of the naming rules of llama.cpp's `gguf-py/gguf/metadata.py`; knows no architecture.
+//! `general.*` metadata that is read off a model's directory name, configuration, generation settings and model card.
+//! A port of the rules of llama.cpp's `gguf-py/gguf/metadata.py`; knows no architecture.
 
-use formats::gguf::{Metadata, Value};
-use regex::Regex;
-use std::sync::LazyLock;
+use crate::model_card::{Field, ModelCard};
+use crate::model_id::{components, title};
+use formats::gguf::{Array, Metadata, Value};
 
 /// What the rules read.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ pub struct Sources<'a> {
     pub config: &'a serde_json::Value,
     /// Parsed `generation_config.json`, where there is one.
     pub generation: Option<&'a serde_json::Value>,
-    /// Licence, as the model card states it.
+    /// Licence to state where the model card states none.
     pub licence: Option<&'a str>,
 }
 
@@ -31,8 +31,99 @@ pub struct WeightCounts {
     pub n_experts: u64,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Parts {
+impl WeightCounts {
+    /// Counts of tensors given by GGUF name and extents (contiguous first), generated ones included.
+    pub fn of<'t>(tensors: impl IntoIterator<Item = (&'t str, &'t [u64])>) -> Self {
+        let mut counts = Self::default();
+        let (mut experts, mut stacks) = (0, 0);
+        for (name, dims) in tensors {
+            let n_weights = dims.iter().fold(1u64, |product, &dim| product.saturating_mul(dim));
+            counts.total = counts.total.saturating_add(n_weights);
+            match dims.get(2).filter(|_| name.contains("_exps.")) {
+                Some(&n_experts) => {
+                    counts.per_expert = counts.per_expert.saturating_add(n_weights / n_experts.max(1));
+                    experts += n_experts;
+                    stacks += 1;
+                }
+                None => counts.shared = counts.shared.saturating_add(n_weights),
+            }
+        }
+        counts.n_experts = experts.checked_div(stacks).unwrap_or(0);
+        counts
+    }
+}
+
+/// The `general.*` keys behind `general.architecture`, in the converter's order, of a model without a card.
+pub fn general(sources: Sources<'_>, counts: WeightCounts) -> Metadata {
+    general_with_card(sources, &ModelCard::default(), counts)
+}
+
+/// The same with what the model card says, which counts before what the names say.
+///
+/// One rule differs from llama.cpp's on purpose: an empty `_name_or_path` names nothing, where theirs writes an empty
+/// name.
+pub fn general_with_card(sources: Sources<'_>, card: &ModelCard, counts: WeightCounts) -> Metadata {
+    let mut metadata = Metadata::new();
+    put(&mut metadata, "type", Some("model".into()));
+    sampling(sources.generation, &mut metadata);
+    let mut naming = Naming::of_card(card);
+    let path = sources.config.get("_name_or_path").and_then(serde_json::Value::as_str);
+    let path = path.filter(|path| path.matches('/').count() <= 1 && !path.is_empty());
+    for id in path.into_iter().chain([sources.directory]) {
+        naming.complete(id, counts.total);
+    }
+    let label = naming.size_label.or_else(|| (counts.total > 0).then(|| size_label(counts)));
+    put(&mut metadata, "name", Some(naming.name.unwrap_or_else(|| sources.directory.into())));
+    put(&mut metadata, "author", first(card, &["author", "model_author", "model_creator"]));
+    put(&mut metadata, "version", naming.version);
+    put(&mut metadata, "organization", naming.organization);
+    put(&mut metadata, "finetune", naming.finetune);
+    put(&mut metadata, "basename", naming.basename);
+    put(&mut metadata, "description", first(card, &["description", "model_description"]));
+    put(&mut metadata, "size_label", label);
+    put(&mut metadata, "license", licence(card).or_else(|| sources.licence.map(str::to_string)));
+    put(&mut metadata, "license.name", first(card, &["license_name"]));
+    put(&mut metadata, "license.link", first(card, &["license_link"]));
+    for (key, fields) in [
+        ("source.url", ["url", "model_url"]),
+        ("source.doi", ["doi", "model_doi"]),
+        ("source.uuid", ["uuid", "model_uuid"]),
+        ("source.repo_url", ["repo_url", "model_repo_url"]),
+    ] {
+        put(&mut metadata, key, first(card, &fields));
+    }
+    let bases = ["base_model", "base_models", "base_model_sources"];
+    origins(&mut metadata, "base_model", card, &bases, counts.total);
+    origins(&mut metadata, "dataset", card, &["datasets", "dataset", "dataset_sources"], counts.total);
+    for (key, fields) in [("tags", ["tags", "pipeline_tag"]), ("languages", ["languages", "language"])] {
+        let fields = fields.iter().filter_map(|field| card.get(field)).flat_map(Field::items);
+        let items: Vec<String> = fields.filter_map(Field::text).map(str::to_string).collect();
+        if !items.is_empty() {
+            metadata.insert(format!("general.{key}"), Value::Array(Array::String(items)));
+        }
+    }
+    metadata
+}
+
+fn put(metadata: &mut Metadata, key: &str, value: Option<String>) {
+    if let Some(value) = value {
+        metadata.insert(format!("general.{key}"), Value::String(value));
+    }
+}
+
+/// The first of `fields` that has a text.
+fn first(card: &ModelCard, fields: &[&str]) -> Option<String> {
+    fields.iter().find_map(|field| card.text(field)).map(str::to_string)
+}
+
+fn licence(card: &ModelCard) -> Option<String> {
+    let items: Vec<&str> = card.get("license")?.items().iter().filter_map(Field::text).collect();
+    (!items.is_empty()).then(|| items.join(","))
+}
+
+/// What the model is called; each part from the first source that says it.
+#[derive(Default)]
+struct Naming {
     name: Option<String>,
     organization: Option<String>,
     basename: Option<String>,
@@ -41,39 +132,73 @@ struct Parts {
     size_label: Option<String>,
 }
 
-/// The `general.*` keys behind `general.architecture`, in the converter's order.
-pub fn general(sources: Sources<'_>, counts: WeightCounts) -> Metadata {
-    let mut metadata = Metadata::new();
-    metadata.insert("general.type", Value::String("model".into()));
-    sampling(sources.generation, &mut metadata);
-    let mut parts = Parts::default();
-    let path = sources.config.get("_name_or_path").and_then(serde_json::Value::as_str);
-    let path = path.filter(|path| path.matches('/').count() <= 1 && !path.is_empty());
-    for id in path.into_iter().chain([sources.directory]) {
-        let found = components(id, counts.total);
-        parts.name = parts.name.or_else(|| found.name.as_deref().map(title));
-        parts.organization = parts.organization.or_else(|| found.organization.as_deref().map(title));
-        parts.basename = parts.basename.or(found.basename);
-        parts.finetune = parts.finetune.or(found.finetune);
-        parts.version = parts.version.or(found.version);
-        parts.size_label = parts.size_label.or(found.size_label);
-    }
-    let size_label = parts.size_label.or_else(|| (counts.total > 0).then(|| size_label(counts)));
-    let entries = [
-        ("name", Some(parts.name.unwrap_or_else(|| sources.directory.into()))),
-        ("version", parts.version),
-        ("organization", parts.organization),
-        ("finetune", parts.finetune),
-        ("basename", parts.basename),
-        ("size_label", size_label),
-        ("license", sources.licence.map(str::to_string)),
-    ];
-    for (key, value) in entries {
-        if let Some(value) = value {
-            metadata.insert(format!("general.{key}"), Value::String(value));
+impl Naming {
+    fn of_card(card: &ModelCard) -> Self {
+        Self {
+            name: first(card, &["name", "model_name"]),
+            organization: first(card, &["organization", "model_organization"]),
+            basename: first(card, &["basename", "model_basename", "model_type"]),
+            finetune: first(card, &["finetune", "model_finetune"]),
+            version: first(card, &["version", "model_version"]),
+            size_label: first(card, &["size_label", "model_size_label"]),
         }
     }
-    metadata
+
+    fn complete(&mut self, id: &str, total: u64) {
+        let found = components(id, total);
+        let fill = |part: &mut Option<String>, found: Option<String>| *part = part.take().or(found);
+        fill(&mut self.name, found.name.as_deref().map(title));
+        fill(&mut self.organization, found.organization.as_deref().map(title));
+        fill(&mut self.basename, found.basename);
+        fill(&mut self.finetune, found.finetune);
+        fill(&mut self.version, found.version);
+        fill(&mut self.size_label, found.size_label);
+    }
+}
+
+/// Models or data sets that this one comes from: a count, then each one's keys.
+fn origins(metadata: &mut Metadata, kind: &str, card: &ModelCard, fields: &[&str], total: u64) {
+    const KEYS: [&str; 9] =
+        ["name", "author", "version", "organization", "description", "url", "doi", "uuid", "repo_url"];
+    let Some(field) = fields.iter().find_map(|field| card.get(field)) else { return };
+    // A mapping in place of a list is no list of origins.
+    let items = if matches!(field, Field::Map(_)) { &[] } else { field.items() };
+    metadata.insert(format!("general.{kind}.count"), Value::U32(items.len() as u32));
+    for (index, item) in items.iter().enumerate() {
+        let of_id = item.text().map(|id| origin_of_id(id, total));
+        for key in KEYS {
+            let value = match &of_id {
+                Some(keys) => keys.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone()),
+                None => item.get(key).and_then(Field::text).map(str::to_string),
+            };
+            put(metadata, &format!("{kind}.{index}.{key}"), value);
+        }
+    }
+}
+
+/// Keys of an origin that is given by hub id or address.
+fn origin_of_id(id: &str, total: u64) -> Vec<(&'static str, String)> {
+    const HUB: &str = "huggingface.co/";
+    let mut keys = Vec::new();
+    let is_address = ["http://", "https://", "ssh://"].iter().any(|scheme| id.starts_with(scheme));
+    let hub_id = match is_address {
+        false => Some(id),
+        true => {
+            keys.push(("repo_url", id.to_string()));
+            let web = id.strip_prefix("https://").or_else(|| id.strip_prefix("http://"));
+            let path = web.and_then(|rest| rest.strip_prefix(HUB));
+            path.filter(|path| matches!(path.split_once('/'), Some((a, b)) if !a.is_empty() && !b.is_empty() && !b.contains('/')))
+        }
+    };
+    let Some(hub_id) = hub_id else { return keys };
+    let parts = components(hub_id, total);
+    if let (false, Some(organization), Some(name)) = (is_address, &parts.organization, &parts.name) {
+        keys.push(("repo_url", format!("https://{HUB}{organization}/{name}")));
+    }
+    keys.extend(parts.name.map(|name| ("name", title(&name))));
+    keys.extend(parts.organization.map(|organization| ("organization", title(&organization))));
+    keys.extend(parts.version.map(|version| ("version", version)));
+    keys
 }
 
 /// Recommended sampling settings of `generation_config.json`.
@@ -81,163 +206,24 @@ fn sampling(generation: Option<&serde_json::Value>, metadata: &mut Metadata) {
     let number = |field: &str| generation?.get(field).filter(|value| value.is_number());
     let float = |field: &str| number(field)?.as_f64().map(|v| Value::F32(v as f32));
     let whole = |field: &str| number(field)?.as_i64().and_then(|v| i32::try_from(v).ok()).map(Value::I32);
+    let text = |field: &str| generation?.get(field)?.as_str().map(|text| Value::String(text.into()));
     let entries = [
+        ("sequence", text("sequence")),
         ("top_k", whole("top_k")),
         ("top_p", float("top_p")),
         ("min_p", float("min_p")),
+        ("xtc_probability", float("xtc_probability")),
+        ("xtc_threshold", float("xtc_threshold")),
         ("temp", float("temperature")),
-        ("penalty_repeat", float("repetition_penalty")),
+        ("penalty_last_n", whole("penalty_last_n")),
+        ("penalty_repeat", float("penalty_repeat").or_else(|| float("repetition_penalty"))),
+        ("mirostat", whole("mirostat")),
+        ("mirostat_tau", float("mirostat_tau")),
+        ("mirostat_eta", float("mirostat_eta")),
     ];
     for (key, value) in entries {
         if let Some(value) = value {
             metadata.insert(format!("general.sampling.{key}"), value);
-        }
-    }
-}
-
-/// `llama-2-chat` → `Llama 2 Chat`: lower-case words get a capital, versions and mixed case stay.
-fn title(text: &str) -> String {
-    static VERSION: LazyLock<Regex> = LazyLock::new(|| regex(r"^(v\d+(?:\.\d+)*|\d.*)$"));
-    let word = |word: &str| {
-        let lower = word.chars().any(char::is_lowercase) && !word.chars().any(char::is_uppercase);
-        if !lower || VERSION.is_match(word) {
-            return word.to_string();
-        }
-        let mut at_start = true;
-        let capital = word.chars().flat_map(|c| {
-            let upper = at_start && c.is_alphabetic();
-            at_start = !c.is_alphabetic();
-            if upper { c.to_uppercase().collect::<Vec<_>>() } else { vec![c] }
-        });
-        capital.collect()
-    };
-    text.replace('-', " ").split_whitespace().map(word).collect::<Vec<_>>().join(" ")
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Basename,
-    SizeLabel,
-    Finetune,
-    Version,
-    Type,
-}
-
-fn components(id: &str, total: u64) -> Parts {
-    static VERSION: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)^(v|iter)?\d+([.]\d+)*$"));
-    static TYPE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)^(i?q\d(_\w)*|b?fp?(16|32))$"));
-    static SIZE: LazyLock<Regex> = LazyLock::new(|| {
-        regex(r"(?i)^(([A]|\d+[x])?\d+([._]\d+)?[KMBT][\d]?|small|mini|medium|large|x?xl)$")
-    });
-    static FINETUNE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)^(chat|instruct|vision|lora)$"));
-    if id.contains(' ') {
-        return Parts { name: Some(id.into()), ..Parts::default() };
-    }
-    let (organization, full) = match id.split_once('/') {
-        Some((organization, full)) => (Some(organization).filter(|o| !o.starts_with('.')), full),
-        None => (None, id),
-    };
-    let mut names: Vec<String> =
-        full.split('-').filter(|part| !part.is_empty()).map(str::to_string).collect();
-    let mut kinds: Vec<Vec<Kind>> = vec![Vec::new(); names.len()];
-    for (index, name) in names.iter_mut().enumerate() {
-        if VERSION.is_match(name) {
-            kinds[index].push(Kind::Version);
-        } else if TYPE.is_match(name) {
-            kinds[index].push(Kind::Type);
-            *name = name.to_uppercase();
-        } else if index > 0 && SIZE.is_match(name) {
-            let (size, kind) = read_size(name, total);
-            *name = size;
-            kinds[index].push(kind);
-        } else if index > 0 && FINETUNE.is_match(name) {
-            kinds[index].push(Kind::Finetune);
-        }
-    }
-    drop_word_sizes(&names, &mut kinds);
-    mark_basename(&names, &mut kinds);
-    let join = |wanted: &dyn Fn(&[Kind]) -> bool| {
-        let mut parts: Vec<&str> = Vec::new();
-        parts.extend(
-            names.iter().zip(&kinds).filter(|(_, kinds)| wanted(kinds)).map(|(name, _)| name.as_str()),
-        );
-        parts
-    };
-    let text = |parts: Vec<&str>| (!parts.is_empty()).then(|| parts.join("-"));
-    let mut sizes = join(&|kinds| kinds.contains(&Kind::SizeLabel));
-    let mut seen = std::collections::HashSet::new();
-    sizes.retain(|size| seen.insert(*size));
-    let mut parts = Parts {
-        name: Some(full.into()),
-        organization: organization.map(str::to_string),
-        basename: text(join(&|kinds| kinds.contains(&Kind::Basename))),
-        finetune: text(join(&|kinds| kinds.contains(&Kind::Finetune))),
-        version: text(join(&|kinds| kinds.contains(&Kind::Version) && !kinds.contains(&Kind::Basename))),
-        size_label: text(sizes),
-    };
-    if parts.size_label.is_none() && parts.finetune.is_none() && parts.version.is_none() {
-        parts.basename = None; // too ambiguous
-    }
-    parts
-}
-
-/// A part that looks like a size: its normal spelling, and whether it is one (or a context length).
-fn read_size(part: &str, total: u64) -> (String, Kind) {
-    let mut size: Vec<char> = part.replace('_', ".").chars().collect();
-    let n = size.len();
-    if size[n - 1].is_ascii_digit() && n >= 2 {
-        let (unit, digit) = (size[n - 2], size[n - 1]);
-        size.truncate(n - 2);
-        size.extend(['.', digit, unit]); // 7b1 → 7.1b
-    }
-    let n = size.len();
-    if n > 1 && size[n - 2].is_ascii_digit() {
-        size[n - 1].make_ascii_uppercase();
-    }
-    let number: Option<f64> = size[..n - 1].iter().collect::<String>().parse().ok();
-    let scale = ['K', 'M', 'B', 'T'].iter().position(|unit| *unit == size[n - 1]);
-    if let (Some(number), Some(scale), true) = (number, scale, total > 0) {
-        let label = number * 1000f64.powi(scale as i32 + 1);
-        if (label - total as f64).abs() > (7 * total / 8) as f64 {
-            size[n - 1].make_ascii_lowercase();
-            return (size.into_iter().collect(), Kind::Finetune);
-        }
-    }
-    (size.into_iter().collect(), Kind::SizeLabel)
-}
-
-/// `small` says nothing beside `7B`.
-fn drop_word_sizes(names: &[String], kinds: &mut [Vec<Kind>]) {
-    let is_size = |kinds: &[Kind]| kinds.contains(&Kind::SizeLabel);
-    let has_digit = |name: &str| name.chars().any(|c| c.is_ascii_digit());
-    if names.iter().zip(kinds.iter()).any(|(name, kinds)| is_size(kinds) && has_digit(name)) {
-        for (name, kinds) in names.iter().zip(kinds) {
-            if is_size(kinds) && name.chars().all(char::is_alphabetic) {
-                kinds.retain(|kind| *kind != Kind::SizeLabel);
-            }
-        }
-    }
-}
-
-/// The basename: the parts before the first that says something else, less trailing versions.
-fn mark_basename(names: &[String], kinds: &mut [Vec<Kind>]) {
-    let mut at_start = true;
-    for (name, kinds) in names.iter().zip(kinds.iter_mut()) {
-        let word = kinds.is_empty() && name.starts_with(char::is_alphabetic);
-        if at_start && (word || kinds.contains(&Kind::Version)) {
-            kinds.push(Kind::Basename);
-        } else {
-            at_start = false;
-            if kinds.is_empty() {
-                kinds.push(Kind::Finetune);
-            }
-        }
-    }
-    for kinds in kinds.iter_mut().rev() {
-        if kinds.contains(&Kind::Basename) && kinds.len() > 1 {
-            kinds.retain(|kind| *kind != Kind::Basename);
-        } else {
-            break;
         }
     }
 }
@@ -262,37 +248,6 @@ fn rounded(count: u64) -> String {
     format!("{scaled:.*}{unit}", 2usize.saturating_sub(digits))
 }
 
-fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the pattern is fixed and valid")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(id: &str, total: u64, expected: [&str; 5]) {
-        let parts = components(id, total);
-        let got = [parts.organization, parts.basename, parts.finetune, parts.version, parts.size_label];
-        assert_eq!(got.map(Option::unwrap_or_default), expected, "{id}");
-    }
-
-    #[test]
-    fn model_ids_fall_into_their_parts() {
-        check("Mistral/Mixtral-8x7B-Instruct-v0.1", 0, ["Mistral", "Mixtral", "Instruct", "v0.1", "8x7B"]);
-        check("meta-llama/Llama-2-7b-hf", 0, ["meta-llama", "Llama-2", "hf", "", "7B"]);
-        check("bigscience/bloom-7b1-petals", 0, ["bigscience", "bloom", "petals", "", "7.1B"]);
-        check("pajama-moe-21m", 21_143_296, ["", "pajama-moe", "", "", "21M"]);
-        check("Phi-3-mini-128k-instruct", 3_800_000_000, ["", "Phi-3", "128k-instruct", "", "mini"]);
-        check("just-a-name", 0, ["", "", "", "", ""]);
-    }
-
-    #[test]
-    fn titles_and_labels_are_spelled_as_expected() {
-        assert_eq!(title("pajama-stories-4m"), "Pajama Stories 4m");
-        assert_eq!(title("Qwen3-8B"), "Qwen3 8B");
-        assert_eq!(rounded(656_000), "656K");
-        assert_eq!(rounded(7_345_000), "7.3M");
-        assert_eq!(rounded(8_190_735_360), "8.2B");
-    }
-}
+#[path = "model_name_tests.rs"]
+mod tests;
