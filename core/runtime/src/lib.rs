@@ -1,1 +1,32 @@
-//! placeholder
+//! The on-device model runtime: open a bundle, plan, load, generate.
+//!
+//! Owns what users of the library touch: [`Runtime`], [`LoadedModel`], [`Session`], tokenizer, sampling, stop rules and
+//! chat templates, which stand above every engine. Must not print, read the environment or reach the network.
+
+mod error;
+mod events;
+mod model;
+mod open;
+mod sampler;
+mod session;
+mod stop;
+mod template;
+pub mod tokenizer;
+
+pub use error::{Error, Result};
+pub use events::{Event, StopReason, Timings, Usage};
+pub use model::{LoadedModel, SessionSettings};
+pub use open::{PlanRequest, Runtime, RuntimeSettings};
+pub use sampler::{Sampler, Sampling};
+pub use session::{GenerateSettings, Session};
+pub use template::{Message, Template};
+pub use tokenizer::Tokenizer;
+
+pub use bundle;
+pub use engine::{self, CancelToken, Token};
+pub use families;
+pub use formats;
+pub use hardware;
+pub use planner::{self, Plan};
+#[cfg(feature = "quantize")]
+pub use quantizer;

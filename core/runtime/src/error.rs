@@ -1,0 +1,67 @@
+//! The errors that users of the runtime see.
+
+use std::path::PathBuf;
+
+/// Result with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why the runtime could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A GGUF file is broken.
+    #[error("{path}: {source}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: formats::gguf::Error,
+    },
+    /// The model is not understood.
+    #[error("{path}: {source}")]
+    Family {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: families::Error,
+    },
+    /// The bundle is broken or not trusted.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// The host could not be described.
+    #[error(transparent)]
+    Hardware(#[from] hardware::Error),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The tokenizer of the model cannot be used.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The chat template of the model fails.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// No variant fits.
+    #[error("no variant fits this machine: {0}")]
+    NothingFits(String),
+    /// A request that cannot be met.
+    #[error("{what}: expected {expected}, got {got}")]
+    Request {
+        /// Which part.
+        what: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was asked.
+        got: String,
+    },
+    /// Stopped by the caller.
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,73 @@
+//! What a generation tells while it runs.
+
+use engine::Token;
+use serde::Serialize;
+use std::time::Duration;
+
+/// One step of a generation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// The prompt is computed: tokens in all, and those that were remembered from before.
+    Prompt {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Of these, not computed again.
+        reused: usize,
+    },
+    /// A token was chosen.
+    Token(Token),
+    /// Text that is sure to belong to the answer: whole characters, no part of a stop text.
+    Text(&'a str),
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The model ended its turn.
+    EndOfTurn,
+    /// A stop text appeared; it is not part of the answer.
+    StopText(String),
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// The caller stopped it, by cancelling or from the event callback.
+    Cancelled,
+}
+
+/// What a generation used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of these, remembered from before.
+    pub reused_tokens: usize,
+    /// Tokens of the answer.
+    pub completion_tokens: usize,
+    /// Why it ended.
+    pub stop_reason: StopReason,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// Durations of a generation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// From the call to the end of the prompt.
+    pub prompt: Duration,
+    /// From there to the end.
+    pub decode: Duration,
+}
+
+impl Usage {
+    /// Tokens per second when writing; the first token belongs to the prompt.
+    pub fn decode_tokens_per_s(&self) -> f64 {
+        self.completion_tokens.saturating_sub(1) as f64 / self.timings.decode.as_secs_f64().max(1e-9)
+    }
+
+    /// Tokens per second when reading.
+    pub fn prompt_tokens_per_s(&self) -> f64 {
+        (self.prompt_tokens - self.reused_tokens) as f64 / self.timings.prompt.as_secs_f64().max(1e-9)
+    }
+}

@@ -1,0 +1,225 @@
+//! Opening a bundle or a single file, and planning for it. Knows manifests and hosts; must not load weights.
+
+use crate::model::LoadedModel;
+use crate::{Error, Result};
+use bundle::{Bundle, Format, Presence};
+use engine::{CancelToken, DeviceKind, Engine};
+use families::Description;
+use formats::gguf::Header;
+use hardware::Host;
+use planner::{Backend, BackendDevice, Candidate, Code, Plan, QualityEstimate, Request};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How to open.
+#[derive(Default)]
+pub struct RuntimeSettings {
+    /// The host to plan for; `None`: this one.
+    pub host: Option<Host>,
+    /// The engine; `None`: the built-in one for GGUF.
+    pub engine: Option<Arc<dyn Engine>>,
+    /// CPU kernel variant to force, by name; `None`: the best. Only for the built-in engine.
+    pub cpu_variant: Option<String>,
+}
+
+/// What is wished of a plan.
+pub type PlanRequest = Request;
+
+/// An opened model, not loaded yet.
+pub struct Runtime {
+    host: Host,
+    engine: Arc<dyn Engine>,
+    variants: Vec<Opened>,
+    bundle: Option<Bundle>,
+}
+
+struct Opened {
+    candidate: Candidate,
+    path: Option<PathBuf>,
+}
+
+impl Runtime {
+    /// Opens the bundle directory or GGUF file at `path`. Reads the manifest and one header; no weights.
+    ///
+    /// # Errors
+    /// Neither a bundle nor a GGUF file, a broken one, or a host that cannot be described.
+    pub fn open(path: &Path, settings: RuntimeSettings) -> Result<Self> {
+        let host = match settings.host {
+            Some(host) => host,
+            None => hardware::detect()?,
+        };
+        let engine = match settings.engine {
+            Some(engine) => engine,
+            None => built_in(settings.cpu_variant)?,
+        };
+        if Bundle::is_bundle(path) {
+            let bundle = Bundle::open(path)?;
+            let variants = open_variants(&bundle)?;
+            return Ok(Self { host, engine, variants, bundle: Some(bundle) });
+        }
+        let variants = vec![open_file(path)?];
+        Ok(Self { host, engine, variants, bundle: None })
+    }
+
+    /// The bundle, where one was opened.
+    pub fn bundle(&self) -> Option<&Bundle> {
+        self.bundle.as_ref()
+    }
+
+    /// The host that plans are made for.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Every variant, as the planner sees it.
+    pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.variants.iter().map(|variant| &variant.candidate)
+    }
+
+    /// Plans for the host. Adds the engine's devices to those of the request.
+    pub fn plan(&self, request: &PlanRequest) -> Plan {
+        let mut request = request.clone();
+        let gpus = self.engine.devices().into_iter().filter(|device| device.kind != DeviceKind::Cpu);
+        request.devices.extend(gpus.map(|device| BackendDevice {
+            backend: backend_of(&device.name),
+            name: device.name,
+            free_bytes: device.memory_free_bytes,
+        }));
+        let candidates: Vec<Candidate> = self.candidates().cloned().collect();
+        planner::plan(&self.host, &candidates, &request)
+    }
+
+    /// Loads what `plan` chose. `progress` hears the loaded share, 0 to 1; `cancel` stops it.
+    ///
+    /// # Errors
+    /// A plan that chose nothing, a file that is not here, what the engine refuses, [`Error::Cancelled`].
+    pub fn load(
+        &self,
+        plan: &Plan,
+        progress: &mut dyn FnMut(f32),
+        cancel: &CancelToken,
+    ) -> Result<LoadedModel> {
+        let nearest =
+            || plan.rejected.first().map_or("no variants".into(), |r| format!("{}: {}", r.id, r.fix));
+        let choice = plan.chosen.as_ref().ok_or_else(|| Error::NothingFits(nearest()))?;
+        let variant = self.variants.iter().find(|variant| variant.candidate.id == choice.id);
+        let path = variant.and_then(|variant| variant.path.as_deref()).ok_or_else(|| Error::Request {
+            what: "plan",
+            expected: "a variant of this bundle that is on this machine".into(),
+            got: choice.id.clone(),
+        })?;
+        LoadedModel::load(self.engine.as_ref(), path, choice.clone(), progress, cancel)
+    }
+}
+
+#[cfg(feature = "gguf")]
+fn built_in(cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
+    let options = engine::gguf::EngineOptions { cpu_variant, ..Default::default() };
+    Ok(Arc::new(engine::gguf::GgufEngine::start(options)?))
+}
+
+#[cfg(not(feature = "gguf"))]
+fn built_in(_cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
+    Err(Error::Request {
+        what: "engine",
+        expected: "one, or the feature `gguf`".into(),
+        got: "neither".into(),
+    })
+}
+
+fn backend_of(device: &str) -> Backend {
+    const NAMES: [(&str, Backend); 3] =
+        [("Vulkan", Backend::Vulkan), ("CUDA", Backend::Cuda), ("Metal", Backend::Metal)];
+    NAMES.iter().find(|(name, _)| device.starts_with(name)).map_or(Backend::Cpu, |(_, backend)| *backend)
+}
+
+/// The header of a GGUF file.
+pub(crate) fn read_header(path: &Path) -> Result<Header> {
+    let io = |source| Error::Io { path: path.into(), source };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    Header::read(BufReader::with_capacity(1 << 16, file), bytes)
+        .map_err(|source| Error::Gguf { path: path.into(), source })
+}
+
+fn describe(path: &Path) -> Result<(Header, Description)> {
+    let header = read_header(path)?;
+    let description =
+        families::detect_gguf(&header).map_err(|source| Error::Family { path: path.into(), source })?;
+    Ok((header, description))
+}
+
+fn open_file(path: &Path) -> Result<Opened> {
+    let (header, description) = describe(path)?;
+    let weights_bytes = header.tensors.iter().map(|tensor| tensor.bytes).sum();
+    let largest = header.tensors.iter().max_by_key(|tensor| tensor.bytes);
+    let precision = largest.map_or("F32", |tensor| tensor.ty.name()).to_string();
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let candidate = Candidate {
+        id: name,
+        precision,
+        description,
+        weights_bytes,
+        active_weights_bytes: weights_bytes,
+        quality: None,
+        compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
+        present: true,
+        blocked: None,
+    };
+    Ok(Opened { candidate, path: Some(path.into()) })
+}
+
+/// All variants share one architecture, which the first file that is here tells.
+fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
+    let mut description: Option<Description> = None;
+    let mut variants = Vec::new();
+    for variant in bundle.variants() {
+        let presence = bundle.presence(variant);
+        let path = match presence {
+            Presence::Complete => bundle.files(&variant.id)?.into_iter().next(),
+            _ => None,
+        };
+        if let (None, Some(path), Format::Gguf) = (&description, &path, variant.format) {
+            description = Some(describe(path)?.1);
+        }
+        let blocked = match (&presence, variant.format) {
+            (_, Format::Mlx | Format::Onnx) => {
+                Some((Code::Engine, format!("no engine for {} here", variant.format.name())))
+            }
+            (Presence::Absent, _) => Some((Code::Missing, "pull it first".into())),
+            (Presence::Damaged(error), _) => Some((Code::Missing, format!("{error}: pull it again"))),
+            (Presence::Complete, _) => variant
+                .check_runtime(env!("CARGO_PKG_VERSION"))
+                .err()
+                .map(|error| (Code::Feature, error.to_string())),
+        };
+        variants.push((variant, path, blocked));
+    }
+    let Some(description) = description else {
+        return Err(Error::Request {
+            what: "bundle",
+            expected: "at least one GGUF variant on this machine".into(),
+            got: bundle.root().display().to_string(),
+        });
+    };
+    let opened = variants.into_iter().map(|(variant, path, blocked)| Opened {
+        candidate: Candidate {
+            id: variant.id.clone(),
+            precision: variant.precision.clone(),
+            description: description.clone(),
+            weights_bytes: variant.memory.weights_bytes,
+            active_weights_bytes: variant.memory.active_weights_bytes.unwrap_or(variant.memory.weights_bytes),
+            quality: variant.quality.as_ref().and_then(|quality| {
+                let kld_mean = quality.kld_mean?;
+                let interval = quality.kld_interval.unwrap_or([kld_mean, kld_mean]);
+                Some(QualityEstimate { kld_mean, interval, measured: true })
+            }),
+            compatible_backends: variant.compatible_backends.clone(),
+            present: path.is_some(),
+            blocked,
+        },
+        path,
+    });
+    Ok(opened.collect())
+}

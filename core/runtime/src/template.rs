@@ -1,0 +1,133 @@
+//! Chat templates: the model's own jinja, rendered as transformers does.
+
+use crate::{Error, Result, Tokenizer};
+use formats::gguf::Metadata;
+use minijinja::{Environment, Value, context};
+use serde::{Deserialize, Serialize};
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// Its text.
+    pub content: String,
+}
+
+impl Message {
+    /// A message of `role`.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+}
+
+/// How messages become a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    source: Source,
+    bos: String,
+    eos: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// The model's own.
+    Own(String),
+    /// The model has none, but the tokens of ChatML.
+    ChatMl,
+    /// The model has neither: `role: text` lines.
+    Plain,
+}
+
+const CHAT_ML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + \
+                       '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+const PLAIN: &str = "{% for message in messages %}{{ message.role + ': ' + message.content + '\n' }}{% endfor %}\
+                     {% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+
+impl Template {
+    pub(crate) fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Self {
+        let own = metadata.str("tokenizer.chat_template").map(str::to_string);
+        let source = match own {
+            Some(own) => Source::Own(own),
+            None if tokenizer.token_id("<|im_start|>").is_some() => Source::ChatMl,
+            None => Source::Plain,
+        };
+        let text =
+            |token: Option<engine::Token>| token.and_then(|t| tokenizer.token_text(t)).unwrap_or_default();
+        Self { source, bos: text(tokenizer.bos()).into(), eos: text(tokenizer.eos()).into() }
+    }
+
+    /// The prompt of a conversation; `add_generation_prompt` opens the assistant's turn.
+    ///
+    /// # Errors
+    /// A template that does not parse or raises, with its line.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        let source = match &self.source {
+            Source::Own(own) => own.as_str(),
+            Source::ChatMl => CHAT_ML,
+            Source::Plain => PLAIN,
+        };
+        let describe = |error: minijinja::Error| {
+            let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
+            Error::Template(format!("{line}{error}"))
+        };
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> std::result::Result<Value, minijinja::Error> {
+                Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+            },
+        );
+        environment.add_template("chat", source).map_err(describe)?;
+        let template = environment.get_template("chat").map_err(describe)?;
+        let values =
+            context! { messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos };
+        template.render(values).map_err(describe)
+    }
+
+    /// Texts that end a turn where the model has no token for it.
+    pub(crate) fn stop_texts(&self) -> Vec<String> {
+        match self.source {
+            Source::Plain => vec!["\nuser:".into(), "\nsystem:".into()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the template itself writes the beginning of sequence.
+    pub(crate) fn writes_bos(&self, tokenizer: &Tokenizer) -> bool {
+        let bos = tokenizer.bos().and_then(|bos| tokenizer.token_text(bos));
+        matches!(&self.source, Source::Own(own) if own.contains("bos_token") || bos.is_some_and(|bos| own.contains(bos)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(source: Source) -> Template {
+        Template { source, bos: "<s>".into(), eos: "</s>".into() }
+    }
+
+    #[test]
+    fn the_models_own_template_is_rendered_with_python_methods() {
+        let own = "{{ bos_token }}{% for m in messages %}\n[{{ m['role'].upper() }}] {{ m['content'].strip() }}\n{% endfor %}";
+        let text = template(Source::Own(own.into())).render(&[Message::new("user", " hi ")], true).unwrap();
+        assert_eq!(text, "<s>[USER] hi\n");
+    }
+
+    #[test]
+    fn chat_ml_opens_the_assistants_turn() {
+        let text = template(Source::ChatMl).render(&[Message::new("user", "hi")], true).unwrap();
+        assert_eq!(text, "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+    }
+
+    #[test]
+    fn a_failing_template_names_its_line() {
+        let own = "\n{{ raise_exception('roles must alternate') }}";
+        let error = template(Source::Own(own.into())).render(&[], false).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("roles must alternate"), "{error}");
+    }
+}
