@@ -1,4 +1,5 @@
 //! Limits of control groups, version 1 and 2: of the process's own group and of every ancestor.
+//! Reads `/proc/self/cgroup`, `/proc/self/mountinfo` and the groups' files; must not know what the limits are for.
 
 use crate::host::Limit;
 use crate::root::Root;
@@ -13,8 +14,15 @@ struct Group {
     v2: bool,
 }
 
+/// Where a hierarchy is mounted, and which of its groups the mount shows as its root.
+struct Mount {
+    folder: String,
+    shown: String,
+}
+
 fn group(root: &Root, controller: &str) -> Option<Group> {
     let text = root.text("proc/self/cgroup")?;
+    let mounts = root.text("proc/self/mountinfo").unwrap_or_default();
     let mut found = None;
     for line in text.lines() {
         let mut parts = line.splitn(3, ':');
@@ -22,23 +30,53 @@ fn group(root: &Root, controller: &str) -> Option<Group> {
             continue;
         };
         if controllers.split(',').any(|name| name == controller) {
-            let mount = format!("sys/fs/cgroup/{controllers}");
-            let mount =
-                if root.path(&mount).exists() { mount } else { format!("sys/fs/cgroup/{controller}") };
-            return Some(Group { mount, path: path.into(), v2: false });
+            let mount = mount_of(&mounts, "cgroup", |options| options.split(',').any(|o| o == controller))
+                .unwrap_or_else(|| usual_mount(root, controllers, controller));
+            return Some(mount.group(path, false));
         }
         if controllers.is_empty() {
-            found = Some(Group { mount: "sys/fs/cgroup".into(), path: path.into(), v2: true });
+            let mount = mount_of(&mounts, "cgroup2", |_| true)
+                .unwrap_or_else(|| Mount { folder: "sys/fs/cgroup".into(), shown: "/".into() });
+            found = Some(mount.group(path, true));
         }
     }
     found
+}
+
+/// The first mount of a kind whose superblock options are right. Fields as in proc(5): id, parent, device, root, mount
+/// point, options, optional fields, `-`, kind, source, superblock options.
+fn mount_of(mounts: &str, kind: &str, right: impl Fn(&str) -> bool) -> Option<Mount> {
+    mounts.lines().find_map(|line| {
+        let (place, system) = line.split_once(" - ")?;
+        let mut system = system.split(' ');
+        let (found, options) = (system.next()?, system.nth(1)?);
+        let mut place = place.split(' ').skip(3);
+        let (shown, folder) = (place.next()?, place.next()?);
+        let folder = folder.trim_start_matches('/').to_string();
+        (found == kind && right(options)).then(|| Mount { folder, shown: shown.into() })
+    })
+}
+
+/// Where version 1 controllers stand by convention.
+fn usual_mount(root: &Root, controllers: &str, controller: &str) -> Mount {
+    let joint = format!("sys/fs/cgroup/{controllers}");
+    let folder = if root.path(&joint).exists() { joint } else { format!("sys/fs/cgroup/{controller}") };
+    Mount { folder, shown: "/".into() }
+}
+
+impl Mount {
+    /// A container may see its own group as the root of the mount while the process's path counts from the host's.
+    fn group(self, path: &str, v2: bool) -> Group {
+        let below = path.strip_prefix(self.shown.trim_end_matches('/')).unwrap_or(path);
+        Group { mount: self.folder, path: below.into(), v2 }
+    }
 }
 
 impl Group {
     /// Folders from the group up to the mount.
     fn ancestors(&self) -> Vec<String> {
         let mut parts: Vec<&str> =
-            self.path.split('/').filter(|part| !part.is_empty() && *part != "..").collect();
+            self.path.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..").collect();
         let mut folders = Vec::new();
         loop {
             let below: String = parts.iter().map(|part| format!("/{part}")).collect();
@@ -50,29 +88,34 @@ impl Group {
     }
 }
 
-/// What each ancestor's limit leaves: limit − use + file cache that can be dropped.
+/// What each ancestor's limit leaves: limit − use + file cache that can be dropped. Version 2 also throttles above
+/// `memory.high`, which serves no model either.
 pub(crate) fn memory_limits(root: &Root) -> Vec<Limit> {
     let Some(group) = group(root, "memory") else { return Vec::new() };
-    let (limit_file, use_file, cache_key) = match group.v2 {
-        true => ("memory.max", "memory.current", "inactive_file"),
-        false => ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    let (limit_files, use_file, cache_key): (&[&str], _, _) = match group.v2 {
+        true => (&["memory.max", "memory.high"], "memory.current", "inactive_file"),
+        false => (&["memory.limit_in_bytes"], "memory.usage_in_bytes", "total_inactive_file"),
     };
     let mut limits = Vec::new();
     for folder in group.ancestors() {
-        let Some(limit) = root.number(&format!("{folder}/{limit_file}")).filter(|limit| *limit < UNLIMITED)
-        else {
-            continue;
+        let bound = |file: &&str| {
+            let limit = root.number(&format!("{folder}/{file}")).filter(|limit| *limit < UNLIMITED)?;
+            Some((limit, format!("/{folder}/{file}")))
         };
+        let Some((limit, source)) = limit_files.iter().filter_map(bound).min() else { continue };
         let used = root.number(&format!("{folder}/{use_file}")).unwrap_or(0);
         let stat = root.text(&format!("{folder}/memory.stat")).unwrap_or_default();
-        let cache = stat.lines().find_map(|line| line.strip_prefix(cache_key)?.trim().parse::<u64>().ok());
+        let cache = stat.lines().find_map(|line| {
+            let (key, value) = line.split_once(' ')?;
+            if key == cache_key { value.trim().parse::<u64>().ok() } else { None }
+        });
         let headroom_bytes = limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0)));
-        limits.push(Limit { source: format!("/{folder}/{limit_file}"), headroom_bytes });
+        limits.push(Limit { source, headroom_bytes });
     }
     limits
 }
 
-/// Processors that the tightest quota allows.
+/// Processors that the tightest quota allows, e.g. 1.5.
 pub(crate) fn cpu_quota(root: &Root) -> Option<f64> {
     let group = group(root, "cpu")?;
     let quota = |folder: &String| {

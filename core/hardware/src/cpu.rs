@@ -1,12 +1,13 @@
-//! Processor facts from `/proc/cpuinfo`, sysfs topology, the affinity mask and cgroup quotas.
+//! Processor facts from `/proc/cpuinfo`, topology, affinity and quotas together.
+//! Knows the spelling of cpuinfo on x86 and ARM; must not decide how many threads to run.
 
-use crate::host::Cpu;
+use crate::host::{Cpu, MachineFacts};
 use crate::root::Root;
-use crate::{Error, cgroup};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::{Error, cgroup, topology};
+use std::collections::BTreeSet;
 
-/// Flags of cpuinfo that matter to inference.
-const ISA: [&str; 22] = [
+/// Flags of cpuinfo that matter to inference, x86 then ARM.
+const ISA: [&str; 28] = [
     "sse4_2",
     "avx",
     "avx2",
@@ -15,11 +16,15 @@ const ISA: [&str; 22] = [
     "bmi2",
     "avx_vnni",
     "avx512f",
+    "avx512dq",
     "avx512bw",
     "avx512vl",
     "avx512_vnni",
     "avx512_vbmi",
+    "avx512vbmi",
     "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
     "amx_int8",
     "amx_bf16",
     "asimd",
@@ -28,87 +33,74 @@ const ISA: [&str; 22] = [
     "i8mm",
     "bf16",
     "sve",
+    "sve2",
+    "svei8mm",
     "sme",
 ];
 
-pub(crate) fn read(root: &Root) -> Result<Cpu, Error> {
+/// Reads the processor and what its file says of the machine.
+pub(crate) fn read(root: &Root) -> Result<(Cpu, MachineFacts), Error> {
     let cpuinfo = root.required("proc/cpuinfo")?;
     let field = |names: &[&str]| {
-        cpuinfo.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            names.contains(&name.trim()).then(|| value.trim().to_string())
-        })
+        let value = |name: &&str| {
+            cpuinfo.lines().find_map(|line| {
+                let (found, value) = line.split_once(':')?;
+                (found.trim() == *name && !value.trim().is_empty()).then(|| value.trim().to_string())
+            })
+        };
+        names.iter().find_map(value)
     };
-    let logical = cpuinfo.lines().filter(|line| line.starts_with("processor")).count() as u32;
-    if logical == 0 {
+    let listed: Vec<u32> = cpuinfo
+        .lines()
+        .filter_map(|line| {
+            let (name, number) = line.split_once(':')?;
+            if name.trim() == "processor" { number.trim().parse().ok() } else { None }
+        })
+        .collect();
+    if listed.is_empty() {
         let path = root.path("proc/cpuinfo");
-        return Err(Error::Content {
-            path,
-            expected: "lines that start with `processor`",
-            got: "none".into(),
-        });
+        let expected = "lines `processor : <number>`";
+        return Err(Error::Content { path, expected, got: "none".into() });
     }
-    let flags = field(&["flags", "Features"]).unwrap_or_default();
+    let (x86, arm) = (field(&["flags"]), field(&["Features"]));
+    let arch = match (&x86, &arm) {
+        (Some(flags), _) if flags.split_whitespace().any(|flag| flag == "lm") => "x86_64",
+        (Some(_), _) => "x86",
+        (None, Some(features)) if features.split_whitespace().any(|flag| flag == "asimd") => "aarch64",
+        (None, Some(_)) => "arm",
+        (None, None) => std::env::consts::ARCH,
+    };
+    let flags = x86.or(arm).unwrap_or_default();
     let flags: BTreeSet<&str> = flags.split_whitespace().collect();
-    let cores = cores(root, logical);
-    let fastest = cores.values().copied().max().unwrap_or(0);
-    let fast_cores = cores.values().filter(|speed| **speed * 10 >= fastest * 9).count() as u32;
-    let physical = cores.len().max(1) as u32;
-    Ok(Cpu {
-        brand: field(&["model name", "Model", "Hardware"]).unwrap_or_else(|| "unknown".into()),
+    let model = device_tree(root, "model");
+    let brand = field(&["model name", "Hardware", "Model"]).or_else(|| model.clone());
+
+    let allowed = topology::allowed(root);
+    let classes = topology::core_classes(root, &listed, allowed.as_ref());
+    let logical = listed.len() as u32;
+    let in_mask = allowed.map_or(logical, |set| set.len() as u32).min(logical);
+    let quota_cpus = cgroup::cpu_quota(root);
+    // Rounded down: a quota of one and a half processors lets one thread run undisturbed.
+    let usable = f64::from(in_mask).min(quota_cpus.unwrap_or(f64::INFINITY)).floor() as u32;
+    let cpu = Cpu {
+        brand: brand.unwrap_or_else(|| "unknown".into()),
         isa: ISA.iter().filter(|name| flags.contains(**name)).map(|name| name.to_string()).collect(),
-        physical_cores: physical,
+        physical_cores: classes.iter().map(|class| class.n_cores).sum::<u32>().max(1),
         logical_cpus: logical,
-        usable_cpus: usable(root, logical),
-        fast_cores: fast_cores.max(1),
-    })
+        usable_cpus: usable.max(1),
+        usable_cores: classes.iter().map(|class| class.n_usable_cores).sum::<u32>().max(1),
+        fast_cores: classes.iter().find(|class| class.n_usable_cores > 0).map_or(1, |c| c.n_usable_cores),
+        quota_cpus,
+        core_classes: classes,
+    };
+    Ok((cpu, MachineFacts { arch: arch.into(), model }))
 }
 
-/// Speed of each core by (package, core): its capacity or maximal frequency, 1 where the system says nothing.
-fn cores(root: &Root, logical: u32) -> BTreeMap<(u64, u64), u64> {
-    let mut cores = BTreeMap::new();
-    for cpu in 0..logical {
-        let number = |file: &str| root.number(&format!("sys/devices/system/cpu/cpu{cpu}/{file}"));
-        let core = number("topology/core_id").unwrap_or(cpu.into());
-        let package = number("topology/physical_package_id").unwrap_or(0);
-        // Clusters of small systems number their cores from zero each.
-        let cluster = number("topology/cluster_id").filter(|id| *id < 1 << 16).unwrap_or(0);
-        let speed = number("cpu_capacity").or_else(|| number("cpufreq/cpuinfo_max_freq")).unwrap_or(1);
-        cores.insert((package << 16 | cluster, core), speed);
-    }
-    cores
-}
-
-fn usable(root: &Root, logical: u32) -> u32 {
-    let status = root.text("proc/self/status").unwrap_or_default();
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    let allowed = list.and_then(|list| count_list(list.trim())).unwrap_or(logical).min(logical);
-    let quota = cgroup::cpu_quota(root).unwrap_or(f64::INFINITY);
-    // A quota of one and a half processors lets one thread run undisturbed.
-    (f64::from(allowed).min(quota).floor() as u32).max(1)
-}
-
-/// `0-3,7` → 5.
-fn count_list(list: &str) -> Option<u32> {
-    let mut count = 0u32;
-    for part in list.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
-    }
-    Some(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::count_list;
-
-    #[test]
-    fn processor_lists_are_counted() {
-        assert_eq!(count_list("0-3,7"), Some(5));
-        assert_eq!(count_list("5"), Some(1));
-        assert_eq!(count_list("3-1"), None);
-        assert_eq!(count_list("0-4294967295"), None);
-        assert_eq!(count_list("x"), None);
-    }
+/// A string of the device tree, which ends in a zero byte.
+fn device_tree(root: &Root, name: &str) -> Option<String> {
+    let text = root
+        .text(&format!("proc/device-tree/{name}"))
+        .or_else(|| root.text(&format!("sys/firmware/devicetree/base/{name}")))?;
+    let text = text.trim_end_matches(['\0', '\n']).trim();
+    (!text.is_empty()).then(|| text.to_string())
 }

@@ -1,4 +1,5 @@
 //! The description of a host, and how its parts come together.
+//! Owns the types that others read; must not know where a figure stands on disk.
 
 use crate::root::Root;
 use crate::{Error, cpu, gpu, memory};
@@ -19,10 +20,14 @@ pub struct Host {
     pub gpus: Vec<Gpu>,
     /// NUMA nodes, at least 1.
     pub numa_nodes: u32,
+    /// The machine's name, where its device tree states one, e.g. `Raspberry Pi 5 Model B Rev 1.0`.
+    pub model: Option<String>,
+    /// Bytes of a memory page, where the system says.
+    pub page_bytes: Option<u64>,
 }
 
 /// A processor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cpu {
     /// Name, as the system states it.
     pub brand: String,
@@ -34,8 +39,29 @@ pub struct Cpu {
     pub logical_cpus: u32,
     /// Hardware threads that this process may use: affinity and quota considered.
     pub usable_cpus: u32,
-    /// Cores of the fastest kind, where there are several kinds.
+    /// Cores of which this process may use at least one hardware thread, quotas not considered.
+    pub usable_cores: u32,
+    /// Those of the fastest kind that has any.
     pub fast_cores: u32,
+    /// Processors' worth of time that control groups grant, where they bound it.
+    pub quota_cpus: Option<f64>,
+    /// Kinds of cores, fastest first.
+    pub core_classes: Vec<CoreClass>,
+}
+
+/// Cores of one kind: within a tenth of each other's speed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CoreClass {
+    /// Cores of the machine.
+    pub n_cores: u32,
+    /// Cores that this process may use.
+    pub n_usable_cores: u32,
+    /// Hardware threads on them that this process may use.
+    pub n_usable_cpus: u32,
+    /// Highest clock, where the system states it.
+    pub max_mhz: Option<u32>,
+    /// Relative speed, comparable within one host alone: the kernel's capacity, else the clock in kHz, else 1.
+    pub speed: u64,
 }
 
 /// Memory.
@@ -69,18 +95,30 @@ pub struct Gpu {
     pub vendor: String,
     /// Its own memory in bytes, where the system states it.
     pub memory_bytes: Option<u64>,
+    /// What is free of it in bytes, where the system states it.
+    pub free_bytes: Option<u64>,
+    /// The kernel's driver, e.g. `amdgpu`.
+    pub driver: Option<String>,
+}
+
+/// What the processor's file says of the machine as a whole.
+pub(crate) struct MachineFacts {
+    pub(crate) arch: String,
+    pub(crate) model: Option<String>,
 }
 
 pub(crate) fn read(root: &Root) -> Result<Host, Error> {
-    let nodes = root.names("sys/devices/system/node");
-    let numa_nodes =
-        nodes.iter().filter(|name| name.strip_prefix("node").is_some_and(|n| n.parse::<u32>().is_ok()));
+    let (cpu, machine) = cpu::read(root)?;
+    // `build.prop` stands on every Android system and on no other.
+    let android = ["system/build.prop", "system/bin/app_process64"].iter().any(|f| root.path(f).exists());
     Ok(Host {
-        os: std::env::consts::OS.into(),
-        arch: std::env::consts::ARCH.into(),
-        cpu: cpu::read(root)?,
+        os: if android { "android" } else { "linux" }.into(),
+        arch: machine.arch,
+        cpu,
         memory: memory::read(root)?,
         gpus: gpu::read(root),
-        numa_nodes: numa_nodes.count().max(1) as u32,
+        numa_nodes: root.numbered("sys/devices/system/node", "node").len().max(1) as u32,
+        model: machine.model,
+        page_bytes: memory::page_bytes(root),
     })
 }

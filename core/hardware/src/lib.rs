@@ -8,15 +8,32 @@ mod cpu;
 mod error;
 mod gpu;
 mod host;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod linux;
 mod memory;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod other;
 mod root;
+mod topology;
+
+// This machine: files on Linux and Android, the system's own interfaces elsewhere.
+#[cfg(all(target_arch = "aarch64", not(any(target_os = "linux", target_os = "android"))))]
+#[path = "isa_aarch64.rs"]
+mod isa;
+#[cfg(all(
+    not(any(target_arch = "aarch64", target_arch = "x86_64")),
+    not(any(target_os = "linux", target_os = "android"))
+))]
+#[path = "isa_unknown.rs"]
+mod isa;
+#[cfg(all(target_arch = "x86_64", not(any(target_os = "linux", target_os = "android"))))]
+#[path = "isa_x86_64.rs"]
+mod isa;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "linux.rs"]
+mod this_machine;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "other.rs"]
+mod this_machine;
 
 pub use error::Error;
-pub use host::{Cpu, Gpu, Host, Limit, Memory};
+pub use host::{CoreClass, Cpu, Gpu, Host, Limit, Memory};
 
 use std::path::Path;
 
@@ -25,10 +42,7 @@ use std::path::Path;
 /// # Errors
 /// A file of the system that is missing or does not parse, by name.
 pub fn detect() -> Result<Host, Error> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    return linux::detect();
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    return other::detect();
+    this_machine::detect()
 }
 
 /// Describes the Linux machine whose `/proc` and `/sys` lie below `root`.

@@ -1,4 +1,5 @@
 //! Files below a root, so that a folder of copies replays a machine.
+//! Knows paths and bounded reading; must not know what a file means.
 
 use crate::Error;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,14 @@ impl Root {
 
     pub(crate) fn required(&self, relative: &str) -> Result<String, Error> {
         let path = self.path(relative);
-        read(&path).map_err(|source| Error::Io { path, source })
+        read(&path).map_err(|source| Error::Io { path, source }).map(into_text)
     }
 
     pub(crate) fn text(&self, relative: &str) -> Option<String> {
+        self.bytes(relative).map(into_text)
+    }
+
+    pub(crate) fn bytes(&self, relative: &str) -> Option<Vec<u8>> {
         read(&self.path(relative)).ok()
     }
 
@@ -38,11 +43,23 @@ impl Root {
         names.sort();
         names
     }
+
+    /// Numbers N of the names `<prefix>N` in a folder, ascending.
+    pub(crate) fn numbered(&self, relative: &str, prefix: &str) -> Vec<u32> {
+        let number = |name: &String| name.strip_prefix(prefix)?.parse().ok();
+        let mut numbers: Vec<u32> = self.names(relative).iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }

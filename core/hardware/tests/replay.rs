@@ -1,84 +1,124 @@
-//! Machines replayed from folders of small files, made here.
+//! Machines replayed from folders of small files.
 
 #![allow(clippy::unwrap_used)]
 
-use hardware::detect_at;
-use llama_pajamas_hardware as hardware;
+use llama_pajamas_hardware::{CoreClass, Gpu, Host, detect_at};
 use std::path::Path;
 
-fn write(root: &Path, files: &[(&str, &str)]) {
-    for (name, text) in files {
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+fn fixture(name: &str) -> Host {
+    detect_at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap()
+}
+
+fn classes(host: &Host) -> Vec<(u32, u32, u32)> {
+    let of = |class: &CoreClass| (class.n_cores, class.n_usable_cores, class.n_usable_cpus);
+    host.cpu.core_classes.iter().map(of).collect()
+}
+
+fn write(root: &Path, files: &[(&str, &[u8])]) {
+    for (name, bytes) in files {
         let path = root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
 }
 
-const CPUINFO: &str = "processor\t: 0\nmodel name\t: Test CPU\nflags\t\t: fpu avx2 fma\n\nprocessor\t: 1\nprocessor\t: 2\nprocessor\t: 3\n";
-const MEMINFO: &str = "MemTotal: 16777216 kB\nMemFree: 1000 kB\nMemAvailable: 8388608 kB\n";
-const GIB: u64 = 1 << 30;
+#[test]
+fn a_desktop_is_bounded_by_available_memory() {
+    let host = fixture("desktop-8-core-gpu");
+    assert_eq!((host.os.as_str(), host.arch.as_str(), host.numa_nodes), ("linux", "x86_64", 1));
+    assert_eq!(host.cpu.brand, "Desktop Processor 8-Core");
+    assert_eq!(host.cpu.isa.first().map(String::as_str), Some("sse4_2"));
+    assert!(host.cpu.isa.iter().any(|name| name == "avx512_vnni"));
+    assert_eq!((host.cpu.physical_cores, host.cpu.logical_cpus, host.cpu.usable_cpus), (8, 16, 16));
+    assert_eq!(classes(&host), [(8, 8, 16)]);
+    assert_eq!(host.cpu.core_classes[0].max_mhz, Some(5000));
+    let available = 24_000_000 * 1024;
+    assert_eq!(host.memory.available_bytes, available);
+    assert_eq!(host.memory.limits.len(), 1);
+    // 8 % of 22.9 GiB, which lies below the reserve's cap of 2 GiB.
+    assert_eq!(host.memory.budget_bytes, available - (available as f64 * 0.08) as u64);
+    let gpu = Gpu {
+        name: "card0".into(),
+        vendor: "amd".into(),
+        memory_bytes: Some(17_163_091_968),
+        free_bytes: Some(17_163_091_968 - GIB),
+        driver: Some("amdgpu".into()),
+    };
+    assert_eq!(host.gpus, [gpu]);
+}
 
 #[test]
-fn a_plain_machine_is_bounded_by_available_memory() {
-    let root = tempfile::tempdir().unwrap();
-    write(root.path(), &[("proc/cpuinfo", CPUINFO), ("proc/meminfo", MEMINFO)]);
-    let host = detect_at(root.path()).unwrap();
-    assert_eq!(host.cpu.brand, "Test CPU");
-    assert_eq!(host.cpu.isa, ["avx2", "fma"]);
-    assert_eq!((host.cpu.logical_cpus, host.cpu.usable_cpus), (4, 4));
-    assert_eq!(host.memory.available_bytes, 8 * GIB);
-    assert_eq!(host.memory.budget_bytes, 8 * GIB - (8.0 * GIB as f64 * 0.08) as u64);
+fn kinds_of_cores_are_told_apart() {
+    let laptop = fixture("hybrid-laptop");
+    assert_eq!(classes(&laptop), [(4, 4, 8), (4, 4, 4)]);
+    assert_eq!((laptop.cpu.fast_cores, laptop.cpu.physical_cores), (4, 8));
+    let phone = fixture("phone-big-little");
+    assert_eq!((phone.os.as_str(), phone.arch.as_str()), ("android", "aarch64"));
+    assert_eq!(phone.cpu.brand, "Phone Platform 1+3+4");
+    assert_eq!(classes(&phone), [(1, 1, 1), (3, 3, 3), (4, 4, 4)]);
+    assert_eq!(phone.cpu.core_classes.iter().map(|class| class.speed).collect::<Vec<_>>(), [1024, 870, 340]);
 }
 
 #[test]
 fn the_tightest_ancestor_of_a_container_wins() {
-    let root = tempfile::tempdir().unwrap();
-    write(
-        root.path(),
-        &[
-            ("proc/cpuinfo", CPUINFO),
-            ("proc/meminfo", MEMINFO),
-            ("proc/self/cgroup", "0::/a/b\n"),
-            ("proc/self/status", "Cpus_allowed_list:\t0-2\n"),
-            ("sys/fs/cgroup/a/memory.max", "2147483648"),
-            ("sys/fs/cgroup/a/memory.current", "1610612736"),
-            ("sys/fs/cgroup/a/memory.stat", "active_file 5\ninactive_file 1073741824\n"),
-            ("sys/fs/cgroup/a/b/memory.max", "max"),
-            ("sys/fs/cgroup/a/b/cpu.max", "150000 100000"),
-        ],
-    );
-    let host = detect_at(root.path()).unwrap();
-    assert_eq!(host.memory.limits[0].headroom_bytes, 2 * GIB - GIB / 2);
-    assert!(host.memory.limits[0].source.ends_with("/a/memory.max"));
-    assert_eq!(host.cpu.usable_cpus, 1);
+    let host = fixture("container-v2-nested");
+    let limits = &host.memory.limits;
+    assert_eq!(limits[0].source, "/sys/fs/cgroup/kubepods/pod7/memory.max");
+    // 6 GiB − (2 GiB − 0.75 GiB of file cache that can be dropped).
+    assert_eq!(limits[0].headroom_bytes, 6 * GIB - (2 * GIB - 768 * MIB));
+    assert_eq!(limits[1].headroom_bytes, 8 * GIB - 1536 * MIB);
+    assert_eq!(limits.len(), 4, "app, pod7, kubepods and the machine: {limits:?}");
+    assert_eq!((host.cpu.quota_cpus, host.cpu.usable_cpus), (Some(4.0), 4));
+    assert_eq!((host.cpu.usable_cores, host.numa_nodes), (64, 2));
 }
 
 #[test]
-fn version_1_groups_and_big_little_cores_are_read() {
-    let root = tempfile::tempdir().unwrap();
-    let mut files = vec![
-        ("proc/cpuinfo".to_string(), CPUINFO.to_string()),
-        ("proc/meminfo".into(), MEMINFO.into()),
-        ("proc/self/cgroup".into(), "5:memory:/x\n4:cpu,cpuacct:/\n".into()),
-        ("sys/fs/cgroup/memory/x/memory.limit_in_bytes".into(), "1073741824".into()),
-        ("sys/fs/cgroup/memory/memory.limit_in_bytes".into(), "9223372036854771712".into()),
-        ("sys/fs/cgroup/cpu/cpu.cfs_quota_us".into(), "-1".into()),
-    ];
-    for cpu in 0..4 {
-        let capacity = if cpu == 3 { "1024" } else { "400" };
-        files.push((format!("sys/devices/system/cpu/cpu{cpu}/cpu_capacity"), capacity.into()));
-        files.push((format!("sys/devices/system/cpu/cpu{cpu}/topology/core_id"), cpu.to_string()));
-    }
-    write(root.path(), &files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect::<Vec<_>>());
-    let host = detect_at(root.path()).unwrap();
-    assert_eq!(host.memory.limits[0].headroom_bytes, GIB);
-    assert_eq!((host.cpu.fast_cores, host.cpu.physical_cores, host.cpu.usable_cpus), (1, 4, 4));
+fn version_1_groups_are_found_below_their_mounts() {
+    let host = fixture("container-v1");
+    let limits = &host.memory.limits;
+    assert_eq!(limits[0].source, "/sys/fs/cgroup/memory/memory.limit_in_bytes");
+    assert_eq!(limits[0].headroom_bytes, 4 * GIB - (GIB - 512 * MIB));
+    assert_eq!(limits[1].headroom_bytes, 8 * GIB - 100 * MIB, "the address space less what is mapped");
+    assert_eq!(limits.len(), 3);
+    // Three processors in the mask, two and a half by quota.
+    assert_eq!((host.cpu.quota_cpus, host.cpu.usable_cpus, host.cpu.usable_cores), (Some(2.5), 2, 3));
+}
+
+#[test]
+fn a_board_is_named_by_its_device_tree() {
+    let host = fixture("raspberry-pi-5");
+    assert_eq!(host.cpu.brand, "Raspberry Pi 5 Model B Rev 1.0");
+    assert_eq!(host.model.as_deref(), Some("Raspberry Pi 5 Model B Rev 1.0"));
+    assert_eq!(host.cpu.isa, ["asimd", "asimdhp", "asimddp"]);
+    assert_eq!(classes(&host), [(4, 4, 4)]);
+    assert_eq!((host.gpus[0].vendor.as_str(), host.gpus[0].memory_bytes), ("brcm", None));
 }
 
 #[test]
 fn a_missing_or_empty_file_is_named() {
     let root = tempfile::tempdir().unwrap();
-    assert!(detect_at(root.path()).unwrap_err().to_string().contains("cpuinfo"));
-    write(root.path(), &[("proc/cpuinfo", CPUINFO), ("proc/meminfo", "nonsense")]);
-    assert!(detect_at(root.path()).unwrap_err().to_string().contains("MemTotal"));
+    let refused = |root: &Path| detect_at(root).unwrap_err().to_string();
+    assert!(refused(root.path()).contains("proc/cpuinfo"));
+    write(root.path(), &[("proc/cpuinfo", b"hello"), ("proc/meminfo", b"nonsense")]);
+    assert!(refused(root.path()).contains("processor"), "{}", refused(root.path()));
+    write(root.path(), &[("proc/cpuinfo", b"processor : 0\n")]);
+    assert!(refused(root.path()).contains("MemTotal"));
+    write(root.path(), &[("proc/meminfo", b"MemTotal: 99999999999999999999 kB\nMemAvailable: 1 kB\n")]);
+    assert!(refused(root.path()).contains("proc/meminfo"));
+}
+
+#[test]
+fn the_page_size_stands_in_the_auxiliary_vector() {
+    let root = tempfile::tempdir().unwrap();
+    let words = [16u64, 1, 6, 16384, 0, 0].map(u64::to_ne_bytes).concat();
+    let meminfo = b"MemTotal: 4000 kB\nMemAvailable: 1000 kB\n";
+    let files: [(&str, &[u8]); 3] =
+        [("proc/cpuinfo", b"processor : 0\n"), ("proc/meminfo", meminfo), ("proc/self/auxv", &words)];
+    write(root.path(), &files);
+    let host = detect_at(root.path()).unwrap();
+    assert_eq!(host.page_bytes, Some(16384));
+    assert_eq!((host.memory.budget_bytes, host.cpu.physical_cores), (0, 1), "less than the reserve");
 }

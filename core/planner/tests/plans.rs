@@ -16,7 +16,10 @@ fn host(budget_bytes: u64) -> Host {
             physical_cores: 4,
             logical_cpus: 8,
             usable_cpus: 8,
+            usable_cores: 4,
             fast_cores: 4,
+            quota_cpus: None,
+            core_classes: vec![],
         },
         memory: Memory {
             total_bytes: budget_bytes,
@@ -26,6 +29,8 @@ fn host(budget_bytes: u64) -> Host {
         },
         gpus: vec![],
         numa_nodes: 1,
+        model: None,
+        page_bytes: None,
     }
 }
 
