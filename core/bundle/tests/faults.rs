@@ -26,7 +26,7 @@ fn downloader() -> Downloader {
         max_connections: 4,
         part_bytes: 64 << 10,
         stall_timeout: STALL,
-        max_failures: 6,
+        max_failures: 20,
         backoff_base: Duration::from_millis(4),
         backoff_limit: Duration::from_millis(30),
         max_retry_after: Duration::from_secs(5),

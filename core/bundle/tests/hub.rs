@@ -78,7 +78,7 @@ impl Fixture {
         let times = Options {
             max_failures: 2,
             backoff_base: Duration::from_millis(1),
-            stall_timeout: Duration::from_millis(500),
+            stall_timeout: Duration::from_secs(30),
             ..Options::default()
         };
         let downloader = Downloader::new(Arc::new(http), times);
@@ -176,6 +176,27 @@ fn the_token_goes_to_the_endpoint_alone() {
 }
 
 #[test]
+fn what_the_index_lacks_is_asked_for() {
+    let fixture = Fixture::new();
+    let index = json!({ "sha": FIRST, "siblings": [
+        { "rfilename": "config.json" }, { "rfilename": "model.safetensors" }, { "rfilename": "image.png" }
+    ] });
+    fixture.answer("org/name", "main", &index);
+    let path = format!("/org/name/resolve/{FIRST}/config.json");
+    fixture.server.put_tagged(&path, "{}", EMPTY_OBJECT_BLOB);
+    let snapshot = fixture.get("org/name").unwrap();
+    assert_eq!(names(&snapshot), ["config.json", "model.safetensors"]);
+    assert_eq!(fs::read(snapshot.directory.join("config.json")).unwrap(), b"{}");
+    drop(fixture.offline("org/name").unwrap());
+    // A tag that is a digest is checked.
+    let fixture = Fixture::new();
+    fixture.answer("org/name", "main", &index);
+    fixture.server.put_tagged(&path, "[]", EMPTY_OBJECT_BLOB);
+    let error = fixture.get("org/name").unwrap_err();
+    assert!(matches!(error, Error::Download { problem: Problem::WrongDigest { .. }, .. }), "{error}");
+}
+
+#[test]
 fn damaged_files_never_reach_the_snapshot() {
     for path in ["config.json", "model.safetensors"] {
         let fixture = Fixture::new();
@@ -204,6 +225,10 @@ fn unusable_repositories_are_refused() {
         (json!({ "sha": "main", "siblings": [] }), "expected a commit id, got `main`"),
         (json!({ "siblings": [] }), "missing field `sha`"),
         (json!({ "sha": FIRST, "siblings": [{ "rfilename": "model.safetensors" }] }), "gives no size"),
+        (
+            json!({ "sha": FIRST, "siblings": [{ "rfilename": "model.safetensors", "size": -1 }] }),
+            "invalid value",
+        ),
         (json!("x"), "invalid type"),
     ] {
         fixture.answer("org/bad", "main", &index);

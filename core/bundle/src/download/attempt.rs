@@ -172,7 +172,7 @@ fn changed_or(order: &Order, etag: Option<&str>, failure: Failure) -> Failure {
 }
 
 /// Range and total of `bytes 0-9/100` or `bytes 0-9/*`.
-fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
+pub(super) fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);

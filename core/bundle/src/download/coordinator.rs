@@ -3,6 +3,7 @@
 //! Owns threads, the cadence of progress and state saves, stall detection, and checking complete files. Must not judge
 //! failures: that is the file's state.
 
+use std::collections::HashMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -53,8 +54,14 @@ pub(super) fn fetch(
 ) -> Result<()> {
     fs::create_dir_all(partials).at("create directory", partials)?;
     let mut files = Vec::new();
+    let mut keys: HashMap<String, usize> = HashMap::new();
     for job in jobs {
-        let (partial, resumed) = Partial::open(partials, job)?;
+        // Two files with the same content are fetched apart.
+        let key = Partial::key(job);
+        let count = keys.entry(key.clone()).or_default();
+        *count += 1;
+        let key = if *count == 1 { key } else { format!("{key}-{count}") };
+        let (partial, resumed) = Partial::open(partials, &key, job)?;
         files.push(FileState::new(job, partial, resumed.done, resumed.etag));
     }
     let (sender, receiver) = mpsc::channel();

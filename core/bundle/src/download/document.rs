@@ -1,6 +1,6 @@
 //! A small document into memory, with the same retries as files.
 //!
-//! Owns the loop over attempts. Must not touch the filesystem.
+//! Owns the loop over attempts of short exchanges. Must not touch the filesystem.
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -17,6 +17,7 @@ use crate::transport::{Request, Transport};
 /// How often the caller is asked whether to go on.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Fetches a document; `None` when there is none.
 pub(super) fn fetch(
     downloader: &Downloader,
     url: &str,
@@ -24,11 +25,28 @@ pub(super) fn fetch(
     max_bytes: u64,
     proceed: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<Option<Vec<u8>>> {
+    let request = Request { url: url.to_owned(), range: None, headers: headers.to_vec() };
+    with_retries(downloader, &request, proceed, move |transport, request, alive| {
+        read(transport, request, max_bytes, alive)
+    })
+}
+
+/// Tells that the exchange is alive; `false` when nobody waits for it any more.
+type Alive<'a> = &'a mut dyn FnMut() -> bool;
+
+/// Repeats `exchange` until it succeeds or its problem is final.
+pub(super) fn with_retries<T: Send + 'static>(
+    downloader: &Downloader,
+    request: &Request,
+    proceed: &mut dyn FnMut() -> ControlFlow<()>,
+    exchange: impl Fn(&dyn Transport, &Request, Alive<'_>) -> Result<T, Problem> + Clone + Send + 'static,
+) -> Result<T> {
     let options = &downloader.options;
+    let shown = address::shown(&request.url);
     let mut failures = 0;
     loop {
-        let problem = match attempt(downloader, url, headers, max_bytes, proceed)? {
-            Ok(document) => return Ok(document),
+        let problem = match attempt(downloader, request, proceed, exchange.clone())? {
+            Ok(answer) => return Ok(answer),
             Err(problem) => problem,
         };
         failures += 1;
@@ -37,9 +55,9 @@ pub(super) fn fetch(
             _ => Duration::ZERO,
         };
         if !problem.is_transient() || failures >= options.max_failures || asked > options.max_retry_after {
-            return Err(Error::Download { url: address::shown(url), problem });
+            return Err(Error::Download { url: shown, problem });
         }
-        tracing::debug!(url = address::shown(url), %problem, failures, "trying again");
+        tracing::debug!(url = shown, %problem, failures, "trying again");
         let until = Instant::now() + asked.max(retry::backoff(options, failures));
         while Instant::now() < until {
             if proceed().is_break() {
@@ -51,23 +69,22 @@ pub(super) fn fetch(
 }
 
 /// One try on its own thread, which is abandoned when it hangs.
-fn attempt(
+fn attempt<T: Send + 'static>(
     downloader: &Downloader,
-    url: &str,
-    headers: &[(String, String)],
-    max_bytes: u64,
+    request: &Request,
     proceed: &mut dyn FnMut() -> ControlFlow<()>,
-) -> Result<Result<Option<Vec<u8>>, Problem>> {
+    exchange: impl Fn(&dyn Transport, &Request, Alive<'_>) -> Result<T, Problem> + Send + 'static,
+) -> Result<Result<T, Problem>> {
     /// A sign of life, or the end.
-    enum News {
+    enum News<T> {
         Alive,
-        Ended(Result<Option<Vec<u8>>, Problem>),
+        Ended(Result<T, Problem>),
     }
     let (sender, receiver) = mpsc::channel();
     let transport = Arc::clone(&downloader.transport);
-    let request = Request { url: url.to_owned(), range: None, headers: headers.to_vec() };
+    let request = request.clone();
     thread::spawn(move || {
-        let result = read(&*transport, &request, max_bytes, &mut || sender.send(News::Alive).is_ok());
+        let result = exchange(&*transport, &request, &mut || sender.send(News::Alive).is_ok());
         // Nobody is interested any more when this fails.
         let _ = sender.send(News::Ended(result));
     });
@@ -93,7 +110,7 @@ fn read(
     transport: &dyn Transport,
     request: &Request,
     max_bytes: u64,
-    alive: &mut dyn FnMut() -> bool,
+    alive: Alive<'_>,
 ) -> Result<Option<Vec<u8>>, Problem> {
     let mut response = redirect::get(transport, request)?;
     match response.status {

@@ -14,6 +14,7 @@ mod content;
 mod coordinator;
 mod document;
 mod partial;
+mod probe;
 mod problem;
 mod ranges;
 mod redirect;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use content::ContentDigest;
+pub use probe::Probe;
 pub use problem::Problem;
 
 use crate::error::Result;
@@ -137,6 +139,19 @@ impl Downloader {
         proceed: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Option<Vec<u8>>> {
         document::fetch(self, url, headers, max_bytes, proceed)
+    }
+
+    /// What the server says about a file without sending it; `None` when there is none (404).
+    ///
+    /// # Errors
+    /// As [`Downloader::document`].
+    pub fn probe(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        proceed: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Option<Probe>> {
+        probe::probe(self, url, headers, proceed)
     }
 }
 

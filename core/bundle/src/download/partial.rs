@@ -41,9 +41,8 @@ pub(super) struct Resumed {
 
 impl Partial {
     /// Opens the partial file of `job` in `directory`, with what an earlier run left of it. Bytes of a file without a
-    /// digest cannot be checked later and are not taken over.
-    pub(super) fn open(directory: &Path, job: &Job) -> Result<(Partial, Resumed)> {
-        let key = key(job);
+    /// digest cannot be checked later and are not taken over. `key` is [`Partial::key`], made unique.
+    pub(super) fn open(directory: &Path, key: &str, job: &Job) -> Result<(Partial, Resumed)> {
         let (path, state_path) =
             (directory.join(format!("{key}.part")), directory.join(format!("{key}.json")));
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -55,6 +54,17 @@ impl Partial {
             partial.file.set_len(0).at("truncate", &partial.path)?;
         }
         Ok((partial, resumed))
+    }
+
+    /// Name of a job's partial file: the same content from another address continues it.
+    pub(super) fn key(job: &Job) -> String {
+        match &job.digest {
+            Some(ContentDigest::Sha256(digest)) => digest.to_string(),
+            Some(digest) => Sha256Digest::of(format!("{digest} {}", job.bytes).as_bytes()).to_string(),
+            None => {
+                Sha256Digest::of(format!("{} {}", job.target.display(), job.bytes).as_bytes()).to_string()
+            }
+        }
     }
 
     fn read_state(&self, job: &Job, length: u64) -> Resumed {
@@ -144,14 +154,5 @@ impl Gate {
             platform::write_all_at(&self.partial.file, bytes, offset)?;
         }
         Ok(*is_open)
-    }
-}
-
-/// Name of a job's partial file: the same file from another address continues it.
-fn key(job: &Job) -> String {
-    match &job.digest {
-        Some(ContentDigest::Sha256(digest)) => digest.to_string(),
-        Some(digest) => Sha256Digest::of(format!("{digest} {}", job.bytes).as_bytes()).to_string(),
-        None => Sha256Digest::of(format!("{} {}", job.target.display(), job.bytes).as_bytes()).to_string(),
     }
 }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256Digest;
-use crate::download::ContentDigest;
+use crate::download::{ContentDigest, Probe};
 
 /// Longest answer that is read, in bytes.
 pub(super) const MAX_INDEX_BYTES: u64 = 32 << 20;
@@ -73,6 +73,19 @@ impl Index {
 }
 
 impl Sibling {
+    /// Takes over what the server says about the file where the index says nothing.
+    pub(super) fn complete(&mut self, probe: &Probe) {
+        let size = self.bytes().or(probe.bytes);
+        match (self.digest(), probe.digest) {
+            (None, Some(ContentDigest::Sha256(sha256))) => self.lfs = size.map(|size| Lfs { sha256, size }),
+            (None, Some(ContentDigest::GitBlob(id))) => {
+                self.blob_id = Some(id.iter().map(|byte| format!("{byte:02x}")).collect());
+            }
+            _ => {}
+        }
+        self.size = size;
+    }
+
     /// Length in bytes, if the hub says.
     pub(super) fn bytes(&self) -> Option<u64> {
         self.lfs.as_ref().map(|lfs| lfs.size).or(self.size)

@@ -108,8 +108,10 @@ impl Hub {
         let cache = Cache::new(&self.options.cache, id);
         match self.downloader.as_ref().filter(|_| !self.options.is_offline) {
             None => self.cached(&cache, id),
-            Some(_) if id.is_pinned() && self.cached(&cache, id).is_ok() => self.cached(&cache, id),
-            Some(downloader) => self.fetch(downloader, &cache, id, progress),
+            Some(downloader) => match id.is_pinned().then(|| self.cached(&cache, id)) {
+                Some(Ok(snapshot)) => Ok(snapshot),
+                _ => self.fetch(downloader, &cache, id, progress),
+            },
         }
     }
 
@@ -141,7 +143,8 @@ impl Hub {
         id: &HubId,
         progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     ) -> Result<Snapshot> {
-        let index = self.ask(downloader, id, progress)?;
+        let mut index = self.ask(downloader, id, progress)?;
+        self.complete(downloader, id, &mut index, progress)?;
         let files = self.select(id, &index)?;
         let commit = index.sha.clone();
         let guard = cache.hold(&commit)?;
@@ -183,6 +186,31 @@ impl Hub {
         Index::parse(&bytes).map_err(|reason| Error::HubIndex { url: address::shown(&url), reason })
     }
 
+    /// Asks for size and digest of selected files where the hub's index gives none.
+    fn complete(
+        &self,
+        downloader: &Downloader,
+        id: &HubId,
+        index: &mut Index,
+        progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let refuse = |reason: String| Error::HubFiles { id: id.to_string(), reason };
+        let chosen = selection::select(&index.siblings, &self.options.patterns).map_err(refuse)?;
+        let lacking = chosen.iter().filter(|file| file.bytes().is_none() || file.digest().is_none());
+        let lacking: Vec<String> = lacking.map(|file| file.path.clone()).collect();
+        for path in lacking {
+            RelativePath::new(path.clone())?;
+            let url = self.file_url(id, &index.sha, &path);
+            let mut proceed = || progress(Progress { file: &path, done_bytes: 0, total_bytes: 0, eta: None });
+            let probe = downloader.probe(&url, &self.headers(), &mut proceed)?;
+            let file = index.siblings.iter_mut().find(|file| file.path == path);
+            if let (Some(file), Some(probe)) = (file, probe) {
+                file.complete(&probe);
+            }
+        }
+        Ok(())
+    }
+
     fn select(&self, id: &HubId, index: &Index) -> Result<Vec<Wanted>> {
         let refuse = |reason: String| Error::HubFiles { id: id.to_string(), reason };
         let chosen = selection::select(&index.siblings, &self.options.patterns).map_err(refuse)?;
@@ -198,15 +226,19 @@ impl Hub {
     }
 
     fn job(&self, id: &HubId, commit: &str, file: &Wanted, directory: &Path) -> Job {
-        let endpoint = self.options.endpoint.trim_end_matches('/');
         Job {
-            url: format!("{endpoint}/{}/resolve/{commit}/{}", id.repository(), encode_path(&file.path)),
+            url: self.file_url(id, commit, &file.path),
             headers: self.headers(),
             name: file.path.to_string(),
             target: directory.join(&file.path),
             bytes: file.bytes,
             digest: file.digest,
         }
+    }
+
+    fn file_url(&self, id: &HubId, commit: &str, path: &str) -> String {
+        let endpoint = self.options.endpoint.trim_end_matches('/');
+        format!("{endpoint}/{}/resolve/{commit}/{}", id.repository(), encode_path(path))
     }
 
     fn headers(&self) -> Vec<(String, String)> {

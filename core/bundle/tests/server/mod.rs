@@ -48,7 +48,7 @@ pub(crate) struct Seen {
 /// A file, or a redirect to an address.
 #[derive(Debug, Clone)]
 enum Resource {
-    File { content: Arc<Vec<u8>>, version: u64 },
+    File { content: Arc<Vec<u8>>, tag: String, version: u64 },
     Redirect(String),
 }
 
@@ -59,6 +59,7 @@ struct State {
     script: Mutex<Arc<Script>>,
     seen: Mutex<Vec<Seen>>,
     sent_bytes: AtomicU64,
+    stalls_ended: AtomicU64,
     is_closed: AtomicBool,
 }
 
@@ -76,6 +77,7 @@ impl Server {
             script: Mutex::new(Arc::new(|_: &Seen| Fault::None)),
             seen: Mutex::default(),
             sent_bytes: AtomicU64::new(0),
+            stalls_ended: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
         });
         let shared = Arc::clone(&state);
@@ -98,7 +100,13 @@ impl Server {
     }
 
     pub(crate) fn put(&self, path: &str, content: impl Into<Vec<u8>>) {
-        let resource = Resource::File { content: Arc::new(content.into()), version: 1 };
+        self.put_tagged(path, content, "v");
+    }
+
+    /// A file whose ETag is `tag`, and from the second version on `tag` with a number.
+    pub(crate) fn put_tagged(&self, path: &str, content: impl Into<Vec<u8>>, tag: &str) {
+        let (content, tag) = (Arc::new(content.into()), tag.to_owned());
+        let resource = Resource::File { content, tag, version: 1 };
         self.state.resources.lock().unwrap().insert(path.to_owned(), resource);
     }
 
@@ -117,6 +125,11 @@ impl Server {
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
+    }
+
+    /// Stalls that are over.
+    pub(crate) fn stalls_ended(&self) -> u64 {
+        self.state.stalls_ended.load(Ordering::Relaxed)
     }
 
     /// Bytes of bodies sent so far.
@@ -156,8 +169,9 @@ fn serve(state: &State, stream: TcpStream) -> std::io::Result<()> {
             stream,
             "HTTP/1.1 302 X\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         ),
-        (_, Some(Resource::File { content, version })) => {
-            answer(state, &mut stream, &seen, &fault, &content, version)
+        (_, Some(Resource::File { content, tag, version })) => {
+            let number = if version == 1 { String::new() } else { version.to_string() };
+            answer(state, &mut stream, &seen, &fault, &content, &format!("\"{tag}{number}\""))
         }
     }
 }
@@ -168,10 +182,9 @@ fn answer(
     seen: &Seen,
     fault: &Fault,
     content: &[u8],
-    version: u64,
+    etag: &str,
 ) -> std::io::Result<()> {
-    let etag = format!("\"v{version}\"");
-    let is_current = seen.headers.get("if-range").is_none_or(|known| *known == etag);
+    let is_current = seen.headers.get("if-range").is_none_or(|known| known == etag);
     let range = seen.range.filter(|_| is_current && *fault != Fault::IgnoreRange);
     let total = content.len();
     if range.is_some_and(|(start, _)| start as usize >= total) {
@@ -211,6 +224,7 @@ fn answer(
         while Instant::now() < until && !state.is_closed.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(10));
         }
+        state.stalls_ended.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
