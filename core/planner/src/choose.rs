@@ -1,87 +1,110 @@
-//! The choice: every variant is tried down a ladder of concessions; the best quality that fits wins.
+//! The choice: every variant goes down its ladder; the best quality that fits wins, and the rest hear why not.
+//! Must not know how a configuration is laid out; that is the ladder's.
 
-use crate::*;
-use formats::gguf::GgmlType;
+use crate::ladder::{Fit, descend, device, shorter_context};
+use crate::{
+    Backend, Candidate, Choice, Code, Evidence, Nearest, Plan, QualityEstimate, Reason, Rejection, Request,
+    SpeedEstimate, speed, threads,
+};
 use hardware::Host;
 
-/// Context that is offered when none is asked for, in tokens.
-const USUAL_CONTEXT: u64 = 4096;
-/// Shortest context that is offered when none is asked for.
-const SHORTEST_CONTEXT: u64 = 512;
-const UBATCHES: [u32; 2] = [512, 128];
-/// Memory bandwidth of a processor that nothing is known of, low and high, in GB/s per fast core and as a whole.
-const BANDWIDTH_PER_CORE_GBS: [f64; 2] = [4.0, 14.0];
-const BANDWIDTH_CAP_GBS: f64 = 90.0;
-/// Time that a layer costs whatever its size, in seconds: dispatch and barriers.
-const LAYER_SECONDS: [f64; 2] = [8e-6, 40e-6];
-
-/// A configuration on the way.
-#[derive(Clone)]
-struct Fit {
-    memory: MemoryEstimate,
-    context_tokens: u64,
-    kv_type: GgmlType,
-    n_ubatch: u32,
-    concessions: Vec<String>,
+/// A variant that fits, with all that it is judged by.
+struct Contender<'a> {
+    candidate: &'a Candidate,
+    quality: QualityEstimate,
+    speed: SpeedEstimate,
+    fit: Fit,
 }
 
-/// Makes a plan.
+/// Makes a plan. Pure: the same inputs give the same plan. Takes microseconds per variant.
 pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     let have = request.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
+    let n_threads = request.n_threads.unwrap_or_else(|| threads::decode_threads(host)).max(1);
     let mut rejected = Vec::new();
-    let mut fitting: Vec<(&Candidate, QualityEstimate, Fit)> = Vec::new();
+    let mut contenders = Vec::new();
     for candidate in candidates {
-        if let Some((code, fix)) = refusal(candidate, request) {
-            rejected.push(plain_rejection(&candidate.id, code, fix));
-            continue;
-        }
-        match fit(candidate, request, have) {
-            Ok(fit) => {
-                let quality =
-                    candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
-                fitting.push((candidate, quality, fit));
-            }
-            Err(least) => rejected.push(memory_rejection(candidate, &least, have)),
+        match judge(candidate, request, have, n_threads) {
+            Ok(contender) => contenders.push(contender),
+            Err(rejection) => rejected.push(rejection),
         }
     }
-    let best =
-        fitting.iter().enumerate().reduce(|best, other| if better(other.1, best.1) { other } else { best });
-    let best = best.map(|(index, _)| index);
-    let budget = match request.memory_budget_bytes {
-        Some(_) => "the memory budget that was asked for".to_string(),
-        None => host.memory.limits.first().map_or("unknown".into(), |limit| limit.source.clone()),
+    let mut assumptions = assumptions(host, request, have);
+    let Some(best) = best(&contenders) else {
+        let nearest = nearest(candidates, request, have, &rejected);
+        return Plan {
+            chosen: None,
+            why: Vec::new(),
+            rejected,
+            nearest,
+            assumptions,
+            evidence: Evidence::Guess,
+        };
     };
-    let mut assumptions = vec![
-        format!("memory for a model: {} ({budget})", bytes(have)),
-        "speed is a guess from the processor's class until it is measured".to_string(),
-    ];
-    let Some(best) = best else {
-        return Plan { chosen: None, why: Vec::new(), rejected, assumptions, evidence: Evidence::Guess };
-    };
-    let (candidate, quality, fit) = fitting.remove(best);
-    for (other, other_quality, _) in &fitting {
-        let fix = format!(
-            "{} is better: expected divergence {:.4} against {:.4}",
-            candidate.id, quality.kld_mean, other_quality.kld_mean
-        );
-        rejected.push(plain_rejection(&other.id, Code::QualityDominated, fix));
-    }
-    if !quality.measured {
+    let winner = contenders.remove(best);
+    rejected.extend(contenders.iter().map(|other| beaten(other, &winner)));
+    // In the order of the candidates, whatever stage they fell at.
+    let place = |id: &str| candidates.iter().position(|candidate| candidate.id == id);
+    rejected.sort_by_key(|rejection| place(&rejection.id));
+    if !winner.quality.measured {
         assumptions.push("quality is guessed from the precision: the manifest has no measurement".into());
     }
-    let why = reasons(candidate, quality, &fit, have, fitting.len());
-    let chosen = choice(host, candidate, quality, fit, request);
-    Plan { chosen: Some(chosen), why, rejected, assumptions, evidence: Evidence::Guess }
+    let why = reasons(&winner, have, contenders.len());
+    let n_threads_batch = request.n_threads.unwrap_or_else(|| threads::batch_threads(host)).max(1);
+    let Contender { candidate, quality, speed, fit } = winner;
+    let chosen = Choice {
+        id: candidate.id.clone(),
+        precision: candidate.precision.clone(),
+        backend: fit.backend,
+        gpu_layers: fit.gpu_layers,
+        context_tokens: fit.context_tokens,
+        kv_type: fit.kv_type.name(),
+        n_threads,
+        n_threads_batch,
+        n_ubatch: fit.n_ubatch,
+        memory: fit.memory,
+        speed,
+        quality,
+    };
+    let evidence = speed.evidence;
+    Plan { chosen: Some(chosen), why, rejected, nearest: None, assumptions, evidence }
 }
 
-/// Whether `a` is to be preferred: quality, then fewer bytes, then what is here already.
-fn better(a: &(&Candidate, QualityEstimate, Fit), b: &(&Candidate, QualityEstimate, Fit)) -> bool {
-    if a.1.ties(&b.1) || a.1.kld_mean == b.1.kld_mean {
-        return (a.0.weights_bytes, !a.0.present) < (b.0.weights_bytes, !b.0.present);
+fn judge<'a>(
+    candidate: &'a Candidate,
+    request: &Request,
+    have: u64,
+    n_threads: u32,
+) -> Result<Contender<'a>, Rejection> {
+    let plain = |code, fix| Err(plain_rejection(&candidate.id, code, fix));
+    if let Some((code, fix)) = refusal(candidate, request) {
+        return plain(code, fix);
     }
-    a.1.kld_mean < b.1.kld_mean
+    let fit = match descend(candidate, request, have) {
+        Ok(fit) => fit,
+        Err(least) => return Err(memory_rejection(candidate, request, &least, have)),
+    };
+    let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
+    let speed = speed::decode(candidate, &fit.memory, n_threads);
+    let [slow, fast] = speed.decode_tokens_per_s;
+    if let Some(wished) = request.min_decode_tokens_per_s.filter(|wished| slow < *wished) {
+        let fix = format!(
+            "{slow:.1} to {fast:.1} tokens/s expected, {wished:.1} asked for: a smaller variant is faster"
+        );
+        return plain(Code::Speed, fix);
+    }
+    Ok(Contender { candidate, quality, speed, fit })
 }
 
+/// Of the variants that none is known to beat, the one with fewest bytes, present before absent. More memory adds
+/// variants, so it can only add betters: it never leads to a variant known to be worse.
+fn best(contenders: &[Contender<'_>]) -> Option<usize> {
+    let beaten = |one: &Contender<'_>| contenders.iter().any(|other| other.quality.beats(&one.quality));
+    let left = contenders.iter().enumerate().filter(|(_, one)| !beaten(one));
+    let cost = |one: &Contender<'_>| (one.candidate.weights_bytes, !one.candidate.present);
+    left.min_by_key(|(_, one)| cost(one)).map(|(index, _)| index)
+}
+
+/// Why a candidate is out whatever the memory.
 fn refusal(candidate: &Candidate, request: &Request) -> Option<(Code, String)> {
     if let Some(asked) = request.variant.as_ref().filter(|asked| **asked != candidate.id) {
         return Some((Code::NotAsked, format!("{asked} was asked for")));
@@ -89,66 +112,36 @@ fn refusal(candidate: &Candidate, request: &Request) -> Option<(Code, String)> {
     if let Some(blocked) = &candidate.blocked {
         return Some(blocked.clone());
     }
-    let mut here = request.devices.iter().map(|device| device.backend).chain([Backend::Cpu]);
-    if here.any(|backend| candidate.compatible_backends.iter().any(|name| name == backend.name())) {
+    let cpu = candidate.compatible_backends.iter().any(|name| name == Backend::Cpu.name());
+    if cpu || device(candidate, request).is_some() {
         return None;
     }
     Some((Code::Engine, format!("needs one of: {}", candidate.compatible_backends.join(", "))))
 }
 
-/// The first rung of the ladder that fits, or the memory of the last one.
-fn fit(candidate: &Candidate, request: &Request, have: u64) -> Result<Fit, MemoryEstimate> {
-    let longest = candidate.description.max_context.max(1);
-    let wished = request.context_tokens.unwrap_or(USUAL_CONTEXT).min(longest);
-    let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
-    let mut least = None;
-    for n_ubatch in UBATCHES {
-        for kv_type in [GgmlType::F16, GgmlType::Q8_0] {
-            let mut context_tokens = wished;
-            loop {
-                let memory = estimate(
-                    &candidate.description,
-                    candidate.weights_bytes,
-                    context_tokens,
-                    kv_type,
-                    n_ubatch.into(),
-                );
-                if memory.total_bytes() <= have {
-                    let mut concessions = Vec::new();
-                    if context_tokens < wished {
-                        concessions
-                            .push(format!("context shortened from {wished} to {context_tokens} tokens"));
-                    }
-                    if kv_type != GgmlType::F16 {
-                        concessions.push("key-value cache in Q8_0 instead of F16".into());
-                    }
-                    if n_ubatch != UBATCHES[0] {
-                        concessions.push(format!("prompts computed {n_ubatch} tokens at a time"));
-                    }
-                    return Ok(Fit { memory, context_tokens, kv_type, n_ubatch, concessions });
-                }
-                least = Some(memory);
-                if context_tokens <= shortest {
-                    break;
-                }
-                context_tokens = (context_tokens / 2).max(shortest);
-            }
-        }
+fn memory_rejection(candidate: &Candidate, request: &Request, least: &Fit, have: u64) -> Rejection {
+    let shorter = shorter_context(candidate, request, have);
+    let mut need = least.memory.host_bytes();
+    let mut have = have;
+    let mut code = if least.memory.hard_bytes() > have { Code::MemHard } else { Code::MemSoft };
+    if need <= have {
+        // The host would hold its part; the device on which all layers must lie does not.
+        have = device(candidate, request).map_or(0, |device| device.free_bytes);
+        need = least.memory.total_bytes().max(have);
+        code = Code::MemHard;
     }
-    Err(least.expect("the ladder has rungs"))
-}
-
-fn memory_rejection(candidate: &Candidate, least: &MemoryEstimate, have: u64) -> Rejection {
-    let need = least.total_bytes();
-    let hard = least.hard_bytes() > have;
-    let shortfall = need.saturating_sub(have);
+    let shortfall = need - have;
+    let fix = match shorter {
+        Some(context) => format!("ask for at most {context} tokens of context"),
+        None => format!("free {} or choose a smaller precision", bytes(shortfall)),
+    };
     Rejection {
         id: candidate.id.clone(),
-        code: if hard { Code::MemHard } else { Code::MemSoft },
+        code,
         need_bytes: Some(need),
         have_bytes: Some(have),
         shortfall_bytes: Some(shortfall),
-        fix: format!("free {} or choose a smaller precision", bytes(shortfall)),
+        fix,
     }
 }
 
@@ -156,75 +149,90 @@ fn plain_rejection(id: &str, code: Code, fix: String) -> Rejection {
     Rejection { id: id.into(), code, need_bytes: None, have_bytes: None, shortfall_bytes: None, fix }
 }
 
-fn reasons(
-    candidate: &Candidate,
-    quality: QualityEstimate,
-    fit: &Fit,
-    have: u64,
-    others: usize,
-) -> Vec<Reason> {
-    let founded = if quality.measured { "measured" } else { "guessed" };
-    let mut texts = vec![
+fn beaten(other: &Contender<'_>, winner: &Contender<'_>) -> Rejection {
+    let (id, ours, theirs) = (&winner.candidate.id, winner.quality.kld_mean, other.quality.kld_mean);
+    let fix = if winner.quality.beats(&other.quality) {
+        format!("{id} is better: divergence {ours:.4} against {theirs:.4}")
+    } else {
+        let (small, large) = (winner.candidate.weights_bytes, other.candidate.weights_bytes);
         format!(
-            "{} has the best quality of {} that fit: divergence {:.4} ({founded})",
-            candidate.id,
-            match others {
-                0 => "the one variant".to_string(),
-                n => format!("the {} variants", n + 1),
-            },
-            quality.kld_mean
-        ),
-        format!("it takes {} of {}", bytes(fit.memory.total_bytes()), bytes(have)),
-    ];
-    texts.extend(fit.concessions.iter().cloned());
-    texts.into_iter().map(|text| Reason { text }).collect()
-}
-
-fn choice(
-    host: &Host,
-    candidate: &Candidate,
-    quality: QualityEstimate,
-    fit: Fit,
-    request: &Request,
-) -> Choice {
-    let usable = host.cpu.usable_cpus.max(1);
-    // Spinning barriers need a core each: the fast ones, and one left to the rest of the app where there are many.
-    let cores = host.cpu.physical_cores.min(host.cpu.fast_cores).min(usable).max(1);
-    let usual = if cores > 4 && cores == usable { cores - 1 } else { cores };
-    let n_threads = request.n_threads.unwrap_or(usual).max(1);
-    let n_threads_batch = request.n_threads.unwrap_or(host.cpu.physical_cores.min(usable).max(1)).max(1);
-    let device = request.devices.iter().max_by_key(|device| device.free_bytes);
-    let layers = candidate.description.n_layers + 1;
-    let per_layer = (candidate.weights_bytes + fit.memory.kv_bytes) / u64::from(layers);
-    let room = device.map_or(0, |device| device.free_bytes.saturating_sub(fit.memory.compute_bytes) * 9 / 10);
-    let fitting_layers = (room / per_layer.max(1)).min(layers.into()) as u32;
-    let gpu_layers = request.gpu_layers.unwrap_or(fitting_layers);
-    let backend = device.filter(|_| gpu_layers > 0).map_or(Backend::Cpu, |device| device.backend);
-    Choice {
-        id: candidate.id.clone(),
-        precision: candidate.precision.clone(),
-        backend,
-        gpu_layers: if backend == Backend::Cpu { 0 } else { gpu_layers },
-        context_tokens: fit.context_tokens,
-        kv_type: fit.kv_type.name(),
-        n_threads,
-        n_threads_batch,
-        n_ubatch: fit.n_ubatch,
-        memory: fit.memory,
-        speed: speed(candidate, n_threads),
-        quality,
-    }
-}
-
-/// Decode reads the active weights once per token: t = layers · ℓ + bytes / bandwidth.
-fn speed(candidate: &Candidate, n_threads: u32) -> SpeedEstimate {
-    let gigabytes = candidate.active_weights_bytes as f64 / 1e9;
-    let layers = f64::from(candidate.description.n_layers);
-    let rate = |end: usize| {
-        let bandwidth = (BANDWIDTH_PER_CORE_GBS[end] * f64::from(n_threads)).min(BANDWIDTH_CAP_GBS);
-        1.0 / (layers * LAYER_SECONDS[1 - end] + gigabytes / bandwidth)
+            "{id} cannot be told apart in quality ({ours:.4}, {theirs:.4}) and takes {} instead of {}",
+            bytes(small),
+            bytes(large)
+        )
     };
-    SpeedEstimate { decode_tokens_per_s: [rate(0), rate(1)] }
+    plain_rejection(&other.candidate.id, Code::QualityDominated, fix)
+}
+
+/// What would work when nothing does: a shorter context if that is all, else the variant that lacks least.
+fn nearest(
+    candidates: &[Candidate],
+    request: &Request,
+    have: u64,
+    rejected: &[Rejection],
+) -> Option<Nearest> {
+    let lacking = rejected.iter().filter(|rejection| rejection.need_bytes.is_some());
+    let shorter = lacking.clone().filter_map(|rejection| {
+        let candidate = candidates.iter().find(|candidate| candidate.id == rejection.id)?;
+        Some((shorter_context(candidate, request, have)?, candidate))
+    });
+    if let Some((context, candidate)) = shorter.max_by_key(|(context, _)| *context) {
+        return Some(Nearest {
+            id: candidate.id.clone(),
+            context_tokens: Some(context),
+            shortfall_bytes: 0,
+            text: format!("{} fits with {context} tokens of context", candidate.id),
+        });
+    }
+    let least = lacking.min_by_key(|rejection| rejection.shortfall_bytes)?;
+    let shortfall_bytes = least.shortfall_bytes.unwrap_or(0);
+    Some(Nearest {
+        id: least.id.clone(),
+        context_tokens: None,
+        shortfall_bytes,
+        text: format!("{} fits once {} more are free", least.id, bytes(shortfall_bytes)),
+    })
+}
+
+fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<String> {
+    let limit = host.memory.limits.first();
+    let source = match (request.memory_budget_bytes, limit) {
+        (Some(_), _) => "the budget that was asked for".to_string(),
+        (None, Some(limit)) => format!(
+            "{} leaves {}, less a reserve for everything else",
+            limit.source,
+            bytes(limit.headroom_bytes)
+        ),
+        (None, None) => "the system states no limit".to_string(),
+    };
+    vec![
+        format!("memory for a model: {} ({source})", bytes(have)),
+        "weights are mapped from their file, which the system may evict; they are counted whole".into(),
+        "speed is a guess from the processor's class until it is measured".into(),
+    ]
+}
+
+fn reasons(winner: &Contender<'_>, have: u64, others: usize) -> Vec<Reason> {
+    let founded = if winner.quality.measured { "measured" } else { "guessed" };
+    let of = match others {
+        0 => "it is the one variant that fits".to_string(),
+        n => format!("no better one is known of the {} variants that fit", n + 1),
+    };
+    let [slow, fast] = winner.speed.decode_tokens_per_s;
+    let memory = &winner.fit.memory;
+    let mut texts = vec![
+        format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean),
+        format!("it takes {} of {} memory", bytes(memory.host_bytes()), bytes(have)),
+    ];
+    if memory.device_bytes > 0 {
+        texts.push(format!("{} lie on the device", bytes(memory.device_bytes)));
+    }
+    texts.push(format!(
+        "{slow:.0} to {fast:.0} tokens/s are expected when writing ({})",
+        winner.speed.evidence.name()
+    ));
+    texts.extend(winner.fit.concessions.iter().cloned());
+    texts.into_iter().map(|text| Reason { text }).collect()
 }
 
 /// `7947872` → `7.6 MiB`.

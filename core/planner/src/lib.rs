@@ -4,14 +4,17 @@
 //! manifests or files. The same inputs give the same plan.
 
 mod choose;
+mod ladder;
 mod memory;
 mod plan;
 mod quality;
 mod render;
 mod request;
+mod speed;
+mod threads;
 
 pub use choose::plan;
 pub use memory::{MemoryEstimate, estimate};
-pub use plan::{Choice, Code, Evidence, Plan, Reason, Rejection, SpeedEstimate};
+pub use plan::{Choice, Code, Evidence, Nearest, Plan, Reason, Rejection, SpeedEstimate};
 pub use quality::QualityEstimate;
 pub use request::{Backend, BackendDevice, Candidate, Request};

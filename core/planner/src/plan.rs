@@ -34,12 +34,27 @@ pub enum Code {
 /// How well the figures of a plan are founded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
 pub enum Evidence {
+    /// On this machine with this model.
     Measured,
+    /// On this machine with another model.
     Calibrated,
+    /// On machines of this kind.
     Profile,
+    /// From a class default.
     Guess,
+}
+
+impl Evidence {
+    /// The name, as it is serialized.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Calibrated => "calibrated",
+            Self::Profile => "profile",
+            Self::Guess => "guess",
+        }
+    }
 }
 
 /// Expected speed, in tokens per second.
@@ -47,6 +62,8 @@ pub enum Evidence {
 pub struct SpeedEstimate {
     /// Slowest and fastest that is expected when writing.
     pub decode_tokens_per_s: [f64; 2],
+    /// How well that is founded.
+    pub evidence: Evidence,
 }
 
 /// What to load and how.
@@ -102,6 +119,19 @@ pub struct Rejection {
     pub fix: String,
 }
 
+/// The nearest plan that would fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Nearest {
+    /// Id of the variant.
+    pub id: String,
+    /// The context that it takes, where a shorter one is all it takes.
+    pub context_tokens: Option<u64>,
+    /// Bytes to free first.
+    pub shortfall_bytes: u64,
+    /// The same in plain text.
+    pub text: String,
+}
+
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -111,6 +141,8 @@ pub struct Plan {
     pub why: Vec<Reason>,
     /// Every other variant.
     pub rejected: Vec<Rejection>,
+    /// What would fit, when nothing does for want of memory.
+    pub nearest: Option<Nearest>,
     /// What was taken for granted.
     pub assumptions: Vec<String>,
     /// How well the figures are founded.

@@ -32,10 +32,11 @@ impl QualityEstimate {
         Self { kld_mean, interval: [kld_mean / 2.0, kld_mean * 2.0], measured: false }
     }
 
-    /// Whether two measured estimates cannot be told apart. Guesses come from one table, where order is known.
-    pub(crate) fn ties(&self, other: &Self) -> bool {
-        let overlap = self.interval[0] <= other.interval[1] && other.interval[0] <= self.interval[1];
-        self.measured && other.measured && overlap
+    /// Whether this is known to be better. Two guesses come from one table, where order is known; anything measured
+    /// is better only beyond both intervals.
+    pub(crate) fn beats(&self, other: &Self) -> bool {
+        let apart = self.interval[1] < other.interval[0] || !(self.measured || other.measured);
+        apart && self.kld_mean < other.kld_mean
     }
 }
 
@@ -50,5 +51,19 @@ mod tests {
         let figures: Vec<f64> =
             order.iter().map(|precision| QualityEstimate::guess(precision).kld_mean).collect();
         assert!(figures.is_sorted(), "{figures:?}");
+    }
+
+    #[test]
+    fn measurements_tie_within_their_intervals() {
+        let measured = |kld_mean: f64| QualityEstimate {
+            kld_mean,
+            interval: [kld_mean - 0.01, kld_mean + 0.01],
+            measured: true,
+        };
+        assert!(!measured(0.020).beats(&measured(0.035)));
+        assert!(measured(0.020).beats(&measured(0.045)));
+        assert!(!measured(0.045).beats(&measured(0.020)));
+        let guess = QualityEstimate::guess("Q4_K_M");
+        assert!(!guess.beats(&guess) && QualityEstimate::guess("Q8_0").beats(&guess));
     }
 }

@@ -1,4 +1,4 @@
-//! A plan as text, for terminals and logs.
+//! A plan as text, for terminals and logs. Must not decide or compute anything.
 
 use crate::choose::bytes;
 use crate::{Choice, Plan};
@@ -12,6 +12,9 @@ impl Plan {
             Some(chosen) => render_choice(chosen, &mut text),
             None => text.push_str("nothing fits\n"),
         }
+        if let Some(nearest) = &self.nearest {
+            let _ = writeln!(text, "nearest  {}", nearest.text);
+        }
         let mut section = |title: &str, lines: Vec<String>| {
             if !lines.is_empty() {
                 let _ = writeln!(text, "{title}");
@@ -23,7 +26,10 @@ impl Plan {
             let code = serde_json::to_value(rejection.code).ok();
             let code = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default();
             let memory = match (rejection.need_bytes, rejection.have_bytes) {
-                (Some(need), Some(have)) => format!(" needs {}, has {};", bytes(need), bytes(have)),
+                (Some(need), Some(have)) => {
+                    let short = bytes(rejection.shortfall_bytes.unwrap_or(0));
+                    format!(" needs {}, has {}, lacks {short};", bytes(need), bytes(have))
+                }
                 _ => String::new(),
             };
             format!("{} [{code}]{memory} {}", rejection.id, rejection.fix)
@@ -51,12 +57,17 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     );
     let _ = writeln!(
         text,
-        "memory   {} = weights {} + cache {} + compute {} + rest {}",
+        "memory   {} = weights {} + cache {} + compute {} + rest {} + uncertainty {}",
         bytes(memory.total_bytes()),
         bytes(memory.weights_bytes),
         bytes(memory.kv_bytes),
         bytes(memory.compute_bytes),
-        bytes(memory.overhead_bytes)
+        bytes(memory.overhead_bytes),
+        bytes(memory.uncertainty_bytes)
     );
-    let _ = writeln!(text, "speed    {slow:.0} to {fast:.0} tokens/s expected when writing");
+    let _ = writeln!(
+        text,
+        "speed    {slow:.0} to {fast:.0} tokens/s expected when writing ({})",
+        chosen.speed.evidence.name()
+    );
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Backend {
     Cpu,
     Vulkan,
@@ -66,6 +66,8 @@ pub struct Candidate {
 pub struct Request {
     /// Context in tokens; `None`: what fits, up to 4,096.
     pub context_tokens: Option<u64>,
+    /// Slowest writing that will do, in tokens per second; the low end of the expected range must reach it.
+    pub min_decode_tokens_per_s: Option<f64>,
     /// Only this variant.
     pub variant: Option<String>,
     /// Memory that may be used instead of the host's budget, in bytes.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use hardware::{Cpu, Host, Limit, Memory};
-use llama_pajamas_planner::{Candidate, Code, Request, plan};
+use llama_pajamas_planner::{Backend, BackendDevice, Candidate, Code, QualityEstimate, Request, plan};
 use proptest::prelude::*;
 
 fn host(budget_bytes: u64) -> Host {
@@ -89,18 +89,145 @@ fn nothing_fits_says_what_is_missing() {
     assert!(plan.render().contains("nothing fits"));
 }
 
+fn gpu(free_bytes: u64) -> BackendDevice {
+    BackendDevice { backend: Backend::Vulkan, name: "Vulkan0".into(), free_bytes }
+}
+
+/// The same variants, for Vulkan too.
+fn gpu_candidates() -> Vec<Candidate> {
+    let mut candidates = candidates();
+    candidates.iter_mut().for_each(|candidate| candidate.compatible_backends.push("vulkan".into()));
+    candidates
+}
+
+#[test]
+fn a_device_takes_what_fits_and_spares_the_host() {
+    let request = |free| Request { devices: vec![gpu(free)], ..Request::default() };
+    let whole = plan(&host(2 << 30), &gpu_candidates(), &request(24 << 30)).chosen.unwrap();
+    assert_eq!((whole.id.as_str(), whole.backend, whole.gpu_layers), ("gguf/Q8_0", Backend::Vulkan, 37));
+    let part = plan(&host(8 << 30), &gpu_candidates(), &request(4 << 30));
+    let choice = part.chosen.unwrap();
+    assert!((1..37).contains(&choice.gpu_layers), "{}", choice.gpu_layers);
+    assert!(choice.memory.device_bytes < 4 << 30);
+    assert!(part.why.iter().any(|reason| reason.text.contains("layers on Vulkan0")), "{:?}", part.why);
+    // Variants that do not name the backend stay on the processor.
+    let cpu = plan(&host(16 << 30), &candidates(), &request(24 << 30)).chosen.unwrap();
+    assert_eq!((cpu.backend, cpu.gpu_layers, cpu.memory.device_bytes), (Backend::Cpu, 0, 0));
+}
+
+#[test]
+fn a_variant_for_devices_alone_needs_all_layers_there() {
+    let mut candidates = gpu_candidates();
+    candidates.iter_mut().for_each(|candidate| candidate.compatible_backends.retain(|name| name == "vulkan"));
+    let without = plan(&host(64 << 30), &candidates, &Request::default());
+    assert!(without.chosen.is_none() && without.rejected.iter().all(|r| r.code == Code::Engine));
+    let request = Request { devices: vec![gpu(6 << 30)], ..Request::default() };
+    let plan = plan(&host(64 << 30), &candidates, &request);
+    // 4.68 GiB of weights and 0.56 GiB of cache lie within nine tenths of it.
+    assert_eq!(plan.chosen.unwrap().id, "gguf/Q4_K_M", "{:?}", plan.rejected);
+    let q8 = &plan.rejected[0];
+    assert_eq!((q8.code, q8.have_bytes), (Code::MemHard, Some(6 << 30)));
+}
+
+#[test]
+fn measured_ties_go_to_fewer_bytes_and_present_files() {
+    let measured = |kld_mean: f64| {
+        Some(QualityEstimate { kld_mean, interval: [kld_mean * 0.9, kld_mean * 1.1], measured: true })
+    };
+    let mut candidates = candidates();
+    for (candidate, kld) in candidates.iter_mut().zip([0.0300, 0.0310, 0.0320, 0.3]) {
+        candidate.quality = measured(kld);
+    }
+    let chosen =
+        |candidates: &[Candidate]| plan(&host(16 << 30), candidates, &Request::default()).chosen.unwrap().id;
+    assert_eq!(chosen(&candidates), "gguf/IQ4_XS");
+    candidates[1].weights_bytes = candidates[2].weights_bytes;
+    candidates[2].present = false;
+    assert_eq!(chosen(&candidates), "gguf/Q4_K_M");
+}
+
+#[test]
+fn a_slow_variant_is_refused_where_speed_is_asked_for() {
+    let plan_for = |speed| {
+        let request = Request { min_decode_tokens_per_s: Some(speed), ..Request::default() };
+        plan(&host(16 << 30), &candidates(), &request)
+    };
+    let fast = plan_for(3.0).chosen.unwrap();
+    assert!(fast.id != "gguf/Q8_0" && fast.speed.decode_tokens_per_s[0] >= 3.0, "{fast:?}");
+    assert!(plan_for(1e6).rejected.iter().all(|rejection| rejection.code == Code::Speed));
+}
+
+#[test]
+fn a_refusal_names_a_context_that_fits() {
+    let ask = |context| Request { context_tokens: Some(context), ..Request::default() };
+    let refused = plan(&host(4 << 30), &candidates(), &ask(32768));
+    let nearest = refused.nearest.expect("a shorter context fits");
+    let context = nearest.context_tokens.unwrap();
+    assert_eq!(plan(&host(4 << 30), &candidates(), &ask(context)).chosen.unwrap().id, nearest.id);
+    let hopeless = plan(&host(1 << 30), &candidates(), &ask(512)).nearest.unwrap();
+    let enough = (1 << 30) + hopeless.shortfall_bytes;
+    assert_eq!(plan(&host(enough), &candidates(), &ask(512)).chosen.unwrap().id, hopeless.id);
+    assert!(plan(&host(enough - 1), &candidates(), &ask(512)).chosen.is_none());
+}
+
+#[test]
+fn threads_follow_the_kinds_of_cores() {
+    let threads = |name: &str| {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../hardware/fixtures").join(name);
+        let mut candidates = candidates();
+        candidates.truncate(1);
+        let request = Request { memory_budget_bytes: Some(16 << 30), ..Request::default() };
+        let choice = plan(&hardware::detect_at(&root).unwrap(), &candidates, &request).chosen.unwrap();
+        (choice.n_threads, choice.n_threads_batch)
+    };
+    assert_eq!(threads("desktop-8-core-gpu"), (8, 8));
+    assert_eq!(threads("hybrid-laptop"), (4, 8));
+    assert_eq!(threads("phone-big-little"), (4, 4));
+    assert_eq!(threads("raspberry-pi-5"), (3, 3));
+    assert_eq!(threads("container-v2-nested"), (3, 3));
+    assert_eq!(threads("container-v1"), (2, 2));
+}
+
+fn any_request() -> impl Strategy<Value = Request> {
+    (prop::option::of(1u64..80_000), prop::option::of(0u64..16 << 30), prop::option::of(0u32..60)).prop_map(
+        |(context_tokens, device, gpu_layers)| Request {
+            context_tokens,
+            gpu_layers,
+            devices: device.map(gpu).into_iter().collect(),
+            ..Request::default()
+        },
+    )
+}
+
 proptest! {
     #[test]
-    fn a_plan_never_exceeds_its_budget_and_more_memory_never_hurts(budget in 0u64..20 << 30, more in 0u64..8 << 30) {
-        let small = plan(&host(budget), &candidates(), &Request::default());
-        let large = plan(&host(budget + more), &candidates(), &Request::default());
+    fn a_plan_never_exceeds_its_budget_and_more_memory_never_hurts(
+        budget in 0u64..20 << 30, more in 0u64..8 << 30, request in any_request(),
+    ) {
+        let small = plan(&host(budget), &gpu_candidates(), &request);
+        let large = plan(&host(budget + more), &gpu_candidates(), &request);
         if let Some(choice) = &small.chosen {
-            prop_assert!(choice.memory.total_bytes() <= budget);
+            prop_assert!(choice.memory.host_bytes() <= budget);
+            let forced = request.gpu_layers.is_some();
+            let free = request.devices.first().map_or(0, |device| device.free_bytes);
+            prop_assert!(forced || choice.memory.device_bytes <= free);
             let better = large.chosen.as_ref().expect("more memory fits too");
             prop_assert!(better.quality.kld_mean <= choice.quality.kld_mean);
+        } else {
+            prop_assert!(small.nearest.is_some());
         }
-        let covered = small.rejected.len() + usize::from(small.chosen.is_some());
-        prop_assert_eq!(covered, candidates().len());
-        prop_assert_eq!(&small, &plan(&host(budget), &candidates(), &Request::default()));
+        for rejection in small.rejected.iter().chain(&large.rejected) {
+            let figures = (rejection.need_bytes, rejection.have_bytes, rejection.shortfall_bytes);
+            if let (Some(need), Some(have), Some(short)) = figures {
+                prop_assert_eq!(need.checked_sub(have), Some(short));
+            } else {
+                prop_assert_eq!(figures, (None, None, None));
+            }
+        }
+        let mut ids: Vec<&str> = small.rejected.iter().map(|rejection| rejection.id.as_str()).collect();
+        ids.extend(small.chosen.iter().map(|choice| choice.id.as_str()));
+        ids.sort_unstable();
+        prop_assert_eq!(ids, ["gguf/IQ4_XS", "gguf/Q2_K", "gguf/Q4_K_M", "gguf/Q8_0"]);
+        prop_assert_eq!(&small, &plan(&host(budget), &gpu_candidates(), &request));
     }
 }
