@@ -165,7 +165,7 @@ pub(crate) fn read_manifest(root: &Path) -> Result<Vec<u8>> {
 
 /// Parses the manifest of `root`, naming its path in errors.
 pub(crate) fn parse_manifest(root: &Path, bytes: &[u8]) -> Result<Manifest> {
-    Manifest::parse(bytes).map_err(|source| Error::Manifest { path: root.join(MANIFEST_FILE), source })
+    Manifest::parse(bytes).map_err(|source| Error::manifest(root.join(MANIFEST_FILE), source))
 }
 
 /// Refuses an existing `path` that leads out of `root` through symbolic links.

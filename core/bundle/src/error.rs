@@ -32,7 +32,7 @@ pub enum Error {
         /// The manifest file.
         path: PathBuf,
         /// The field and its problem.
-        source: ManifestError,
+        source: Box<ManifestError>,
     },
     /// A file that the manifest lists is absent.
     #[error("{}: file of variant `{variant}` is missing", path.display())]
@@ -209,6 +209,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// An [`Error::Manifest`].
+    pub(crate) fn manifest(path: impl Into<PathBuf>, source: ManifestError) -> Error {
+        Error::Manifest { path: path.into(), source: Box::new(source) }
+    }
+
     /// An [`Error::Io`]; `doing` is a verb that reads after "cannot".
     pub(crate) fn io(doing: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
         Error::Io { doing, path: path.as_ref().to_path_buf(), source }

@@ -72,8 +72,7 @@ pub fn pull(
     let place = PathBuf::from(address::shown(request.manifest_url));
     let status = signature::check(&bytes, signature.as_deref(), request.trust);
     let status = signature::enforce(status, request.policy, &place)?;
-    let manifest =
-        Manifest::parse(&bytes).map_err(|source| Error::Manifest { path: place.clone(), source })?;
+    let manifest = Manifest::parse(&bytes).map_err(|source| Error::manifest(&place, source))?;
     let variants = with_needed(&manifest, request.variants, &place)?;
 
     let writer = BundleWriter::create_or_open(request.destination, manifest.model.clone())?;

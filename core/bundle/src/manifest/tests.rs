@@ -193,6 +193,26 @@ fn committed_schema_is_current() {
 }
 
 #[test]
+fn fuzz_seeds_are_current() {
+    let small = json!({ "schema_version": 1, "model": { "id": "x" } });
+    let signature = json!({
+        "schema_version": 1,
+        "manifest_sha256": crate::Sha256Digest::of(b"manifest"),
+        "signatures": [{ "algorithm": "ed25519", "key_id": "0".repeat(32), "signature": "A".repeat(86) + "==" }]
+    });
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/manifest");
+    for (name, seed) in [("full", full()), ("small", small), ("signature", signature)] {
+        let path = std::path::Path::new(directory).join(name);
+        if std::env::var_os("UPDATE_SEEDS").is_some() {
+            std::fs::create_dir_all(directory).unwrap();
+            std::fs::write(&path, seed.to_string()).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(committed, seed.to_string(), "{name}: run this test with UPDATE_SEEDS=1");
+    }
+}
+
+#[test]
 fn the_schema_accepts_what_is_written_and_refuses_wrong_types() {
     let validator = jsonschema::validator_for(&json_schema()).unwrap();
     assert!(validator.is_valid(&full()));

@@ -34,9 +34,7 @@ impl BundleWriter {
     /// [`Error::Io`]. The bundle is then what it was before.
     pub fn publish(mut self) -> Result<Bundle> {
         let moves = self.arrange()?;
-        self.manifest
-            .check()
-            .map_err(|source| Error::Manifest { path: self.root.join(MANIFEST_FILE), source })?;
+        self.manifest.check().map_err(|source| Error::manifest(self.root.join(MANIFEST_FILE), source))?;
         let before = |id: &str| self.previous.as_ref().and_then(|manifest| manifest.variant(id));
         // A variant that was listed before and is unchanged may be absent or damaged: that is not this writer's doing.
         let changed = |v: &&Variant| before(&v.id).is_none_or(|known| known.files != v.files);
