@@ -26,18 +26,6 @@ pub(crate) struct Global {
     /// More detail on stderr (-v: what happens, -vv: the engine's own log too)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Use only what is on this machine already
-    #[arg(long, global = true)]
-    pub(crate) offline: bool,
-    /// Where downloaded models are kept [default: the system's cache folder]
-    #[arg(long, global = true, value_name = "DIR", env = "LLAMA_PAJAMAS_CACHE")]
-    pub(crate) cache: Option<PathBuf>,
-    /// Where hub ids (org/name@revision) are looked up
-    #[arg(long, global = true, value_name = "URL", env = "HF_ENDPOINT", default_value = "https://huggingface.co")]
-    pub(crate) endpoint: String,
-    /// Access token for the hub
-    #[arg(long, global = true, value_name = "TOKEN", env = "HF_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
 }
 
 /// When to use colours and progress bars.
@@ -50,7 +38,7 @@ pub(crate) enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a bundle from a checkpoint directory, a GGUF file or a hub id
+    /// Make a bundle from a checkpoint directory or a GGUF file
     Quantize(Quantize),
     /// What a model, bundle or GGUF file is
     Info(Info),
@@ -62,7 +50,7 @@ pub(crate) enum Command {
     Run(Run),
     /// Talk to the model
     Chat(Chat),
-    /// Check, sign and fetch bundles
+    /// Check and sign bundles
     #[command(subcommand)]
     Bundle(Bundle),
     /// Print a completion script for your shell
@@ -74,7 +62,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Quantize {
-    /// Checkpoint directory, GGUF file or hub id (org/name@revision)
+    /// Checkpoint directory or GGUF file
     pub(crate) model: String,
     /// Variants to write, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
     #[arg(long, value_delimiter = ',', default_value = "Q4_K_M")]
@@ -116,7 +104,7 @@ pub(crate) struct Quantize {
 
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// Bundle, checkpoint directory, config.json, GGUF file or hub id
+    /// Bundle, checkpoint directory, config.json or GGUF file
     pub(crate) target: String,
     /// Layers, roles with counts and bytes, and sizes per precision
     #[arg(long)]
@@ -236,20 +224,6 @@ pub(crate) enum Bundle {
         /// Make a new key pair NAME.key and NAME.pub and sign with it
         #[arg(long, value_name = "NAME", conflicts_with = "key")]
         generate: Option<PathBuf>,
-    },
-    /// Fetch a bundle, or the files of a hub id, with resume and hash checks
-    Pull {
-        /// URL of a manifest.json, or a hub id (org/name@revision)
-        source: String,
-        /// Where to put a bundle [default: the cache]
-        #[arg(short, long)]
-        output: Option<PathBuf>,
-        /// Variants to fetch [default: all]
-        #[arg(long, value_delimiter = ',')]
-        variant: Vec<String>,
-        /// Keep the cache below this size, dropping what was used least recently, e.g. 20GiB
-        #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-        storage_cap: Option<u64>,
     },
 }
 

@@ -1,2 +1,46 @@
-//! placeholder
-fn main() {}
+//! The `llama-pajamas` command. Owns the process: arguments, environment, terminal, exit code.
+//! Uses the runtime's public API only.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod commands;
+mod interrupt;
+mod screen;
+
+use args::{Cli, Command};
+use clap::Parser;
+use screen::Screen;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.global.verbose {
+        0 => "error",
+        1 => "info",
+        _ => "debug",
+    };
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false).init();
+    let screen = Screen::new(&cli.global);
+    let outcome = match &cli.command {
+        Command::Quantize(args) => commands::quantize::run(args, &screen),
+        Command::Info(args) => commands::info::run(args, &screen),
+        Command::Hardware => commands::hardware::run(&screen),
+        Command::Plan(args) => commands::plan::run(args, &screen),
+        Command::Run(args) => commands::run::run(args, &screen),
+        Command::Chat(args) => commands::chat::run(args, &screen),
+        Command::Bundle(args) => commands::bundle::run(args, &screen),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(*shell, &mut command, "llama-pajamas", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

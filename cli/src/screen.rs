@@ -60,9 +60,10 @@ impl Screen {
             Some(total_bytes),
             if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
         );
-        let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}")
-            .expect("the template is fixed and valid")
-            .progress_chars("=> ");
+        let style =
+            ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}")
+                .expect("the template is fixed and valid")
+                .progress_chars("=> ");
         bar.set_style(style);
         bar.set_message(label.to_string());
         bar

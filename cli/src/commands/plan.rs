@@ -1,0 +1,20 @@
+//! `plan`: which variant serves best here, and why.
+
+use super::{open, request};
+use crate::args::Plan;
+use crate::screen::Screen;
+use anyhow::{Result, bail};
+
+pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
+    let runtime = open(&args.bundle, &args.wishes, None)?;
+    let plan = runtime.plan(&request(&args.wishes));
+    if screen.json {
+        screen.print_json(&plan)?;
+    } else {
+        print!("{}", plan.render());
+    }
+    if plan.chosen.is_none() {
+        bail!("no variant fits this machine");
+    }
+    Ok(())
+}

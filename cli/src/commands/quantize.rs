@@ -1,0 +1,92 @@
+//! `quantize`: a model and a list of precisions → variants of a bundle.
+
+use crate::args::Quantize;
+use crate::interrupt;
+use crate::screen::{Screen, bytes};
+use anyhow::{Context, Result};
+use llama_pajamas::quantizer::recipe::{FileType, Overrides, parse_type};
+use llama_pajamas::quantizer::{BuildReport, BuildRequest, build_bundle};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
+    let request = request(args)?;
+    let cancel = interrupt::token();
+    let mut planned = |report: &BuildReport| {
+        if !screen.json {
+            print_report(report, screen);
+        }
+    };
+    let mut bar: Option<(String, indicatif::ProgressBar)> = None;
+    let report = build_bundle(&request, &mut planned, &mut |progress| {
+        let same = bar.as_ref().is_some_and(|(label, _)| label == progress.label);
+        if !same {
+            bar = Some((progress.label.into(), screen.bytes_bar(progress.total_bytes, progress.label)));
+        }
+        if let Some((_, bar)) = &bar {
+            bar.set_position(progress.done_bytes);
+        }
+        if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let Some((_, bar)) = bar {
+        bar.finish_and_clear();
+    }
+    if screen.json {
+        screen.print_json(&report)?;
+    } else if !args.dry_run {
+        println!("wrote {}", screen.green(&args.output.display().to_string()));
+    }
+    Ok(())
+}
+
+fn request(args: &Quantize) -> Result<BuildRequest> {
+    let known = || FileType::ALL.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(", ");
+    let file_type = |name: &String| {
+        FileType::from_name(name.trim())
+            .with_context(|| format!("--precision: `{name}` is none of {}", known()))
+    };
+    let mut overrides = Overrides {
+        pure: args.pure,
+        leave_output_tensor: args.leave_output_tensor,
+        token_embedding: args.token_embedding_type.as_deref().map(parse_type).transpose()?,
+        output: args.output_tensor_type.as_deref().map(parse_type).transpose()?,
+        ..Overrides::default()
+    };
+    for wish in &args.tensor_type {
+        overrides.add_by_name(wish)?;
+    }
+    let model = Path::new(&args.model);
+    let name = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
+    Ok(BuildRequest {
+        model: model.to_path_buf(),
+        model_id: name.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        output: args.output.clone(),
+        precisions: args.precision.iter().map(file_type).collect::<Result<_>>()?,
+        imatrix: args.imatrix.clone(),
+        overrides,
+        allow_requantize: args.allow_requantize,
+        threads: args.threads.unwrap_or(0),
+        dry_run: args.dry_run,
+    })
+}
+
+fn print_report(report: &BuildReport, screen: &Screen) {
+    for variant in &report.variants {
+        let types: Vec<String> =
+            variant.types.iter().map(|(name, count, _)| format!("{count}× {name}")).collect();
+        println!(
+            "{:16} {:>11}  {:5.2} bits per weight  {}",
+            screen.bold(&variant.id),
+            bytes(variant.file_bytes),
+            variant.bits_per_weight,
+            screen.dim(&types.join(", "))
+        );
+        if variant.fallbacks > 0 {
+            println!(
+                "  {} tensors got another type: their rows do not divide into its blocks",
+                variant.fallbacks
+            );
+        }
+    }
+    report.warnings.iter().for_each(|warning| println!("warning: {warning}"));
+}

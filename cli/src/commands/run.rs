@@ -1,0 +1,87 @@
+//! `run`: one prompt, one answer, streamed.
+
+use super::{generate_settings, open, request};
+use crate::args::Run;
+use crate::interrupt;
+use crate::screen::{Screen, bytes};
+use anyhow::{Context, Result, bail};
+use llama_pajamas::{Event, Message, SessionSettings, StopReason};
+use std::io::{Read, Write};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
+    let start = Instant::now();
+    let cancel = interrupt::token();
+    let runtime = open(&args.bundle, &args.wishes, args.cpu_variant.clone())?;
+    let plan = runtime.plan(&request(&args.wishes));
+    let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
+    let mut session = model.session(&SessionSettings::default())?;
+    let loaded = start.elapsed();
+    let mut prompt = args.prompt.clone();
+    if prompt == "-" {
+        prompt.clear();
+        std::io::stdin().read_to_string(&mut prompt).context("reading the prompt from standard input")?;
+    }
+    let mut answer = String::new();
+    let mut first_token = None;
+    let mut out = std::io::stdout();
+    let mut broken = None;
+    if !screen.json && !args.chat_template {
+        print!("{}", screen.dim(&prompt));
+        out.flush()?;
+    }
+    let mut on_event = |event: Event<'_>| {
+        match event {
+            Event::Token(_) => _ = first_token.get_or_insert_with(|| start.elapsed()),
+            Event::Text(text) if screen.json => answer.push_str(text),
+            Event::Text(text) => {
+                if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    broken = Some(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            Event::Prompt { .. } => {}
+        }
+        ControlFlow::Continue(())
+    };
+    let settings = generate_settings(&args.sampling);
+    let usage = if args.chat_template {
+        session.chat(&[Message::new("user", prompt.as_str())], &settings, &cancel, &mut on_event)?
+    } else {
+        session.generate(&prompt, &settings, &cancel, &mut on_event)?
+    };
+    if let Some(error) = broken.filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+        return Err(error).context("writing the answer");
+    }
+    if screen.json {
+        screen.print_json(&serde_json::json!({
+            "text": answer, "usage": usage, "plan": plan.chosen,
+            "seconds_to_ready": loaded.as_secs_f64(),
+            "seconds_to_first_token": first_token.map(|t| t.as_secs_f64()),
+            "prompt_tokens_per_s": usage.prompt_tokens_per_s(), "decode_tokens_per_s": usage.decode_tokens_per_s(),
+        }))?;
+    } else {
+        println!();
+        if args.benchmark {
+            let first = first_token.map_or("–".into(), |t| format!("{:.0} ms", t.as_secs_f64() * 1e3));
+            println!();
+            println!("ready in {:.0} ms, first token after {first}", loaded.as_secs_f64() * 1e3);
+            println!(
+                "read {} tokens at {:.0} tokens/s",
+                usage.prompt_tokens - usage.reused_tokens,
+                usage.prompt_tokens_per_s()
+            );
+            println!(
+                "wrote {} tokens at {:.0} tokens/s",
+                usage.completion_tokens,
+                usage.decode_tokens_per_s()
+            );
+            println!("weights in memory: {}", bytes(model.memory().model_bytes));
+        }
+    }
+    if usage.stop_reason == StopReason::Cancelled && cancel.is_cancelled() {
+        bail!("cancelled");
+    }
+    Ok(())
+}
