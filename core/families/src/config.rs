@@ -78,7 +78,15 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// The same by any of `key`'s spellings.
+    /// Any whole number that fits 32 bits, 0 among them, from the same places.
+    pub(crate) fn whole(&self, field: &str) -> Result<Option<u32>, Error> {
+        match self.get(field) {
+            Some(value) => whole(field, value).map(Some),
+            None => self.extent(field)?.map(|derived| crate::detect::narrow(field, derived)).transpose(),
+        }
+    }
+
+    /// An extent by any of `key`'s spellings.
     pub(crate) fn extent_of(&self, key: &'a Key) -> Result<Option<u64>, Error> {
         if let Some((field, value)) = self.find(key) {
             return extent(field, value).map(Some);
@@ -123,6 +131,12 @@ pub(crate) fn extent(field: &str, value: &Value) -> Result<u64, Error> {
         Some(n) if (1..=MAX_EXTENT).contains(&n) => Ok(n),
         _ => Err(wrong(field, &format!("a whole number from 1 to {MAX_EXTENT}"), value)),
     }
+}
+
+/// A whole number that fits 32 bits.
+pub(crate) fn whole(field: &str, value: &Value) -> Result<u32, Error> {
+    let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
+    number.ok_or_else(|| wrong(field, "a whole number below 2^32", value))
 }
 
 /// A finite number.

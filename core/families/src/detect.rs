@@ -94,20 +94,25 @@ fn family_and_checkpoint(model_type: &str) -> Option<(&'static Family, &'static 
 /// Plain decoders under a new name: the fields of one, nothing that speaks of another mechanism.
 fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'static Checkpoint), Error> {
     let rules = &decoder().generic;
-    let says = |field: &&String| match config.stated(field) {
+    let stated = |path: &str| {
+        let (field, inner) = path.split_once('.').unwrap_or((path, ""));
+        let value = config.stated(field)?;
+        if inner.is_empty() { Some(value) } else { value.get(inner).filter(|value| !value.is_null()) }
+    };
+    let says = |path: &&String| match stated(path) {
         None | Some(Value::Bool(false)) => false,
         Some(Value::Number(number)) => number.as_f64() != Some(0.0),
         Some(Value::Array(items)) => !items.is_empty(),
         Some(_) => true,
     };
     let lacks = rules.needs.iter().find(|field| config.stated(field).is_none());
-    let why = match (lacks, rules.foreign.iter().find(says)) {
+    let why = match (rules.foreign.iter().find(says), lacks) {
         (None, None) => match family_and_checkpoint(&rules.like) {
             Some(found) => return Ok(found),
             None => format!("no rules for `{}`", rules.like),
         },
-        (Some(field), _) => format!("field `{field}` is missing"),
-        (None, Some(field)) => format!("field `{field}` asks for another mechanism"),
+        (Some(field), _) => format!("field `{field}` asks for another mechanism"),
+        (None, Some(field)) => format!("field `{field}` is missing"),
     };
     let known: Vec<&str> = Family::all().iter().flat_map(Family::model_types).collect();
     Err(Error::UnknownFamily { model_type: model_type.into(), why, known: known.join(", ") })

@@ -180,6 +180,7 @@ fn an_unknown_plain_decoder_is_described_with_a_warning() {
         ("layer_types", json!([]), true),
         ("use_qk_norm", json!(true), false),
         ("use_qk_norm", json!(false), true),
+        ("rope_scaling", json!({"rope_type": "default", "mrope_section": [8, 12, 12]}), false),
     ] {
         match detect_config(&with(config.clone(), field, value)) {
             Ok(_) => assert!(fits, "{field}"),

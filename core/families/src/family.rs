@@ -8,8 +8,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-const SOURCES: [(&str, &str); 3] = [
+const SOURCES: [(&str, &str); 4] = [
     ("llama.toml", include_str!("../data/llama.toml")),
+    ("qwen2.toml", include_str!("../data/qwen2.toml")),
     ("qwen3.toml", include_str!("../data/qwen3.toml")),
     ("qwen3moe.toml", include_str!("../data/qwen3moe.toml")),
 ];

@@ -2,6 +2,7 @@
 //! Owns the writing of `data/decoder.toml`'s table; must not know `general.*` names beyond the file type and version.
 
 use crate::config::{self, Config, number_in, wrong};
+use crate::detect::narrow;
 use crate::keys::{Entry, Key, Kind, Mechanism, decoder};
 use crate::{Error, Family, Rope, RopeScaling, detect_config, rope};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
@@ -81,13 +82,14 @@ impl Family {
             }
         }
         for extra in &self.extra_keys {
-            let value = match (config.extent(&extra.from)?, &extra.otherwise) {
-                (None, Some(expression)) => Some(config.evaluate(expression, &extra.from)?),
+            let value = match (config.whole(&extra.from)?, &extra.otherwise) {
+                (None, Some(expression)) => {
+                    Some(narrow(&extra.from, config.evaluate(expression, &extra.from)?)?)
+                }
                 (value, _) => value,
             };
             if let Some(value) = value {
-                let name = format!("{}.{}", self.architecture(), extra.key);
-                metadata.insert(name, Value::U32(crate::detect::narrow(&extra.from, value)?));
+                metadata.insert(format!("{}.{}", self.architecture(), extra.key), Value::U32(value));
             }
         }
         metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
@@ -116,8 +118,9 @@ fn key_value(config: &Config<'_>, key: &'static Key) -> Result<Option<Value>, Er
                 return Err(wrong(field, &words.join(" or "), word));
             }
         },
-        (Kind::U32, _) => match config.extent_of(key)? {
-            Some(value) => Some(Value::U32(crate::detect::narrow(key.called(), value)?)),
+        (Kind::U32, Some((field, value))) => Some(Value::U32(config::whole(field, value)?)),
+        (Kind::U32, None) => match config.extent_of(key)? {
+            Some(derived) => Some(Value::U32(narrow(key.called(), derived)?)),
             None => None,
         },
         (_, None) => None,
@@ -141,7 +144,7 @@ fn rope_keys(config: &Config<'_>, rope: &Rope) -> Result<Vec<(&'static str, Valu
         }
         RopeScaling::Yarn { factor, original_context } => {
             keys.extend([kind("yarn"), ("scaling.factor", Value::F32(*factor as f32))]);
-            let original = crate::detect::narrow("original_max_position_embeddings", *original_context)?;
+            let original = narrow("original_max_position_embeddings", *original_context)?;
             keys.push(("scaling.original_context_length", Value::U32(original)));
             for (fields, name) in [
                 (&["extrapolation_factor"][..], "scaling.yarn_ext_factor"),

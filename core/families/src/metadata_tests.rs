@@ -68,9 +68,12 @@ fn qwen3moe_writes_the_expert_width_behind_the_file_type() {
     config["num_experts"] = json!(8);
     config["num_experts_per_tok"] = json!(2);
     config["moe_intermediate_size"] = json!(32);
-    let keys = keys(config);
+    let keys = keys(config.clone());
     let at = keys.iter().position(|(key, _)| key == "general.file_type").expect("written");
     assert_eq!(keys[at + 1], u32_at("qwen3moe.expert_feed_forward_length", 32));
+    config["shared_expert_intermediate_size"] = json!(0);
+    let keys = self::keys(config);
+    assert_eq!(keys[at + 2], u32_at("qwen3moe.expert_shared_feed_forward_length", 0));
 }
 
 #[test]
