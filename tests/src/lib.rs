@@ -44,9 +44,29 @@ pub fn run(command: &mut Command) -> String {
 /// Converts a checkpoint with llama.cpp's own converter; `pre` overrides its pre-tokenizer lookup, which raises on
 /// tokenizers it has never seen.
 pub fn convert_outside(model: &Path, out_type: &str, pre: &str, out: &Path) {
-    let script = repository().join("scripts/oracles/convert.py");
-    let arguments = [oracle("src"), model.to_path_buf(), out.to_path_buf()];
-    run(Command::new(oracle("venv/bin/python")).arg(script).args(arguments).args([out_type, pre]));
+    convert_all_outside([OutsideConversion { model, out, out_type, pre }]);
+}
+
+/// One run of llama.cpp's own converter.
+pub struct OutsideConversion<'a> {
+    /// Checkpoint directory.
+    pub model: &'a Path,
+    /// The file to write.
+    pub out: &'a Path,
+    /// `f32`, `f16`, `bf16` or `auto`.
+    pub out_type: &'a str,
+    /// The pre-tokenizer's name.
+    pub pre: &'a str,
+}
+
+/// Several conversions in one process, whose start takes longer than a small conversion.
+pub fn convert_all_outside<'a>(conversions: impl IntoIterator<Item = OutsideConversion<'a>>) {
+    let mut command = Command::new(oracle("venv/bin/python"));
+    command.arg(repository().join("scripts/oracles/convert.py")).arg(oracle("src"));
+    for conversion in conversions {
+        command.arg(conversion.model).arg(conversion.out).args([conversion.out_type, conversion.pre]);
+    }
+    run(&mut command);
 }
 
 /// A GGUF file in memory.

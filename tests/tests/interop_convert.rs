@@ -1,58 +1,117 @@
 #![cfg(feature = "interop")]
-//! Our conversion against llama.cpp's own converter: every tensor and every metadata key.
+//! Our conversion against llama.cpp's own converter: every tensor and every metadata key, and their order.
 
 use families::OutputType;
-use llama_pajamas_tests::{GgufFile, convert_outside, differences, oracle, repository, run, shared};
+use llama_pajamas_tests::{
+    GgufFile, OutsideConversion, convert_all_outside, differences, oracle, repository, run, shared,
+};
 use quantizer::source::{Checkpoint, TensorSource};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where we differ on purpose.
-/// - scores: for SentencePiece-style BPE without a tokenizer.model the converter writes -1000 for every token, with
-///   which no tokenizer can merge; we write the negative rank of the merge that forms the token.
-/// - merges: kept for the same tokenizers, so that ids are exactly those of tokenizer.json.
-const INTENDED_SENTENCEPIECE: [&str; 2] = ["tokenizer.ggml.scores", "tokenizer.ggml.merges"];
+/// Where we differ on purpose, by what the checkpoint has.
+/// - Without a tokenizer.model, the converter gives every token of a SentencePiece-style BPE the score -1000, with
+///   which no tokenizer can merge: we write the negative rank of the merge that forms the token, and the merges.
+/// - The converter writes the names of several chat templates in no fixed order: one name is compared, more are not.
+const WITHOUT_TOKENIZER_MODEL: [&str; 2] = ["tokenizer.ggml.scores", "tokenizer.ggml.merges"];
 
-fn convert(model: &Path, output: OutputType, out: &Path) -> String {
-    let checkpoint = Checkpoint::open(model).unwrap_or_else(|error| panic!("{error}"));
-    let file = std::io::BufWriter::new(std::fs::File::create(out).unwrap());
-    quantizer::convert(&checkpoint, output, file, 2, &mut |_| ControlFlow::Continue(())).unwrap();
-    checkpoint.metadata().str("tokenizer.ggml.pre").unwrap().to_string()
+const TYPES: [&str; 4] = ["f32", "f16", "bf16", "auto"];
+
+/// One checkpoint as one type, by us and by them.
+struct Pair {
+    model: PathBuf,
+    out_type: &'static str,
+    ours: PathBuf,
+    theirs: PathBuf,
+    pre: String,
 }
 
-/// One row of the printed table; true when nothing differs.
-fn compare(model: &Path, work: &Path) -> bool {
-    let mut equal = true;
-    for (name, output) in [("f32", OutputType::F32), ("f16", OutputType::F16), ("bf16", OutputType::Bf16)] {
-        let (ours, theirs) = (work.join("ours.gguf"), work.join("theirs.gguf"));
-        let pre = convert(model, output, &ours);
-        convert_outside(model, name, &pre, &theirs);
-        let (ours, theirs) = (GgufFile::read(&ours), GgufFile::read(&theirs));
-        let sentencepiece = theirs.header.metadata.str("tokenizer.ggml.model") == Some("llama");
-        let intended: &[&str] = if sentencepiece { &INTENDED_SENTENCEPIECE } else { &[] };
-        let lines = differences(&ours, &theirs, intended);
-        let title = model.file_name().unwrap().to_string_lossy();
-        let (tensors, keys) = (theirs.header.tensors.len(), theirs.header.metadata.len());
-        println!("{title:20} {name:5} {tensors:4} tensors {keys:3} keys: {} differences", lines.len());
-        lines.iter().take(12).for_each(|line| println!("    {line}"));
-        equal &= lines.is_empty();
+impl Pair {
+    /// Converts with our side.
+    fn new(model: &Path, out_type: &'static str, work: &Path, index: usize) -> Self {
+        let checkpoint = Checkpoint::open(model).unwrap_or_else(|error| panic!("{error}"));
+        let output = match out_type {
+            "f32" => OutputType::F32,
+            "f16" => OutputType::F16,
+            "bf16" => OutputType::Bf16,
+            _ => checkpoint.output_type(),
+        };
+        let ours = work.join(format!("{index}-ours.gguf"));
+        let file = std::io::BufWriter::new(std::fs::File::create(&ours).unwrap());
+        let summary =
+            quantizer::convert(&checkpoint, output, file, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(summary.file_bytes, std::fs::metadata(&ours).unwrap().len(), "predicted size");
+        let pre = checkpoint.metadata().str("tokenizer.ggml.pre").unwrap().to_string();
+        Self { model: model.into(), out_type, ours, theirs: work.join(format!("{index}-theirs.gguf")), pre }
     }
-    equal
+
+    /// Prints one row of the table and what differs; true when nothing does.
+    fn compare(&self) -> bool {
+        let (ours, theirs) = (GgufFile::read(&self.ours), GgufFile::read(&self.theirs));
+        let sentencepiece = theirs.header.metadata.str("tokenizer.ggml.model") == Some("llama");
+        let scored = self.model.join("tokenizer.model").is_file();
+        let intended: &[&str] = if sentencepiece && !scored { &WITHOUT_TOKENIZER_MODEL } else { &[] };
+        let mut lines = differences(&ours, &theirs, intended);
+        let keys = |file: &GgufFile| -> Vec<String> {
+            let keys = file.header.metadata.iter().map(|(key, _)| key.to_string());
+            keys.filter(|key| !intended.contains(&key.as_str())).collect()
+        };
+        let keys = (keys(&ours), keys(&theirs));
+        if keys.0 != keys.1 {
+            lines.push(format!("order of keys: ours {:?}, theirs {:?}", keys.0, keys.1));
+        }
+        let equal =
+            |kind: &str, all: usize| all - lines.iter().filter(|l| l.starts_with(kind)).count().min(all);
+        let (tensors, n_keys) = (theirs.header.tensors.len(), keys.1.len());
+        println!(
+            "{:28} {:5} {:>3} of {tensors:>3} {:>5} of {n_keys:>2} {:>5}",
+            self.model.file_name().unwrap().to_string_lossy(),
+            self.out_type,
+            equal("tensor ", tensors),
+            equal("key ", n_keys),
+            if intended.is_empty() { 0 } else { intended.len() },
+        );
+        lines.iter().take(12).for_each(|line| println!("    {line}"));
+        lines.is_empty()
+    }
+}
+
+/// The models at hand and a tiny one per mechanism.
+fn models(work: &Path) -> Vec<PathBuf> {
+    let tiny = work.join("tiny");
+    let script = repository().join("scripts/oracles/tiny_models.py");
+    let tokenizers =
+        [repository().join("models/pajama-7m"), shared("models/tinystories-656k"), shared("data/tokenizers")];
+    run(Command::new(oracle("venv/bin/python")).arg(script).arg(&tiny).args(tokenizers));
+    let mut models: Vec<PathBuf> = ["pajama-7m", "pajama-stories-4m", "pajama-moe-21m", "tinystories-656k"]
+        .map(|name| shared("models").join(name))
+        .into();
+    models.extend(std::fs::read_dir(&tiny).unwrap().map(|entry| entry.unwrap().path()));
+    models.sort();
+    models
 }
 
 #[test]
 fn conversion_equals_the_outside_converter() {
     let work = tempfile::tempdir().unwrap();
-    let tiny = work.path().join("tiny");
-    let tokenizers: [PathBuf; 2] = [repository().join("models/pajama-7m"), shared("models/tinystories-656k")];
-    let script = repository().join("scripts/oracles/tiny_models.py");
-    run(Command::new(oracle("venv/bin/python")).arg(script).arg(&tiny).args(tokenizers));
-    let mut models: Vec<PathBuf> = ["pajama-7m", "pajama-stories-4m", "pajama-moe-21m", "tinystories-656k"]
-        .map(|m| shared("models").join(m))
-        .into();
-    models.extend(std::fs::read_dir(&tiny).unwrap().map(|entry| entry.unwrap().path()));
-    models.sort();
-    let unequal: Vec<_> = models.iter().filter(|model| !compare(model, work.path())).collect();
-    assert!(unequal.is_empty(), "{unequal:?}");
+    let mut pairs = Vec::new();
+    for model in models(work.path()) {
+        for out_type in TYPES {
+            pairs.push(Pair::new(&model, out_type, work.path(), pairs.len()));
+        }
+    }
+    convert_all_outside(pairs.iter().map(|pair| OutsideConversion {
+        model: &pair.model,
+        out: &pair.theirs,
+        out_type: pair.out_type,
+        pre: &pair.pre,
+    }));
+    println!("{:28} {:5} {:>10} {:>11} intended", "model", "type", "tensors", "keys");
+    let unequal: Vec<String> = pairs
+        .iter()
+        .filter(|pair| !pair.compare())
+        .map(|pair| format!("{} as {}", pair.model.display(), pair.out_type))
+        .collect();
+    assert!(unequal.is_empty(), "{unequal:#?}");
 }

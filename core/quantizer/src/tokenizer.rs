@@ -1,15 +1,19 @@
 //! Tokenizer files of a checkpoint → `tokenizer.ggml.*` metadata, as llama.cpp's converter writes it.
 //! Knows tokenizer.json, tokenizer.model and the two config files; must not tokenize.
 
+mod chat_template;
+mod post_processor;
 mod sentencepiece;
 mod special;
+mod unigram;
 mod vocabulary;
 
 use crate::source::SourceJson;
 use crate::{Error, Result};
 use families::{Family, pre_tokenizers};
-use formats::gguf::{Array, Metadata, Value};
+use formats::gguf::{Metadata, Value};
 use serde_json::Value as Json;
+use special::Sources;
 use std::path::Path;
 use vocabulary::Vocabulary;
 
@@ -47,43 +51,56 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
         metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(prefix));
     }
     let n_vocab = config.get("vocab_size").and_then(Json::as_u64).map(|n| n as usize);
-    let merges_wanted;
-    if model_path.is_file() {
+    let kind = if model_path.is_file() {
         let bytes = std::fs::read(&model_path).map_err(|source| Error::io(&model_path, source))?;
         let pieces = sentencepiece::read(&bytes).map_err(|problem| Error::tokenizer(&model_path, problem))?;
-        let vocabulary = Vocabulary::from_pieces(pieces, settings.as_ref(), n_vocab);
+        let added = SourceJson::optional(&directory.join("added_tokens.json"))?;
+        let vocabulary = Vocabulary::from_pieces(pieces, added.as_ref(), settings.as_ref(), n_vocab);
+        let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
         vocabulary.write("llama", "default", &mut metadata);
-        merges_wanted = false;
+        kind
     } else {
         let json = tokenizer.as_ref().ok_or_else(|| {
             Error::tokenizer(directory, "expected tokenizer.json or tokenizer.model, found neither")
         })?;
-        merges_wanted = from_tokenizer_json(&json_path, json, settings.as_ref(), n_vocab, &mut metadata)?;
+        from_tokenizer_json(&json_path, json, n_vocab, &mut metadata)?
+    };
+    let (tokenizer, n_vocab_of_ids) = (tokenizer.as_ref(), kind.n_vocab);
+    let mut special =
+        special::read(Sources { tokenizer, settings, config, directory, n_vocab: n_vocab_of_ids })?;
+    if kind.with_merges {
+        special.or_merges_of(directory)?;
     }
-    let special = special::read(tokenizer.as_ref(), settings, config, directory)?;
-    special.write(merges_wanted, &mut metadata);
+    special.write(kind.with_merges, &mut metadata);
     if family.never_adds_bos_at() == n_vocab && n_vocab.is_some() {
         metadata.insert("tokenizer.ggml.add_bos_token", Value::Bool(false));
     }
     Ok(metadata)
 }
 
-/// Writes the vocabulary of a tokenizer.json; tells whether its merges belong into the file.
+/// What else a kind of tokenizer writes.
+struct Kind {
+    with_merges: bool,
+    /// Special tokens must lie below, where this is checked.
+    n_vocab: Option<usize>,
+}
+
+/// Writes the vocabulary of a tokenizer.json.
 fn from_tokenizer_json(
     path: &Path,
     json: &Json,
-    settings: Option<&Json>,
     n_vocab: Option<usize>,
     metadata: &mut Metadata,
-) -> Result<bool> {
+) -> Result<Kind> {
     let model = json.get("model").ok_or_else(|| Error::tokenizer(path, "field `model` is missing"))?;
     let kind = model.get("type").and_then(Json::as_str).unwrap_or("BPE");
     let byte_fallback = model.get("byte_fallback").and_then(Json::as_bool).unwrap_or(false);
     match kind {
         "BPE" if byte_fallback => {
             let vocabulary = Vocabulary::sentencepiece_bpe(path, json)?;
+            let kind = Kind { with_merges: true, n_vocab: Some(vocabulary.len()) };
             vocabulary.write("llama", "default", metadata);
-            Ok(true)
+            Ok(kind)
         }
         "BPE" => {
             let steps = json.get("pre_tokenizer").unwrap_or(&Json::Null);
@@ -96,33 +113,15 @@ fn from_tokenizer_json(
             })?;
             let vocabulary = Vocabulary::byte_level_bpe(path, json, n_vocab)?;
             vocabulary.write("gpt2", pre.name(), metadata);
-            Ok(true)
+            Ok(Kind { with_merges: true, n_vocab: None })
         }
         "Unigram" => {
             let vocabulary = Vocabulary::unigram(path, json, n_vocab)?;
+            let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
             vocabulary.write("t5", "default", metadata);
-            write_unigram_rules(json, metadata);
-            let _ = settings;
-            Ok(false)
+            unigram::write_rules(path, json, metadata)?;
+            Ok(kind)
         }
         other => Err(Error::tokenizer(path, format!("model.type: expected BPE or Unigram, got {other}"))),
     }
-}
-
-/// Normalizer rules of a Unigram tokenizer: the precompiled character map and the treatment of spaces.
-fn write_unigram_rules(json: &Json, metadata: &mut Metadata) {
-    metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(true));
-    metadata.insert("tokenizer.ggml.remove_extra_whitespaces", Value::Bool(true));
-    if let Some(map) = find_charsmap(json.get("normalizer").unwrap_or(&Json::Null)) {
-        metadata.insert("tokenizer.ggml.precompiled_charsmap", Value::Array(Array::U8(map)));
-    }
-}
-
-fn find_charsmap(normalizer: &Json) -> Option<Vec<u8>> {
-    use base64::Engine;
-    if normalizer.get("type")?.as_str()? == "Sequence" {
-        return normalizer.get("normalizers")?.as_array()?.iter().find_map(find_charsmap);
-    }
-    let text = normalizer.get("precompiled_charsmap")?.as_str()?;
-    base64::engine::general_purpose::STANDARD.decode(text).ok()
 }

@@ -1,205 +1,192 @@
-//! Special tokens, what is added around a text, merges and chat templates.
-//! A port of `SpecialVocab` of llama.cpp's `gguf-py/gguf/vocab.py`, with its order of sources.
+//! Special tokens, what is added around a text, merges and normalizer switches.
+//! A port of `SpecialVocab` of llama.cpp's `gguf-py/gguf/vocab.py`, with its order of sources; chat templates are
+//! `chat_template`'s, post-processors `post_processor`'s. Must not know files other than those it is handed.
 
-use crate::source::SourceJson;
+use super::{chat_template, post_processor};
 use crate::{Error, Result};
 use formats::gguf::{Array, Metadata, Value};
 use serde_json::Value as Json;
 use std::path::Path;
 
-/// Kinds of special tokens and the key that holds their id.
-const KINDS: [(&str, &str); 9] = [
+/// Kinds of special tokens that are asked for in any checkpoint, in order.
+const USUAL_KINDS: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
+/// The key that holds a kind's id; the format has none for `cls`.
+const KEYS: [(&str, &str); 8] = [
     ("bos", "bos_token_id"),
     ("eos", "eos_token_id"),
     ("unk", "unknown_token_id"),
     ("sep", "seperator_token_id"), // spelled so in the format
     ("pad", "padding_token_id"),
-    ("cls", "cls_token_id"),
     ("mask", "mask_token_id"),
     ("eot", "eot_token_id"),
     ("eom", "eom_token_id"),
 ];
-/// Kinds that every checkpoint is asked for; `eot` and `eom` only where the post-processor brings them in.
-const USUAL_KINDS: usize = 7;
+/// Kinds with a key that tells whether the token is added around a text.
+const ADDED_KINDS: [&str; 3] = ["bos", "eos", "sep"];
 
 /// What a checkpoint says of its special tokens.
 #[derive(Debug, Default)]
 pub(super) struct Special {
     merges: Vec<String>,
-    ids: Vec<(usize, u32)>,
-    added: Vec<(&'static str, bool)>,
+    ids: Vec<(&'static str, u32)>,
+    pub(super) added: Vec<(&'static str, bool)>,
+    pub(super) kinds: Vec<&'static str>,
     templates: Vec<(String, String)>,
+    lowercase: Option<bool>,
+    strip_accents: Option<bool>,
+    n_vocab: Option<usize>,
+}
+
+/// Where [`read`] looks.
+pub(super) struct Sources<'a> {
+    /// tokenizer.json.
+    pub(super) tokenizer: Option<&'a Json>,
+    /// tokenizer_config.json.
+    pub(super) settings: Option<Json>,
+    /// config.json.
+    pub(super) config: &'a Json,
+    /// The checkpoint.
+    pub(super) directory: &'a Path,
+    /// Ids from here on are left out.
+    pub(super) n_vocab: Option<usize>,
+}
+
+/// Reads the special tokens of a checkpoint.
+///
+/// # Errors
+/// A chat template that cannot be read, a negative id.
+pub(super) fn read(sources: Sources<'_>) -> Result<Special> {
+    let Sources { tokenizer, settings, config, directory, n_vocab } = sources;
+    let mut special = Special { kinds: USUAL_KINDS.into(), n_vocab, ..Special::default() };
+    let mut settings = settings.filter(truthy);
+    let added_tokens = tokenizer.and_then(|tokenizer| tokenizer["added_tokens"].as_array());
+    if let Some(tokenizer) = tokenizer {
+        special.merges = merges(tokenizer);
+        special.read_normalizer(&tokenizer["normalizer"]);
+        post_processor::read(&tokenizer["post_processor"], &mut settings, &mut special);
+    }
+    if let Some(settings) = &settings {
+        special.templates = chat_template::read(settings, directory)?;
+        for kind in special.kinds.clone() {
+            if let Some(value) = settings[format!("add_{kind}_token")].as_bool() {
+                special.suggest_added(kind, value);
+            }
+            let Some(text) = token_text(&settings[format!("{kind}_token")]) else { continue };
+            let found = added_tokens.into_iter().flatten().find(|token| token["content"] == *text);
+            special.set_id(
+                kind,
+                found.map_or(&Json::Null, |token| &token["id"]),
+                "tokenizer.json",
+                directory,
+            )?;
+        }
+    }
+    for kind in special.kinds.clone() {
+        let field = format!("{kind}_token_id");
+        let id = Some(&config[&field]).filter(|id| !id.is_null()).unwrap_or(&config["text_config"][&field]);
+        special.set_id(kind, id, "config.json", directory)?;
+    }
+    Ok(special)
 }
 
 impl Special {
+    /// Writes the keys in the converter's order.
     pub(super) fn write(self, with_merges: bool, metadata: &mut Metadata) {
         if with_merges && !self.merges.is_empty() {
             metadata.insert("tokenizer.ggml.merges", Value::Array(Array::String(self.merges)));
         }
         for (kind, id) in self.ids {
-            metadata.insert(format!("tokenizer.ggml.{}", KINDS[kind].1), Value::U32(id));
-        }
-        for (kind, value) in self.added {
-            metadata.insert(format!("tokenizer.ggml.add_{kind}_token"), Value::Bool(value));
-        }
-        let named: Vec<String> = self
-            .templates
-            .iter()
-            .filter(|(name, _)| name != "default")
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut default = None;
-        for (name, template) in self.templates {
-            if name == "default" {
-                default = Some(template);
-            } else {
-                metadata.insert(format!("tokenizer.chat_template.{name}"), Value::String(template));
+            if let Some((_, key)) = KEYS.iter().find(|(known, _)| *known == kind) {
+                metadata.insert(format!("tokenizer.ggml.{key}"), Value::U32(id));
             }
         }
-        if !named.is_empty() {
-            metadata.insert("tokenizer.chat_templates", Value::Array(Array::String(named)));
+        for (kind, value) in self.added.into_iter().filter(|(kind, _)| ADDED_KINDS.contains(kind)) {
+            metadata.insert(format!("tokenizer.ggml.add_{kind}_token"), Value::Bool(value));
         }
-        if let Some(template) = default {
-            metadata.insert("tokenizer.chat_template", Value::String(template));
+        chat_template::write(self.templates, metadata);
+        for (name, switch) in [("lowercase", self.lowercase), ("strip_accents", self.strip_accents)] {
+            if let Some(value) = switch {
+                metadata.insert(format!("tokenizer.ggml.normalizer.{name}"), Value::Bool(value));
+            }
         }
     }
 
-    fn set_added(&mut self, kind: &'static str, value: bool) {
+    /// Merges of the vocabulary, taken from merges.txt where tokenizer.json has none.
+    pub(super) fn or_merges_of(&mut self, directory: &Path) -> Result<()> {
+        let path = directory.join("merges.txt");
+        if self.merges.is_empty() && path.is_file() {
+            let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+            self.merges = merges_of_text(&text);
+        }
+        Ok(())
+    }
+
+    /// States that `kind` is added around a text, or not.
+    pub(super) fn set_added(&mut self, kind: &'static str, value: bool) {
         match self.added.iter_mut().find(|(known, _)| *known == kind) {
             Some(entry) => entry.1 = value,
             None => self.added.push((kind, value)),
         }
     }
 
-    fn set_id(&mut self, kind: usize, id: Option<u64>) {
-        if let Some(id) = id.and_then(|id| u32::try_from(id).ok())
+    /// The same, unless it is stated already.
+    pub(super) fn suggest_added(&mut self, kind: &'static str, value: bool) {
+        if !self.added.iter().any(|(known, _)| *known == kind) {
+            self.added.push((kind, value));
+        }
+    }
+
+    /// The first source that names an id within the vocabulary counts.
+    fn set_id(&mut self, kind: &'static str, id: &Json, file: &str, directory: &Path) -> Result<()> {
+        if id.as_i64().is_some_and(|id| id < 0) {
+            let problem = format!("{kind} token: expected an id of at least 0, got {id}");
+            return Err(Error::tokenizer(&directory.join(file), problem));
+        }
+        let within = |id: &u32| self.n_vocab.is_none_or(|n_vocab| (*id as usize) < n_vocab);
+        if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()).filter(within)
             && !self.ids.iter().any(|(known, _)| *known == kind)
         {
             self.ids.push((kind, id));
         }
+        Ok(())
     }
-}
 
-pub(super) fn read(
-    tokenizer: Option<&Json>,
-    mut settings: Option<Json>,
-    config: &Json,
-    directory: &Path,
-) -> Result<Special> {
-    let mut special = Special::default();
-    let mut kinds: Vec<usize> = (0..USUAL_KINDS).collect();
-    if let Some(tokenizer) = tokenizer {
-        special.merges = merges(tokenizer);
-        read_post_processor(tokenizer, settings.as_mut(), &mut special, &mut kinds);
-    }
-    if let Some(settings) = &settings {
-        special.templates = templates(settings, directory)?;
-        let added = tokenizer.and_then(|tokenizer| tokenizer["added_tokens"].as_array());
-        for &kind in &kinds {
-            let name = KINDS[kind].0;
-            if let Some(value) = settings[format!("add_{name}_token")].as_bool()
-                && !special.added.iter().any(|(known, _)| *known == name)
-            {
-                special.added.push((name, value));
+    fn read_normalizer(&mut self, normalizer: &Json) {
+        match normalizer["type"].as_str() {
+            Some("Lowercase") => self.lowercase = Some(true),
+            Some("StripAccents") => self.strip_accents = Some(true),
+            Some("BertNormalizer") => {
+                self.lowercase = normalizer["lowercase"].as_bool().or(self.lowercase);
+                self.strip_accents = match normalizer.get("strip_accents") {
+                    Some(value) => value.as_bool(),
+                    None => self.strip_accents,
+                };
             }
-            let Some(text) = token_text(&settings[format!("{name}_token")]) else { continue };
-            let found = added.into_iter().flatten().find(|token| token["content"] == *text);
-            special.set_id(kind, found.and_then(|token| token["id"].as_u64()));
-        }
-    }
-    for kind in kinds {
-        special.set_id(kind, config[format!("{}_token_id", KINDS[kind].0)].as_u64());
-    }
-    Ok(special)
-}
-
-/// A token entry is its text, or an object with a `content`.
-fn token_text(entry: &Json) -> Option<&str> {
-    entry.as_str().or_else(|| entry["content"].as_str())
-}
-
-/// What the post-processor puts around a single text tells whether BOS and EOS are added.
-fn read_post_processor(
-    tokenizer: &Json,
-    mut settings: Option<&mut Json>,
-    special: &mut Special,
-    kinds: &mut Vec<usize>,
-) {
-    let processor = &tokenizer["post_processor"];
-    let single = std::slice::from_ref(processor);
-    for processor in processor["processors"].as_array().map_or(single, Vec::as_slice) {
-        match processor["type"].as_str() {
-            Some("ByteLevel") => {
-                for kind in ["bos", "eos"] {
-                    if !special.added.iter().any(|(known, _)| *known == kind) {
-                        special.added.push((kind, false));
-                    }
+            Some("Sequence") => {
+                for step in normalizer["normalizers"].as_array().into_iter().flatten() {
+                    self.read_normalizer(step);
                 }
             }
-            Some("RobertaProcessing") => {
-                ["bos", "eos", "sep"].into_iter().for_each(|kind| special.set_added(kind, true))
-            }
-            Some("TemplateProcessing") => read_template(processor, settings.as_deref_mut(), special, kinds),
             _ => {}
         }
     }
 }
 
-fn read_template(
-    processor: &Json,
-    mut settings: Option<&mut Json>,
-    special: &mut Special,
-    kinds: &mut Vec<usize>,
-) {
-    let id_of =
-        |entry: &Json| entry["SpecialToken"]["id"].as_str().filter(|id| !id.is_empty()).map(str::to_string);
-    let text_of = |settings: &Option<&mut Json>, name: &str| {
-        settings.as_ref().and_then(|settings| settings[name].as_str().map(str::to_string))
-    };
-    let empty = Vec::new();
-    let single = processor["single"].as_array().unwrap_or(&empty);
-    let (mut first, mut last) = (None, None);
-    if single.len() > 1 {
-        first = id_of(&single[0]);
-        if let Some(first) = &first {
-            let known = [text_of(&settings, "bos_token"), text_of(&settings, "cls_token")];
-            if known[0].is_none()
-                && let Some(settings) = settings.as_deref_mut()
-            {
-                settings["bos_token"] = Json::from(first.clone());
-            }
-            special.set_added("bos", known[0].is_none() || known.iter().flatten().any(|text| text == first));
-        }
-        last = single.last().and_then(id_of);
-        if let Some(last) = &last {
-            let eos = text_of(&settings, "eos_token");
-            if eos.as_deref() != Some(last)
-                && let Some(settings) = settings.as_deref_mut()
-            {
-                // The old end-of-sequence token goes on as the end of a turn.
-                if let Some(kind) = [7, 8].into_iter().find(|kind| !kinds.contains(kind)) {
-                    kinds.push(kind);
-                    settings[format!("{}_token", KINDS[kind].0)] = eos.map_or(Json::Null, Json::from);
-                }
-                settings["eos_token"] = Json::from(last.clone());
-            }
-            special.set_added("eos", true);
-        }
+/// What counts as something: not null, false, zero or empty.
+pub(super) fn truthy(value: &Json) -> bool {
+    match value {
+        Json::Null => false,
+        Json::Bool(value) => *value,
+        Json::Number(number) => number.as_f64() != Some(0.0),
+        Json::String(text) => !text.is_empty(),
+        Json::Array(entries) => !entries.is_empty(),
+        Json::Object(fields) => !fields.is_empty(),
     }
-    let pair = processor["pair"].as_array().unwrap_or(&empty);
-    let skip_first = usize::from(first.is_some() && pair.first().and_then(id_of) == first);
-    let skip_last = usize::from(last.is_some() && pair.last().and_then(id_of) == last);
-    let inner = pair.get(skip_first..pair.len().saturating_sub(skip_last)).unwrap_or_default();
-    let is = |entry: Option<&Json>, name: &str| entry.is_some_and(|entry| entry["Sequence"]["id"] == name);
-    if inner.len() > 2 && is(inner.first(), "A") && is(inner.last(), "B") {
-        let separators = [text_of(&settings, "sep_token"), text_of(&settings, "eos_token")];
-        let separates =
-            |entry: &Json| id_of(entry).is_some_and(|id| separators.iter().flatten().any(|text| *text == id));
-        let middle = &inner[1..inner.len() - 1];
-        let first_separates = separates(&middle[0]) && last.is_none();
-        let add = first_separates || (middle.len() == 2 && separates(&middle[1]));
-        special.set_added("sep", add);
-    }
+}
+
+/// A token entry is its text, or an object with a `content`.
+fn token_text(entry: &Json) -> Option<&str> {
+    entry.as_str().or_else(|| entry["content"].as_str())
 }
 
 /// Merges as `left right`; spaces inside a part become `Ġ`, as the format demands.
@@ -214,32 +201,22 @@ pub(super) fn merges(tokenizer: &Json) -> Vec<String> {
     entries.into_iter().flatten().filter_map(merge).collect()
 }
 
-/// Chat templates, kept verbatim: tokenizer_config.json's own, else the files beside it.
-fn templates(settings: &Json, directory: &Path) -> Result<Vec<(String, String)>> {
-    let default = |text: String| vec![("default".to_string(), text)];
-    match &settings["chat_template"] {
-        Json::String(text) => return Ok(default(text.clone())),
-        Json::Array(entries) => {
-            let named = |entry: &Json| {
-                Some((entry["name"].as_str()?.to_string(), entry["template"].as_str()?.to_string()))
-            };
-            return Ok(entries.iter().filter_map(named).collect());
-        }
-        _ => {}
-    }
-    let file = directory.join("chat_template.jinja");
-    if file.is_file() {
-        return std::fs::read_to_string(&file).map(default).map_err(|source| Error::io(&file, source));
-    }
-    let json = SourceJson::optional(&directory.join("chat_template.json"))?;
-    let text = json.and_then(|json| json["chat_template"].as_str().map(str::to_string));
-    Ok(text.map(default).unwrap_or_default())
+/// merges.txt: a line per merge, a first line that starts with `#` is a title.
+fn merges_of_text(text: &str) -> Vec<String> {
+    let title = usize::from(text.trim_start().starts_with('#'));
+    let parts = text.lines().skip(title).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    parts.filter(|parts| parts.len() == 2).map(|parts| parts.join(" ")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn read_json(tokenizer: Json, settings: Json, config: Json, n_vocab: Option<usize>) -> Result<Special> {
+        let (tokenizer, directory) = (Some(&tokenizer), Path::new("nowhere"));
+        read(Sources { tokenizer, settings: Some(settings), config: &config, directory, n_vocab })
+    }
 
     #[test]
     fn a_leading_special_token_adds_bos() {
@@ -248,15 +225,35 @@ mod tests {
                 "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
                 "pair": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "B"}}]}});
         let settings = json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_eos_token": false});
-        let special =
-            read(Some(&tokenizer), Some(settings), &json!({"unk_token_id": 0}), Path::new(".")).unwrap();
-        assert_eq!(special.ids, [(0, 1), (1, 2), (2, 0)]);
+        let special = read_json(tokenizer, settings, json!({"unk_token_id": 0}), None).unwrap();
+        assert_eq!(special.ids, [("bos", 1), ("eos", 2), ("unk", 0)]);
         assert_eq!(special.added, [("bos", true), ("sep", false), ("eos", false)]);
     }
 
     #[test]
-    fn both_forms_of_merges_are_read() {
+    fn ids_beyond_the_vocabulary_are_left_out_and_negative_ones_refused() {
+        let config = json!({"bos_token_id": 7, "text_config": {"eos_token_id": 3}});
+        let special = read_json(json!({}), json!({}), config, Some(5)).unwrap();
+        assert_eq!(special.ids, [("eos", 3)]);
+        let error = read_json(json!({}), json!({}), json!({"pad_token_id": -1}), None).unwrap_err();
+        assert_eq!(error.to_string(), "nowhere/config.json: pad token: expected an id of at least 0, got -1");
+    }
+
+    #[test]
+    fn normalizers_set_their_switches() {
+        let bert = json!({"type": "BertNormalizer", "lowercase": true, "strip_accents": null});
+        let tokenizer =
+            json!({"normalizer": {"type": "Sequence", "normalizers": [{"type": "StripAccents"}, bert]}});
+        let mut metadata = Metadata::new();
+        read_json(tokenizer, json!({}), json!({}), None).unwrap().write(false, &mut metadata);
+        assert_eq!(metadata.bool("tokenizer.ggml.normalizer.lowercase"), Some(true));
+        assert_eq!(metadata.len(), 1);
+    }
+
+    #[test]
+    fn every_form_of_merges_is_read() {
         let tokenizer = json!({"model": {"merges": ["a b", ["c", "d e"]]}});
         assert_eq!(merges(&tokenizer), ["a b", "c d\u{120}e"]);
+        assert_eq!(merges_of_text("#version: 0.2\na b\n\nc\nd e f\n# #\n"), ["a b", "# #"]);
     }
 }

@@ -12,6 +12,8 @@ use std::path::Path;
 const MAX_TOKENS: usize = 1 << 22;
 /// Score of tokens that merging must never form.
 const NEVER: f32 = -1000.0;
+/// Score of holes in a vocabulary whose scores count.
+const HOLE: f32 = -10_000.0;
 
 #[derive(Debug, Clone, PartialEq)]
 struct Token {
@@ -104,13 +106,24 @@ impl Vocabulary {
         Ok(Self { tokens, with_scores: true })
     }
 
-    /// A tokenizer.model, with the added tokens of tokenizer_config.json laid over it.
-    pub(super) fn from_pieces(pieces: Vec<Piece>, settings: Option<&Json>, n_vocab: Option<usize>) -> Self {
-        let n = n_vocab.unwrap_or(pieces.len()).min(MAX_TOKENS);
-        let hole = |id| Token { text: format!("[PAD{id}]"), score: -10_000.0, kind: TokenType::Unused };
-        let mut tokens: Vec<Token> = (0..n).map(hole).collect();
+    /// A tokenizer.model, with the added tokens of added_tokens.json and tokenizer_config.json laid over it.
+    /// Pieces that the user defined count as any other, as in the converter.
+    pub(super) fn from_pieces(
+        pieces: Vec<Piece>,
+        added: Option<&Json>,
+        settings: Option<&Json>,
+        n_vocab: Option<usize>,
+    ) -> Self {
+        let n = n_vocab.filter(|n| *n > 0).unwrap_or(pieces.len()).min(MAX_TOKENS);
+        let mut tokens: Vec<Token> = (0..n).map(|id| hole(id)).collect();
         for (place, piece) in tokens.iter_mut().zip(pieces) {
-            *place = Token { text: piece.text, score: piece.score, kind: piece.kind };
+            let kind = if piece.kind == TokenType::UserDefined { TokenType::Normal } else { piece.kind };
+            *place = Token { text: piece.text, score: piece.score, kind };
+        }
+        for (text, id) in added.and_then(Json::as_object).into_iter().flatten() {
+            if let Some(place) = id.as_u64().and_then(|id| tokens.get_mut(usize::try_from(id).ok()?)) {
+                *place = Token { text: text.clone(), score: NEVER, kind: TokenType::UserDefined };
+            }
         }
         let added = settings.and_then(|settings| settings.get("added_tokens_decoder")?.as_object());
         for (id, data) in added.into_iter().flatten() {
@@ -124,6 +137,11 @@ impl Vocabulary {
             };
         }
         Self { tokens, with_scores: true }
+    }
+
+    /// Tokens, holes included.
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
     }
 
     /// Writes the table under `model` and `pre`.
@@ -183,8 +201,11 @@ fn filled(path: &Path, ids: impl Iterator<Item = usize>, n_vocab: Option<usize>)
         let problem = format!("vocab_size of config.json: expected at least {needed}, got {n}");
         return Err(Error::tokenizer(path, problem));
     }
-    let hole = |id| Token { text: format!("[PAD{id}]"), score: 0.0, kind: TokenType::Unused };
-    Ok((0..n).map(hole).collect())
+    Ok((0..n).map(|id| hole(id)).collect())
+}
+
+fn hole(id: usize) -> Token {
+    Token { text: format!("[PAD{id}]"), score: HOLE, kind: TokenType::Unused }
 }
 
 /// Added tokens that mean something although the file does not mark them special.
