@@ -1,4 +1,3 @@
-#![cfg(feature = "interop")]
 //! Our conversion against llama.cpp's own converter: every tensor and every metadata key, and their order.
 
 use families::OutputType;

@@ -1,4 +1,3 @@
-#![cfg(feature = "interop")]
 //! Detection on real configurations, and our metadata against llama.cpp's own converter, without weights.
 
 use families::model_card::ModelCard;

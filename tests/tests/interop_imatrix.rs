@@ -1,4 +1,3 @@
-#![cfg(feature = "interop")]
 //! Importance matrices that other programs wrote: read whole, plausible in every number.
 
 use formats::imatrix;

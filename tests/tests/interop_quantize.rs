@@ -1,4 +1,3 @@
-#![cfg(feature = "interop")]
 //! The stock recipe against llama-quantize of the engine's own sources: every tensor's type and bytes.
 
 use llama_pajamas_tests::{GgufFile, differences, oracle, run, shared};

@@ -130,7 +130,7 @@ fn shape_of(source: &dyn TensorSource, has_imatrix: bool) -> Shape {
     let n_layers = number("block_count") as usize;
     Shape {
         n_layers,
-        gqa_ratio: if kv_heads == 0 { 1 } else { (heads / kv_heads) as u32 },
+        gqa_ratio: heads.checked_div(kv_heads).unwrap_or(1) as u32,
         n_experts: number("expert_count") as u32,
         has_imatrix,
         tied_embeddings: !source.tensors().iter().any(|tensor| tensor.name == "output.weight"),

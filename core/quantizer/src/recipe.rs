@@ -1,6 +1,7 @@
 //! Recipes: which type each tensor gets. Owns the table of file types and the wishes that override a recipe.
 //! A recipe is a pure function of names, shapes and metadata; it never sees a weight.
 
+mod category;
 mod file_type;
 mod stock;
 

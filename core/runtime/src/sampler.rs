@@ -213,7 +213,7 @@ mod tests {
         let mut counts = [0; 3];
         (0..30_000).for_each(|_| counts[sampler.choose(&logits) as usize] += 1);
         for (count, expected) in counts.iter().zip([15_000, 9_000, 6_000]) {
-            assert!((count - expected as i32).abs() < 450, "{counts:?}");
+            assert!((count - expected).abs() < 450, "{counts:?}");
         }
     }
 

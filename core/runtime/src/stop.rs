@@ -76,7 +76,7 @@ mod tests {
         fn any_cut_of_the_stream_gives_the_same_answer(text in "[ab]{0,30}", stop in "[ab]{1,4}", cuts in proptest::collection::vec(0usize..30, 0..6)) {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).chain([0, text.len()]).collect();
             cuts.sort();
-            let mut watch = StopTexts::new(&[stop.clone()]);
+            let mut watch = StopTexts::new(std::slice::from_ref(&stop));
             let (mut out, mut found) = (String::new(), false);
             for pair in cuts.windows(2) {
                 let (sure, stopped) = watch.push(&text[pair[0]..pair[1]]);

@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("core/runtime", &["formats", "families", "hardware", "bundle", "planner", "engine", "quantizer"]),
     ("ffi", &["llama-pajamas"]),
     ("cli", &["llama-pajamas"]),
-    ("tests", &[]),
+    ("tests", &["formats"]),
     ("xtask", &[]),
 ];
 const CRATES: [&str; 9] = [

@@ -2,6 +2,7 @@
 //! A port of `llama_tensor_get_type` of llama.cpp's `src/llama-quant.cpp`; its order of rules and its counters are kept,
 //! so that the types are the same. Only rules of architectures that this product converts are here.
 
+use super::category::{Category, is_never_quantized};
 use super::{FileType, Overrides};
 use formats::gguf::GgmlType::{self as T, *};
 
@@ -24,86 +25,6 @@ pub(crate) struct Shape {
 
 /// A choice and the rule behind it.
 pub(crate) type Choice = (T, &'static str);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Category {
-    TokenEmbedding,
-    Output,
-    Q,
-    K,
-    V,
-    Qkv,
-    AttentionOutput,
-    FfnUp,
-    FfnGate,
-    FfnDown,
-    Other,
-}
-
-impl Category {
-    fn of(name: &str) -> Self {
-        const PARTS: [(&str, Category); 9] = [
-            ("attn_qkv.weight", Category::Qkv),
-            ("attn_kv_b.weight", Category::V),
-            ("attn_v.weight", Category::V),
-            ("attn_k.weight", Category::K),
-            ("attn_q.weight", Category::Q),
-            ("attn_output.weight", Category::AttentionOutput),
-            ("ffn_up", Category::FfnUp),
-            ("ffn_gate", Category::FfnGate),
-            ("ffn_down", Category::FfnDown),
-        ];
-        match name {
-            "output.weight" => Self::Output,
-            "token_embd.weight" | "per_layer_token_embd.weight" => Self::TokenEmbedding,
-            _ => PARTS
-                .iter()
-                .find(|(part, _)| name.contains(part))
-                .map_or(Self::Other, |(_, category)| *category),
-        }
-    }
-
-    /// Value projections, alone or fused, share rules and a counter.
-    fn holds_values(self) -> bool {
-        matches!(self, Self::V | Self::Qkv)
-    }
-}
-
-/// Tensors that are never quantized, by a part of their name.
-const NEVER: [&str; 30] = [
-    "_norm.weight",
-    "ffn_gate_inp.weight",
-    "ffn_gate_tid2eid.weight",
-    "altup",
-    "laurel",
-    "per_layer_model_proj",
-    "ssm_conv1d",
-    "shortconv.conv.weight",
-    "indexer.k_proj.weight",
-    "indexer.q_proj.weight",
-    "time_mix_first.weight",
-    "time_mix_w0.weight",
-    "time_mix_w1.weight",
-    "time_mix_w2.weight",
-    "time_mix_v0.weight",
-    "time_mix_v1.weight",
-    "time_mix_v2.weight",
-    "time_mix_a0.weight",
-    "time_mix_a1.weight",
-    "time_mix_a2.weight",
-    "time_mix_g1.weight",
-    "time_mix_g2.weight",
-    "time_mix_decay_w1.weight",
-    "time_mix_decay_w2.weight",
-    "time_mix_lerp_fused.weight",
-    "attn_rel_b.weight",
-    ".position_embd",
-    ".rel_pos",
-    ".patch_embd",
-    ".patch_merger",
-];
-/// The same, by the whole name.
-const NEVER_WHOLE: [&str; 2] = ["position_embd.weight", "token_types.weight"];
 
 /// Types of `tensors` (name, dims, present type), which must stand in the order of [`order`].
 pub(crate) fn stock(
@@ -176,9 +97,7 @@ impl Rules<'_> {
         // Trailing extents of 1 do not count as dimensions.
         let n_dims = dims.iter().rposition(|&dim| dim > 1).map_or(1, |last| last + 1);
         n_dims >= 2
-            && name.ends_with("weight")
-            && !NEVER.iter().any(|part| name.contains(part))
-            && !NEVER_WHOLE.contains(&name)
+            && !is_never_quantized(name)
             && !(name == "output.weight" && self.wishes.leave_output_tensor)
     }
 

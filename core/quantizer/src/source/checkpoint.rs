@@ -242,7 +242,7 @@ impl Checkpoint {
                 _ => counts.shared += n,
             }
         }
-        counts.n_experts = if stacks > 0 { experts / stacks } else { 0 };
+        counts.n_experts = u64::checked_div(experts, stacks).unwrap_or(0);
         counts
     }
 }
@@ -330,7 +330,10 @@ fn precision_of(infos: &[(usize, TensorInfo)]) -> OutputType {
     }
 }
 
-fn open_shards(directory: &Path) -> Result<(Vec<MappedFile>, Vec<(usize, TensorInfo)>)> {
+/// Mapped shards, and every tensor with the number of its shard.
+type Shards = (Vec<MappedFile>, Vec<(usize, TensorInfo)>);
+
+fn open_shards(directory: &Path) -> Result<Shards> {
     let index_path = directory.join("model.safetensors.index.json");
     let single = directory.join("model.safetensors");
     let mut names = Vec::new();

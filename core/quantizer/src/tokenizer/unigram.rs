@@ -47,7 +47,7 @@ fn adds_space_prefix(pre_tokenizer: &[&Json]) -> bool {
 fn removes_extra_spaces(normalizer: &[&Json], pre_tokenizer: &[&Json]) -> bool {
     let splits = |step: &&Json| matches!(step["type"].as_str(), Some("WhitespaceSplit" | "Whitespace"));
     let replaces = |step: &&Json| step["type"] == "Replace" && step["pattern"]["Regex"] == " {2,}";
-    pre_tokenizer.iter().any(|step| splits(step)) || normalizer.iter().any(|step| replaces(step))
+    pre_tokenizer.iter().any(splits) || normalizer.iter().any(replaces)
 }
 
 #[cfg(test)]

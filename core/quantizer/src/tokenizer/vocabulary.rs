@@ -115,7 +115,7 @@ impl Vocabulary {
         n_vocab: Option<usize>,
     ) -> Self {
         let n = n_vocab.filter(|n| *n > 0).unwrap_or(pieces.len()).min(MAX_TOKENS);
-        let mut tokens: Vec<Token> = (0..n).map(|id| hole(id)).collect();
+        let mut tokens: Vec<Token> = (0..n).map(hole).collect();
         for (place, piece) in tokens.iter_mut().zip(pieces) {
             let kind = if piece.kind == TokenType::UserDefined { TokenType::Normal } else { piece.kind };
             *place = Token { text: piece.text, score: piece.score, kind };
@@ -201,7 +201,7 @@ fn filled(path: &Path, ids: impl Iterator<Item = usize>, n_vocab: Option<usize>)
         let problem = format!("vocab_size of config.json: expected at least {needed}, got {n}");
         return Err(Error::tokenizer(path, problem));
     }
-    Ok((0..n).map(|id| hole(id)).collect())
+    Ok((0..n).map(hole).collect())
 }
 
 fn hole(id: usize) -> Token {

@@ -1,0 +1,129 @@
+//! Arguments as C hands them over, checked.
+//!
+//! Owns: texts, references, places for results, and option structs that carry their size. May
+//! know: failures. Must not know: what arguments mean.
+
+use std::ffi::{CStr, c_char};
+
+use crate::error::Failure;
+
+/// A text that must be there.
+///
+/// # Safety
+/// `text` is null or ends in NUL and stays unchanged while the result is used.
+pub(crate) unsafe fn text<'a>(text: *const c_char, name: &str) -> Result<&'a str, Failure> {
+    // SAFETY: by this function's contract.
+    unsafe { optional_text(text, name) }?.ok_or_else(|| null(name))
+}
+
+/// A text that may be null.
+///
+/// # Safety
+/// As [`text`].
+pub(crate) unsafe fn optional_text<'a>(text: *const c_char, name: &str) -> Result<Option<&'a str>, Failure> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: by this function's contract.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map(Some).map_err(|error| Failure::invalid(format!("{name} is not UTF-8: {error}")))
+}
+
+/// An object that must be there.
+///
+/// # Safety
+/// `object` is null or live while the result is used.
+pub(crate) unsafe fn object<'a, T>(object: *const T, name: &str) -> Result<&'a T, Failure> {
+    // SAFETY: by this function's contract.
+    unsafe { object.as_ref() }.ok_or_else(|| null(name))
+}
+
+/// `count` items that must be there unless `count` is 0.
+///
+/// # Safety
+/// `items` is null or points to `count` items that stay unchanged while the result is used.
+pub(crate) unsafe fn items<'a, T>(items: *const T, count: usize, name: &str) -> Result<&'a [T], Failure> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if items.is_null() || count > isize::MAX as usize / size_of::<T>().max(1) {
+        return Err(null(name));
+    }
+    // SAFETY: by this function's contract; the length was checked.
+    Ok(unsafe { std::slice::from_raw_parts(items, count) })
+}
+
+/// A place for a result, cleared.
+pub(crate) struct Place<T>(*mut *mut T);
+
+impl<T> Place<T> {
+    /// # Safety
+    /// `place` is null or valid for writes until the call ends.
+    pub(crate) unsafe fn new(place: *mut *mut T, name: &str) -> Result<Self, Failure> {
+        if place.is_null() {
+            return Err(null(name));
+        }
+        // SAFETY: by this function's contract.
+        unsafe { place.write(std::ptr::null_mut()) };
+        Ok(Self(place))
+    }
+
+    /// Hands `value` to the caller.
+    pub(crate) fn fill(self, value: *mut T) {
+        // SAFETY: `new` promised that the place is valid.
+        unsafe { self.0.write(value) };
+    }
+}
+
+/// A struct of options whose first field is its size in bytes, a `usize`.
+///
+/// # Safety
+/// The type is `repr(C)`, its first field is the size, and every bit pattern is a value.
+pub(crate) unsafe trait Options: Copy {
+    /// What an absent struct and absent fields mean.
+    fn defaults() -> Self;
+}
+
+/// The caller's options, laid over the defaults: fields beyond the caller's struct keep theirs.
+///
+/// # Safety
+/// `options` is null or points to a struct whose size is in its first field.
+pub(crate) unsafe fn options<T: Options>(options: *const T) -> Result<T, Failure> {
+    let mut result = T::defaults();
+    if options.is_null() {
+        return Ok(result);
+    }
+    // SAFETY: the first field is the size.
+    let size = unsafe { options.cast::<usize>().read() };
+    if size < size_of::<usize>() {
+        return Err(Failure::invalid("struct_size is not set: use the init function of the options"));
+    }
+    // SAFETY: both structs are at least that long, and every bit pattern is a value.
+    unsafe {
+        let bytes = size.min(size_of::<T>());
+        std::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut result).cast::<u8>(), bytes);
+    }
+    Ok(result)
+}
+
+/// Fills the caller's struct, as far as it goes, with defaults, and sets its size.
+///
+/// # Safety
+/// `options` is null or valid for writes of `size` bytes.
+pub(crate) unsafe fn init_options<T: Options>(options: *mut T, size: usize) {
+    if options.is_null() || size < size_of::<usize>() {
+        return;
+    }
+    let defaults = T::defaults();
+    // SAFETY: by this function's contract; the tail that this version does not know is zeroed.
+    unsafe {
+        options.cast::<u8>().write_bytes(0, size);
+        let bytes = size.min(size_of::<T>());
+        std::ptr::copy_nonoverlapping((&raw const defaults).cast::<u8>(), options.cast::<u8>(), bytes);
+        options.cast::<usize>().write(size);
+    }
+}
+
+fn null(name: &str) -> Failure {
+    Failure::invalid(format!("{name} is null"))
+}

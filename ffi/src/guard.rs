@@ -1,0 +1,82 @@
+//! The one place where panics and errors become statuses.
+//!
+//! Owns: [`guarded`], through which every fallible function of the C ABI runs. May know: statuses
+//! and error objects. Must not know: what the functions do.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Failure, lp_error, lp_status};
+
+/// Runs `body`; on failure stores an owned error object in `error` unless that is null.
+///
+/// A panic becomes [`lp_status::LP_PANIC`] with the panic's message. Objects that the call used stay
+/// valid to free; using them otherwise is allowed, but what they hold may be half-done.
+///
+/// # Safety
+/// `error` is null or valid for a write.
+pub(crate) unsafe fn guarded(
+    error: *mut *mut lp_error,
+    body: impl FnOnce() -> Result<(), Failure>,
+) -> lp_status {
+    if !error.is_null() {
+        // SAFETY: by this function's contract.
+        unsafe { error.write(std::ptr::null_mut()) };
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    let failure = match outcome {
+        Ok(Ok(())) => return lp_status::LP_OK,
+        Ok(Err(failure)) => failure,
+        Err(panic) => Failure::new(lp_status::LP_PANIC, format!("panic: {}", message(&*panic))),
+    };
+    let status = failure.status();
+    if !error.is_null() {
+        // SAFETY: by this function's contract.
+        unsafe { error.write(Box::into_raw(Box::new(lp_error::new(failure)))) };
+    }
+    status
+}
+
+/// Runs `body`, which cannot fail, and swallows a panic: for functions that free.
+pub(crate) fn freeing(body: impl FnOnce()) {
+    // Nothing can be told: the object is gone either way.
+    let _ = catch_unwind(AssertUnwindSafe(body));
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_and_failures_become_statuses_with_a_message() {
+        let check = |body: fn() -> Result<(), Failure>, status, part: &str| {
+            let mut error = std::ptr::null_mut();
+            // SAFETY: the place is a local.
+            assert_eq!(unsafe { guarded(&raw mut error, body) }, status);
+            // SAFETY: a failure stores an error object.
+            let error = unsafe { Box::from_raw(error) };
+            assert!(error.message().contains(part), "{}", error.message());
+        };
+        check(|| panic!("number {}", 7), lp_status::LP_PANIC, "panic: number 7");
+        check(|| panic!("plain"), lp_status::LP_PANIC, "panic: plain");
+        let refuse = || Err(Failure::invalid("prompt is null"));
+        check(refuse, lp_status::LP_INVALID_ARGUMENT, "prompt is null");
+    }
+
+    #[test]
+    fn success_clears_the_place_and_a_null_place_is_allowed() {
+        let mut error = std::ptr::dangling_mut();
+        // SAFETY: the place is a local.
+        assert_eq!(unsafe { guarded(&raw mut error, || Ok(())) }, lp_status::LP_OK);
+        assert!(error.is_null());
+        // SAFETY: null is allowed.
+        let status = unsafe { guarded(std::ptr::null_mut(), || panic!("unheard")) };
+        assert_eq!(status, lp_status::LP_PANIC);
+        freeing(|| panic!("unheard"));
+    }
+}
