@@ -210,7 +210,7 @@ mod tests {
     fn frequencies_follow_the_probabilities() {
         let mut sampler = sampler(|s| (s.temperature, s.top_k, s.top_p, s.min_p) = (1.0, 0, 1.0, 0.0));
         let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
-        let mut counts = [0; 3];
+        let mut counts = [0i32; 3];
         (0..30_000).for_each(|_| counts[sampler.choose(&logits) as usize] += 1);
         for (count, expected) in counts.iter().zip([15_000, 9_000, 6_000]) {
             assert!((count - expected).abs() < 450, "{counts:?}");
