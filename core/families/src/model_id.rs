@@ -118,7 +118,7 @@ fn read_size(part: &str, total: u64) -> (String, Kind) {
     let scale = ['K', 'M', 'B', 'T'].iter().position(|unit| *unit == size[n - 1]);
     if let (Some(number), Some(scale), true) = (number, scale, total > 0) {
         let label = number * 1000f64.powi(scale as i32 + 1);
-        if (label - total as f64).abs() > (7 * total / 8) as f64 {
+        if (label - total as f64).abs() > ((u128::from(total) * 7 / 8) as u64) as f64 {
             size[n - 1].make_ascii_lowercase();
             return (size.into_iter().collect(), Kind::Finetune);
         }
