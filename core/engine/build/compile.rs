@@ -9,22 +9,42 @@ use crate::source::Source;
 use crate::variants::{Target, Variant};
 
 /// The CPU backend's files, relative to its folder; the target's own come from its `arch_dir`.
-const C_FILES: &[&str] = &["ggml-cpu.c", "quants.c"];
-const CXX_FILES: &[&str] = &[
-    "ggml-cpu.cpp",
-    "repack.cpp",
-    "hbm.cpp",
-    "traits.cpp",
-    "amx/amx.cpp",
-    "amx/mmq.cpp",
-    "tiled/tiled.cpp",
-    "tiled/tiled-kernel.cpp",
-    "binary-ops.cpp",
-    "unary-ops.cpp",
-    "vec.cpp",
-    "ops.cpp",
-    "llamafile/sgemm.cpp",
+const FILES: &[CpuFile] = &[
+    kernels("ggml-cpu.c"),
+    kernels("quants.c"),
+    kernels("amx/amx.cpp"),
+    kernels("amx/mmq.cpp"),
+    kernels("tiled/tiled.cpp"),
+    kernels("tiled/tiled-kernel.cpp"),
+    kernels("vec.cpp"),
+    kernels("llamafile/sgemm.cpp"),
+    around("ggml-cpu.cpp"),
+    around("repack.cpp"),
+    around("hbm.cpp"),
+    around("traits.cpp"),
+    around("binary-ops.cpp"),
+    around("unary-ops.cpp"),
+    around("ops.cpp"),
 ];
+const ARCH_FILES: &[CpuFile] = &[kernels("quants.c"), kernels("repack.cpp")];
+/// The run-time check of instructions.
+const CHECK: CpuFile = around("cpu-feats.cpp");
+
+/// One file of the CPU backend.
+struct CpuFile {
+    name: &'static str,
+    opt_level: u32,
+}
+
+/// A file where nearly all of the time goes.
+const fn kernels(name: &'static str) -> CpuFile {
+    CpuFile { name, opt_level: 3 }
+}
+
+/// A file around the kernels: at level 3 it is half as big again and not faster.
+const fn around(name: &'static str) -> CpuFile {
+    CpuFile { name, opt_level: 2 }
+}
 
 /// How the rest of the library reaches the backend.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,26 +63,24 @@ pub(crate) fn cpu_backend(
     entry: Entry,
     out_dir: &Path,
 ) -> Vec<PathBuf> {
-    let arch = target.arch_dir;
-    let mut c_files: Vec<PathBuf> = C_FILES.iter().map(|file| source.cpu_file(file)).collect();
-    c_files.push(source.cpu_file(format!("{arch}/quants.c")));
-    let mut cxx_files: Vec<PathBuf> = CXX_FILES.iter().map(|file| source.cpu_file(file)).collect();
-    cxx_files.push(source.cpu_file(format!("{arch}/repack.cpp")));
-
     let out_dir = out_dir.join(variant.name);
-    let mut c = kernels(source, variant, entry, Language::C, &out_dir);
-    let mut cxx = kernels(source, variant, entry, Language::Cxx, &out_dir);
-    for flag in variant.flags {
-        c.flag(flag);
-        cxx.flag(flag);
+    let folders = [(FILES, Path::new("")), (ARCH_FILES, Path::new(target.arch_dir))];
+    let mut objects = Vec::new();
+    for (files, folder) in folders {
+        // One build per set of flags: its files compile in parallel.
+        for (language, opt_level) in [(Language::C, 3), (Language::Cxx, 3), (Language::Cxx, 2)] {
+            let chosen = |file: &&CpuFile| Language::of(file.name) == language && file.opt_level == opt_level;
+            let mut build = backend_build(source, variant, entry, language, &out_dir);
+            build.opt_level(opt_level).flags(variant.flags);
+            build.files(files.iter().filter(chosen).map(|file| source.cpu_file(folder.join(file.name))));
+            objects.extend(build.compile_intermediates());
+        }
     }
-    let mut objects = c.files(c_files).compile_intermediates();
-    objects.extend(cxx.files(cxx_files).compile_intermediates());
     if entry == Entry::Loaded {
         // The score runs before the instructions are known to exist: it gets no variant flags.
-        let check = source.cpu_file(format!("{arch}/cpu-feats.cpp"));
-        let mut scores = kernels(source, variant, entry, Language::Cxx, &out_dir);
-        objects.extend(scores.file(check).compile_intermediates());
+        let mut build = backend_build(source, variant, entry, Language::Cxx, &out_dir);
+        build.opt_level(CHECK.opt_level).file(source.cpu_file(Path::new(target.arch_dir).join(CHECK.name)));
+        objects.extend(build.compile_intermediates());
     }
     objects
 }
@@ -86,9 +104,15 @@ enum Language {
     Cxx,
 }
 
-/// A build with the definitions and flags that llama.cpp's own build gives its CPU backend, and
-/// always optimised for speed: optimised for size the kernels are about half as fast.
-fn kernels(
+impl Language {
+    fn of(file: &str) -> Self {
+        if file.ends_with(".c") { Self::C } else { Self::Cxx }
+    }
+}
+
+/// A build with the definitions and flags that llama.cpp's own build gives its CPU backend. Whatever
+/// the profile says, it is optimised for speed: for size the kernels are about half as fast.
+fn backend_build(
     source: &Source,
     variant: &Variant,
     entry: Entry,
@@ -99,7 +123,6 @@ fn kernels(
     build
         .cpp(language == Language::Cxx)
         .std(if language == Language::Cxx { "gnu++17" } else { "gnu11" })
-        .opt_level(3)
         .debug(false)
         .warnings(false)
         .extra_warnings(false)
@@ -110,10 +133,12 @@ fn kernels(
         .define("_GNU_SOURCE", None)
         .define("_XOPEN_SOURCE", "600")
         .define("GGML_SCHED_MAX_COPIES", "4")
-        .define("GGML_USE_CPU_REPACK", None)
         .define("GGML_USE_LLAMAFILE", None)
         .includes(source.ggml_includes())
         .out_dir(out_dir);
+    if variant.repacks {
+        build.define("GGML_USE_CPU_REPACK", None);
+    }
     if entry == Entry::Loaded {
         build.define("GGML_BACKEND_BUILD", None).define("GGML_BACKEND_DL", None);
         if language == Language::Cxx {
