@@ -128,10 +128,24 @@ fn metadata() -> Metadata {
     number("vocab_size", N_VOCAB);
     metadata.insert("llama.attention.layer_norm_rms_epsilon", Value::F32(NORM_EPSILON));
     metadata.insert("llama.rope.freq_base", Value::F32(ROPE_BASE));
-    let tokens = (0..N_VOCAB).map(|id| format!("<{id}>")).collect();
+    add_tokenizer(&mut metadata);
+    metadata
+}
+
+/// Three special tokens and one for each byte, in the manner of SentencePiece.
+fn add_tokenizer(metadata: &mut Metadata) {
+    const UNKNOWN: i32 = 2;
+    const CONTROL: i32 = 3;
+    const BYTE: i32 = 6;
+    let special = ["<unk>", "<s>", "</s>"].map(String::from);
+    let tokens = special.into_iter().chain((0..=255).map(|byte| format!("<0x{byte:02X}>"))).collect();
+    let types = [UNKNOWN, CONTROL, CONTROL].into_iter().chain([BYTE; 256]).collect();
     metadata.insert("tokenizer.ggml.model", Value::String("llama".to_owned()));
     metadata.insert("tokenizer.ggml.tokens", Value::Array(Array::String(tokens)));
-    metadata
+    metadata.insert("tokenizer.ggml.scores", Value::Array(Array::F32(vec![0.0; N_VOCAB])));
+    metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(types)));
+    metadata.insert("tokenizer.ggml.bos_token_id", Value::U32(1));
+    metadata.insert("tokenizer.ggml.eos_token_id", Value::U32(2));
 }
 
 /// Numbers in -1 .. 1, evenly spread.
