@@ -53,7 +53,8 @@ fn the_header_is_cxx_too() {
 
 #[test]
 fn the_header_declares_what_the_library_exports() {
-    let header = std::fs::read_to_string(Path::new(HERE).join("include/llama_pajamas.h")).expect("the header");
+    let header =
+        std::fs::read_to_string(Path::new(HERE).join("include/llama_pajamas.h")).expect("the header");
     let declared = names_after(&header, "LP_API ");
     let mut exported = BTreeSet::new();
     for entry in std::fs::read_dir(Path::new(HERE).join("src")).expect("the sources") {

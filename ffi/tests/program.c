@@ -23,7 +23,11 @@ static void ok(lp_status status, lp_error *error, int line) {
     }
     EXPECT(error == NULL);
 }
-#define OK(call) ok((call), error, __LINE__)
+#define OK(call)                     \
+    do {                             \
+        lp_status status = (call);   \
+        ok(status, error, __LINE__); \
+    } while (0)
 
 /* Expects this failure with an error object that agrees, and frees it. */
 static void fails(lp_status status, lp_status expected, lp_error *error, int line) {
@@ -34,7 +38,11 @@ static void fails(lp_status status, lp_status expected, lp_error *error, int lin
     }
     lp_error_free(error);
 }
-#define FAILS(call, expected) fails((call), (expected), error, __LINE__)
+#define FAILS(call, expected)                       \
+    do {                                            \
+        lp_status status = (call);                  \
+        fails(status, (expected), error, __LINE__); \
+    } while (0)
 
 /* What a generation told. */
 typedef struct answer {

@@ -57,9 +57,10 @@ impl GgufEngine {
     /// had; [`Error::Start`] when the engine runs with another variant than the one asked for, or
     /// has no CPU backend.
     pub fn start(options: EngineOptions) -> Result<Self, Error> {
+        let variant = cpu::choose(options.cpu_variant.as_deref())?;
         let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = started.as_ref() {
-            if options.cpu_variant.as_deref().is_some_and(|wanted| wanted != engine.variant) {
+            if options.cpu_variant.is_some() && variant.name() != engine.variant {
                 let running = engine.variant;
                 let reason = format!("it runs with CPU variant `{running}` already, which cannot be changed");
                 return Err(Error::Start { reason });
@@ -67,7 +68,6 @@ impl GgufEngine {
             log::set_sink(options.log);
             return Ok(engine.clone());
         }
-        let variant = cpu::choose(options.cpu_variant.as_deref())?;
         log::set_sink(options.log);
         log::install();
         cpu::register(variant)?;
