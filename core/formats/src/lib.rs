@@ -5,3 +5,4 @@
 pub mod gguf;
 pub mod imatrix;
 pub mod safetensors;
+pub mod tokenizer_json;

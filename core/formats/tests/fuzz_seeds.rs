@@ -3,7 +3,7 @@
 
 use formats::gguf::{Array, GgmlType, Metadata, TensorSpec, Value, Writer};
 use formats::imatrix::{Entry, Imatrix};
-use formats::{gguf, imatrix, safetensors};
+use formats::{gguf, imatrix, safetensors, tokenizer_json};
 use llama_pajamas_formats as formats;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -170,4 +170,38 @@ fn importance_matrices() {
         imatrix::read(bytes).expect(name);
     }
     check("imatrix", &seeds);
+}
+
+#[test]
+fn tokenizer_documents() {
+    let bpe = r#"{"version":"1.0","truncation":{"max_length":8},"padding":null,
+"added_tokens":[{"id":3,"content":"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],
+"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"x"},
+{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true},{"type":"NFC"}]},
+"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\p{N}"},"behavior":"Isolated","invert":false},
+{"type":"Digits","individual_digits":true},{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":false}]},
+"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],
+"pair":[],"special_tokens":{"<s>":{"id":"<s>","ids":[3],"tokens":["<s>"]}}},
+"decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]},
+"model":{"type":"BPE","dropout":null,"unk_token":"a","fuse_unk":true,"byte_fallback":true,"ignore_merges":false,
+"vocab":{"a":0,"b":1,"ab":2},"merges":["a b",["ab","a"]]}}"#;
+    let unigram = r#"{"model":{"type":"Unigram","unk_id":0,"byte_fallback":false,"vocab":[["<unk>",0.0],["a",-1.5]]},
+"normalizer":{"type":"Precompiled","precompiled_charsmap":"AAAA"},
+"pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"always","split":true}}"#;
+    let word_piece = r###"{"model":{"type":"WordPiece","vocab":{"[UNK]":0,"##a":1},"unk_token":"[UNK]",
+"continuing_subword_prefix":"##","max_input_chars_per_word":100},
+"post_processor":{"type":"BertProcessing","sep":["x",1],"cls":["y",2]},"decoder":{"type":"WordPiece","prefix":"##","cleanup":true}}"###;
+    let word_level = r#"{"model":{"type":"WordLevel","vocab":{"a":0},"unk_token":"a"},"pre_tokenizer":{"type":"Whitespace"},"decoder":null}"#;
+    let unknown = r#"{"model":{"type":"New","x":[1]},"normalizer":{"type":"New"},"x":{}}"#;
+    let seeds = [
+        ("bpe", bpe.as_bytes().to_vec()),
+        ("unigram", unigram.into()),
+        ("word-piece", word_piece.into()),
+        ("word-level", word_level.into()),
+        ("unknown-kinds", unknown.into()),
+    ];
+    for (name, bytes) in &seeds {
+        tokenizer_json::parse(bytes).expect(name);
+    }
+    check("tokenizer_json", &seeds);
 }
