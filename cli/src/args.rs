@@ -2,6 +2,7 @@
 //! Knows words only; must not do the work.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use llama_pajamas::bundle::hub::DEFAULT_ENDPOINT;
 use std::path::PathBuf;
 
 /// On-device models: make bundles, plan, run, chat.
@@ -50,7 +51,7 @@ pub(crate) enum Command {
     Run(Run),
     /// Talk to the model
     Chat(Chat),
-    /// Check and sign bundles
+    /// Get, check and sign bundles
     #[command(subcommand)]
     Bundle(Bundle),
     /// Print a completion script for your shell
@@ -60,9 +61,33 @@ pub(crate) enum Command {
     },
 }
 
+/// How models are fetched that are not here; shared by all commands that take a model.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Getting models")]
+pub(crate) struct Network {
+    /// Use what is here or in the cache, fetch nothing
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Where downloads are kept [default: llama-pajamas in the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "LLAMA_PAJAMAS_CACHE", hide_env_values = true)]
+    pub(crate) cache: Option<PathBuf>,
+    /// Most bytes that the cache may hold, e.g. 40GiB: what was not used longest goes first
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) cache_cap: Option<u64>,
+    /// Address of the hub
+    #[arg(long, value_name = "URL", env = "HF_ENDPOINT", default_value = DEFAULT_ENDPOINT, hide_env_values = true)]
+    pub(crate) endpoint: String,
+    /// File with the hub's access token [default: the environment's HF_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Files to take from the hub's repository, e.g. '*Q4_K_M.gguf'; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) file: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Quantize {
-    /// Checkpoint directory or GGUF file
+    /// Checkpoint directory, GGUF file or hub id (organisation/name[@revision])
     pub(crate) model: String,
     /// Variants to write, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
     #[arg(long, value_delimiter = ',', default_value = "Q4_K_M")]
@@ -100,15 +125,19 @@ pub(crate) struct Quantize {
     /// Print the plan and the predicted sizes, write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// Bundle, checkpoint directory, config.json or GGUF file
+    /// Bundle, checkpoint directory, config.json, GGUF file or hub id (organisation/name[@revision])
     pub(crate) target: String,
     /// Layers, roles with counts and bytes, and sizes per precision
     #[arg(long)]
     pub(crate) architecture: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
 }
 
 /// What to plan for; shared by plan, run and chat.
@@ -129,15 +158,17 @@ pub(crate) struct Wishes {
     /// Layers to put on a GPU [default: the plan's]
     #[arg(long, value_name = "N")]
     pub(crate) gpu_layers: Option<u32>,
-    /// Refuse bundles that no trusted key has signed
+    /// Refuse bundles that no key of this folder has signed
     #[arg(long, value_name = "DIR")]
     pub(crate) trust: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) network: Network,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
-    /// Bundle directory or GGUF file
-    pub(crate) bundle: PathBuf,
+    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
+    pub(crate) model: String,
     #[command(flatten)]
     pub(crate) wishes: Wishes,
 }
@@ -173,8 +204,8 @@ pub(crate) struct Sampling {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Bundle directory or GGUF file
-    pub(crate) bundle: PathBuf,
+    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
+    pub(crate) model: String,
     /// The prompt; `-` reads it from standard input
     #[arg(short, long)]
     pub(crate) prompt: String,
@@ -195,8 +226,8 @@ pub(crate) struct Run {
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
-    /// Bundle directory or GGUF file
-    pub(crate) bundle: PathBuf,
+    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
+    pub(crate) model: String,
     /// System message
     #[arg(long)]
     pub(crate) system: Option<String>,
@@ -206,12 +237,38 @@ pub(crate) struct Chat {
     pub(crate) sampling: Sampling,
 }
 
+/// What to pull; the files of the chosen variants and the manifest.
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// Address of a manifest or of the folder that holds it, or hub id (organisation/name[@revision])
+    pub(crate) source: String,
+    /// Bundle directory to create or to update
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    /// Variant to pull; repeatable [default: the only one there is]
+    #[arg(long, value_name = "ID")]
+    pub(crate) variant: Vec<String>,
+    /// Pull every variant
+    #[arg(long, conflicts_with = "variant")]
+    pub(crate) all: bool,
+    /// Refuse a bundle that no key of this folder has signed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) trust: Option<PathBuf>,
+    /// Most bytes for this bundle and the pulled bundles beside it: what was not used longest goes first
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) storage_cap: Option<u64>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bundle {
+    /// Fetch variants of a bundle from a web server or a hub
+    Pull(Box<Pull>),
     /// Check every file's size and hash, and the signature
     Verify {
         bundle: PathBuf,
-        /// Folder of trusted public keys (PEM): the bundle must be signed by one
+        /// Folder of trusted public keys (*.pem, *.pub): the bundle must be signed by one
         #[arg(long, value_name = "DIR")]
         trust: Option<PathBuf>,
     },

@@ -9,17 +9,27 @@ pub(crate) mod quantize;
 pub(crate) mod run;
 
 use crate::args::{Sampling, Wishes};
+use crate::fetch::{Located, Take, locate};
+use crate::screen::Screen;
 use anyhow::{Context, Result};
 use llama_pajamas::bundle::{Bundle, SignaturePolicy, TrustStore};
 use llama_pajamas::{GenerateSettings, PlanRequest, Runtime, RuntimeSettings};
 use std::path::Path;
 
-/// Opens what `path` names, after the signature check that `wishes` ask for.
-fn open(path: &Path, wishes: &Wishes, cpu_variant: Option<String>) -> Result<Runtime> {
+/// Opens what `model` names, after the signature check that `wishes` ask for. What came from a hub stays in the cache
+/// as long as the second part lives.
+fn open(
+    model: &str,
+    wishes: &Wishes,
+    cpu_variant: Option<String>,
+    screen: &Screen,
+) -> Result<(Runtime, Located)> {
+    let located = locate(model, &wishes.network, Take::Model, screen)?;
     if let Some(trust) = &wishes.trust {
-        check_signature(path, trust)?;
+        check_signature(&located.path, trust)?;
     }
-    Ok(Runtime::open(path, RuntimeSettings { cpu_variant, ..RuntimeSettings::default() })?)
+    let settings = RuntimeSettings { cpu_variant, ..RuntimeSettings::default() };
+    Ok((Runtime::open(&located.path, settings)?, located))
 }
 
 fn check_signature(path: &Path, trust: &Path) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod fetch;
 mod interrupt;
 mod screen;
 

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Chat, screen: &Screen) -> Result<()> {
         bail!("--json: chat is a conversation; use `run --chat-template --json` for one answer");
     }
     let cancel = interrupt::token();
-    let runtime = open(&args.bundle, &args.wishes, None)?;
+    let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
     let plan = runtime.plan(&request(&args.wishes));
     let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;

@@ -1,6 +1,7 @@
 //! `info`: what a bundle, checkpoint, config.json or GGUF file is.
 
 use crate::args::Info;
+use crate::fetch::{Take, locate};
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::Bundle;
@@ -10,11 +11,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(crate) fn run(args: &Info, screen: &Screen) -> Result<()> {
-    let path = Path::new(&args.target);
-    if Bundle::is_bundle(path) {
-        return bundle(&Bundle::open(path)?, screen);
+    let located = locate(&args.target, &args.network, Take::Config, screen)?;
+    if Bundle::is_bundle(&located.path) {
+        return bundle(&Bundle::open(&located.path)?, screen);
     }
-    let description = describe(path)?;
+    let description = describe(&located.path)?;
     if screen.json {
         return screen.print_json(&description);
     }

@@ -6,7 +6,7 @@ use crate::screen::Screen;
 use anyhow::{Result, bail};
 
 pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
-    let runtime = open(&args.bundle, &args.wishes, None)?;
+    let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
     let plan = runtime.plan(&request(&args.wishes));
     if screen.json {
         screen.print_json(&plan)?;

@@ -1,16 +1,17 @@
 //! `quantize`: a model and a list of precisions → variants of a bundle.
 
 use crate::args::Quantize;
+use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result};
 use llama_pajamas::quantizer::recipe::{FileType, Overrides, parse_type};
 use llama_pajamas::quantizer::{BuildReport, BuildRequest, build_bundle};
 use std::ops::ControlFlow;
-use std::path::Path;
 
 pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
-    let request = request(args)?;
+    let located = locate(&args.model, &args.network, Take::Model, screen)?;
+    let request = request(args, &located)?;
     let cancel = interrupt::token();
     let mut planned = |report: &BuildReport| {
         if !screen.json {
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     Ok(())
 }
 
-fn request(args: &Quantize) -> Result<BuildRequest> {
+fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
     let known = || FileType::ALL.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(", ");
     let file_type = |name: &String| {
         FileType::from_name(name.trim())
@@ -55,11 +56,13 @@ fn request(args: &Quantize) -> Result<BuildRequest> {
     for wish in &args.tensor_type {
         overrides.add_by_name(wish)?;
     }
-    let model = Path::new(&args.model);
-    let name = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
+    let model = located.path.as_path();
+    let path = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
+    let of_path = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(BuildRequest {
         model: model.to_path_buf(),
-        model_id: name.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        model_id: located.repository.clone().unwrap_or_else(of_path),
+        revision: located.commit.clone(),
         output: args.output.clone(),
         precisions: args.precision.iter().map(file_type).collect::<Result<_>>()?,
         imatrix: args.imatrix.clone(),

@@ -13,7 +13,7 @@ use std::time::Instant;
 pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     let start = Instant::now();
     let cancel = interrupt::token();
-    let runtime = open(&args.bundle, &args.wishes, args.cpu_variant.clone())?;
+    let (runtime, _located) = open(&args.model, &args.wishes, args.cpu_variant.clone(), screen)?;
     let plan = runtime.plan(&request(&args.wishes));
     let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;

@@ -68,11 +68,8 @@ pub fn pull(
     request: &PullRequest<'_>,
     progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Pulled> {
-    let (bytes, signature) = documents(downloader, request, progress)?;
+    let Offer { bytes, signature, status, manifest } = offer(downloader, request, progress)?;
     let place = PathBuf::from(address::shown(request.manifest_url));
-    let status = signature::check(&bytes, signature.as_deref(), request.trust);
-    let status = signature::enforce(status, request.policy, &place)?;
-    let manifest = Manifest::parse(&bytes).map_err(|source| Error::manifest(&place, source))?;
     let variants = with_needed(&manifest, request.variants, &place)?;
 
     let writer = BundleWriter::create_or_open(request.destination, manifest.model.clone())?;
@@ -97,6 +94,39 @@ pub fn pull(
     }
     drop(bundle.hold()?);
     Ok(Pulled { bundle, signature: status, fetched_bytes: need, evicted })
+}
+
+/// The manifest at an address and what its signature says, to choose variants by. `request.variants` do not matter.
+///
+/// # Errors
+/// As [`pull`], before any file is fetched.
+pub fn look(
+    downloader: &Downloader,
+    request: &PullRequest<'_>,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<(Manifest, SignatureStatus)> {
+    offer(downloader, request, progress).map(|offer| (offer.manifest, offer.status))
+}
+
+/// A manifest that the policy lets through.
+struct Offer {
+    bytes: Vec<u8>,
+    signature: Option<Vec<u8>>,
+    status: SignatureStatus,
+    manifest: Manifest,
+}
+
+fn offer(
+    downloader: &Downloader,
+    request: &PullRequest<'_>,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Offer> {
+    let (bytes, signature) = documents(downloader, request, progress)?;
+    let place = PathBuf::from(address::shown(request.manifest_url));
+    let status = signature::check(&bytes, signature.as_deref(), request.trust);
+    let status = signature::enforce(status, request.policy, &place)?;
+    let manifest = Manifest::parse(&bytes).map_err(|source| Error::manifest(&place, source))?;
+    Ok(Offer { bytes, signature, status, manifest })
 }
 
 /// The manifest and its signature.

@@ -22,6 +22,8 @@ pub struct BuildRequest {
     pub model: PathBuf,
     /// The id that manifest and provenance state.
     pub model_id: String,
+    /// Commit of the source, where it is known.
+    pub revision: Option<String>,
     /// Bundle directory, new or existing.
     pub output: PathBuf,
     /// File types, in order.
@@ -200,7 +202,7 @@ fn describe_model(
     let version = format!("llama-pajamas {}", env!("CARGO_PKG_VERSION"));
     manifest.provenance = Provenance {
         source: request.model_id.clone(),
-        revision: None,
+        revision: request.revision.clone(),
         converter: Some(version.clone()),
         quantizer: Some(version),
         created: None,

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::download::address::{encode_component, encode_path};
 use crate::error::{Error, Result};
 use crate::path;
 
@@ -42,6 +43,17 @@ impl HubId {
     /// The revision, [`DEFAULT_REVISION`] when none was given.
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    /// Address of a file of the repository at `revision` on the hub at `endpoint`.
+    pub fn file_url(&self, endpoint: &str, revision: &str, path: &str) -> String {
+        let endpoint = endpoint.trim_end_matches('/');
+        format!(
+            "{endpoint}/{}/resolve/{}/{}",
+            self.repository(),
+            encode_component(revision),
+            encode_path(path)
+        )
     }
 
     /// Whether the revision is a commit, which never changes.

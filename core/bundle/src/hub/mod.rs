@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub use id::{DEFAULT_REVISION, HubId};
 pub use selection::CHECKPOINT_PATTERNS;
 
-use crate::download::address::{self, encode_component, encode_path};
+use crate::download::address::{self, encode_component};
 use crate::download::{Downloader, Job, Problem};
 use crate::error::{Error, Result};
 use crate::path::RelativePath;
@@ -237,8 +237,7 @@ impl Hub {
     }
 
     fn file_url(&self, id: &HubId, commit: &str, path: &str) -> String {
-        let endpoint = self.options.endpoint.trim_end_matches('/');
-        format!("{endpoint}/{}/resolve/{commit}/{}", id.repository(), encode_path(path))
+        id.file_url(&self.options.endpoint, commit, path)
     }
 
     fn headers(&self) -> Vec<(String, String)> {

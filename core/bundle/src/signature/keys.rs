@@ -139,7 +139,7 @@ impl TrustStore {
         TrustStore::default()
     }
 
-    /// Reads every `*.pem` of a directory; a key's name is its file name without the ending. A missing directory is
+    /// Reads every `*.pem` and `*.pub` of a directory; a key's name is its file name without the ending. A missing directory is
     /// an empty store.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ impl TrustStore {
         };
         for entry in entries {
             let path = entry.at("read directory", directory)?.path();
-            if path.extension().is_some_and(|extension| extension == "pem") {
+            if path.extension().is_some_and(|extension| extension == "pem" || extension == "pub") {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 store.add(PublicKey::read(&path)?, name);
             }
