@@ -30,3 +30,8 @@ pub use hardware;
 pub use planner::{self, Plan};
 #[cfg(feature = "quantize")]
 pub use quantizer;
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

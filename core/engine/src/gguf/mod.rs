@@ -4,7 +4,7 @@
 //! tokens and logits.
 //!
 //! llama.cpp ends the process where it finds what it does not expect. So this layer checks first:
-//! files through `formats::gguf` ([`validate`]), settings and tokens against the model.
+//! files through `formats::gguf` (`validate`), settings and tokens against the model.
 
 mod start;
 
