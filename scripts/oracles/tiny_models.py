@@ -5,9 +5,11 @@ folders gpt2, llama2 and SmolLM2-135M-Instruct below TOKENIZERS."""
 
 import json
 import pathlib
+import random
 import shutil
 import sys
 
+import safetensors.torch
 import torch
 import transformers as t
 
@@ -44,7 +46,7 @@ def moe(**more):
 
 
 # name: configuration, type, tokenizer; then files to copy, settings of the tokenizer, ids beyond its own,
-# shard size, whether rotary parameters are spelled as in older files
+# shard size, whether rotary parameters are spelled as in older files, whether types are mixed and headers shuffled
 MODELS = {
     "llama": (config("LlamaConfig"), F16, sentencepiece),
     "llama-tied-sharded": (config("LlamaConfig", tie_word_embeddings=True), BF16, sentencepiece, dict(shard="100KB")),
@@ -60,6 +62,7 @@ MODELS = {
                                     dict(files=("tokenizer.model",))),
     "llama-tokenizer-json": (config("LlamaConfig"), BF16, tokenizers / "llama2"),
     "llama-smol": (config("LlamaConfig", tie_word_embeddings=True), BF16, tokenizers / "SmolLM2-135M-Instruct"),
+    "llama-mixed": (config("LlamaConfig"), F32, sentencepiece, dict(shard="100KB", mixed=True)),
     "mistral": (config("MistralConfig", sliding_window=None), BF16, sentencepiece),
     "mixtral": (config("MixtralConfig", num_local_experts=4, num_experts_per_tok=2), BF16, sentencepiece),
     "qwen3": (config("Qwen3Config", head_dim=32, tie_word_embeddings=True), BF16, byte_level),
@@ -67,6 +70,7 @@ MODELS = {
     "qwen3-bias": (config("Qwen3Config", head_dim=16, attention_bias=True), F16, byte_level),
     "qwen3-gpt2": (config("Qwen3Config", head_dim=16), BF16, tokenizers / "gpt2", dict(beyond=15)),
     "qwen3-moe": (moe(), BF16, byte_level, dict(shard="100KB")),
+    "qwen3-moe-mixed": (moe(), BF16, byte_level, dict(shard="100KB", mixed=True)),
     "qwen3-moe-tied": (moe(tie_word_embeddings=True), F32, byte_level),
 }
 
@@ -76,6 +80,26 @@ def n_tokens(folder):
         return json.loads((folder / "config.json").read_text())["vocab_size"]
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     return 1 + max([*tokenizer["model"]["vocab"].values(), *(token["id"] for token in tokenizer["added_tokens"])])
+
+
+NAMES = {F32: "F32", F16: "F16", BF16: "BF16"}
+
+
+def shuffle(path):
+    """Stores the tensors of a file in another order, in the header and in the data, each in one of three types."""
+    tensors = list(safetensors.torch.load_file(path).items())
+    random.Random(path.name).shuffle(tensors)
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for at, (name, tensor) in enumerate(tensors):
+        dtype = (F32, F16, BF16)[at % 3]
+        values = tensor.to(dtype).contiguous().view(torch.uint8).numpy().tobytes()
+        header[name] = dict(dtype=NAMES[dtype], shape=list(tensor.shape), data_offsets=[len(data), len(data) + len(values)])
+        data += values
+    # The data in the order given, the header in one more.
+    names = list(header)
+    random.Random(path.name + "header").shuffle(names)
+    text = json.dumps({name: header[name] for name in names}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 for name, (settings, dtype, tokenizer, *more) in MODELS.items():
@@ -88,6 +112,9 @@ for name, (settings, dtype, tokenizer, *more) in MODELS.items():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.05)
     model.save_pretrained(folder, max_shard_size=more.get("shard", "10GB"))
+    if more.get("mixed"):
+        for shard in sorted(folder.glob("*.safetensors")):
+            shuffle(shard)
     for file in more.get("files", FILES):
         if (tokenizer / file).is_file():
             shutil.copy(tokenizer / file, folder / file)

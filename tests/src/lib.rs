@@ -1,6 +1,9 @@
 //! What the test suites share: where outside tools and data are, running them, comparing GGUF files.
 //! Knows paths and the GGUF container; must not hold a test.
 
+pub mod intended;
+pub mod random_text;
+
 use formats::gguf::{Header, Metadata};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,6 +7,7 @@ mod checkpoint;
 mod gguf_file;
 mod json;
 mod rows;
+mod shards;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::QUANTIZATION_VERSION;

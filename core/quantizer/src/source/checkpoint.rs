@@ -2,19 +2,23 @@
 //! the fly. Knows safetensors and the family's rules; must not know quantized types.
 
 use super::rows::{Float, first_not_finite};
+use super::shards::{open_shards, precision_of, usual_output};
 use super::{SourceJson, SourceTensor, TensorSource};
 use crate::{Error, Result, tokenizer};
 use bundle::mapped_file::MappedFile;
 use families::model_name::{Sources, WeightCounts};
 use families::{Family, Mapping, OutputType, Transform};
 use formats::gguf::{GgmlType, Metadata, Value};
-use formats::safetensors::{Header, Index, TensorInfo};
+use formats::safetensors::TensorInfo;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Version of the block formats that files state (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
+
+const TOKEN_EMBEDDING: &str = "token_embd.weight";
+const OUTPUT: &str = "output.weight";
 
 /// An opened checkpoint.
 pub struct Checkpoint {
@@ -24,6 +28,7 @@ pub struct Checkpoint {
     places: Vec<Place>,
     metadata: Metadata,
     precision: OutputType,
+    usual_output: OutputType,
     licence: Option<String>,
 }
 
@@ -70,6 +75,7 @@ impl Checkpoint {
             places: Vec::new(),
             metadata: Metadata::new(),
             precision,
+            usual_output: usual_output(family, &infos),
             licence: licence_of(directory),
         };
         if let Some(factors) = family.rope_factors(&config).map_err(family_error)? {
@@ -82,9 +88,10 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// The float type of the checkpoint's matrices.
+    /// The type that llama.cpp's converter gives a plain conversion when none is asked for (`--outtype auto`): that of
+    /// the first matrix in 16 bits, F16 where all are in 32.
     pub fn output_type(&self) -> OutputType {
-        self.precision
+        self.usual_output
     }
 
     fn push(&mut self, name: String, dims: Vec<u64>, ty: GgmlType, place: Place) {
@@ -148,11 +155,24 @@ impl Checkpoint {
             }
         }
         match stacks.into_iter().next() {
-            None => Ok(()),
+            None => {
+                self.store_tied_embedding_as_embedding(description);
+                Ok(())
+            }
             Some((name, stack)) => Err(Error::checkpoint(
                 &self.directory,
                 format!("tensor `{name}`: expected {n_experts} experts, got {}", stack.len()),
             )),
+        }
+    }
+
+    /// A checkpoint may hold the one matrix of tied embeddings as the output. The engine looks for the embedding and
+    /// takes it for the output as well.
+    fn store_tied_embedding_as_embedding(&mut self, description: &families::Description) {
+        let embedded = self.tensors.iter().any(|tensor| tensor.name == TOKEN_EMBEDDING);
+        if description.tied_embeddings && !embedded {
+            let output = self.tensors.iter_mut().find(|tensor| tensor.name == OUTPUT);
+            output.into_iter().for_each(|tensor| tensor.name = TOKEN_EMBEDDING.into());
         }
     }
 
@@ -171,14 +191,12 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Every tensor that the description promises, with its shape. A tied embedding may be stored as the output.
+    /// Every tensor that the description promises, with its shape.
     fn check_shapes(&self, description: &families::Description) -> Result<()> {
         let found: BTreeMap<&str, &SourceTensor> =
             self.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
         for shape in description.tensor_shapes() {
-            let stored = found.get(shape.name.as_str()).copied();
-            let twin = || found.get("output.weight").copied().filter(|_| shape.name == "token_embd.weight");
-            match stored.or_else(twin) {
+            match found.get(shape.name.as_str()) {
                 Some(tensor) if tensor.dims == shape.dims => {}
                 Some(tensor) => {
                     let problem =
@@ -313,78 +331,6 @@ impl TensorSource for Checkpoint {
 fn permuted_row(row: u64, head: u64) -> u64 {
     let (start, within) = (row / head * head, row % head);
     start + within % 2 * (head / 2) + within / 2
-}
-
-/// The type of most bytes of matrices decides what the checkpoint is.
-fn precision_of(infos: &[(usize, TensorInfo)]) -> OutputType {
-    let bytes_of = |wanted: Float| -> u64 {
-        let matching =
-            infos.iter().filter(|(_, info)| info.shape.len() >= 2 && Float::of(info.dtype) == Some(wanted));
-        matching.map(|(_, info)| info.range.end - info.range.start).sum()
-    };
-    let (f32, f16, bf16) = (bytes_of(Float::F32), bytes_of(Float::F16), bytes_of(Float::Bf16));
-    match () {
-        () if bf16 >= f32 && bf16 >= f16 => OutputType::Bf16,
-        () if f16 >= f32 => OutputType::F16,
-        () => OutputType::F32,
-    }
-}
-
-/// Mapped shards, and every tensor with the number of its shard.
-type Shards = (Vec<MappedFile>, Vec<(usize, TensorInfo)>);
-
-fn open_shards(directory: &Path) -> Result<Shards> {
-    let index_path = directory.join("model.safetensors.index.json");
-    let single = directory.join("model.safetensors");
-    let mut names = Vec::new();
-    let mut index = None;
-    if index_path.is_file() {
-        let bytes = std::fs::read(&index_path).map_err(|source| Error::io(&index_path, source))?;
-        let parsed =
-            Index::parse(&bytes).map_err(|source| Error::Safetensors { path: index_path.clone(), source })?;
-        names.extend(parsed.weight_map.values().cloned());
-        names.sort();
-        names.dedup();
-        index = Some(parsed);
-    } else if single.is_file() {
-        names.push("model.safetensors".to_string());
-    } else {
-        let has_bin = directory.join("pytorch_model.bin").is_file()
-            || directory.join("pytorch_model.bin.index.json").is_file();
-        let problem = if has_bin {
-            "has .bin weights, which can run code when read: save the checkpoint as safetensors first"
-        } else {
-            "expected model.safetensors or model.safetensors.index.json, found neither"
-        };
-        return Err(Error::checkpoint(directory, problem));
-    }
-    let mut shards = Vec::new();
-    let mut infos = Vec::new();
-    let mut holders = BTreeMap::new();
-    for name in names {
-        let path = directory.join(&name);
-        if !path.is_file() {
-            return Err(Error::checkpoint(&path, "named by model.safetensors.index.json, but not there"));
-        }
-        let shard = MappedFile::open(&path)?;
-        let header = Header::read(&shard[..], shard.len() as u64)
-            .map_err(|source| Error::Safetensors { path: path.clone(), source })?;
-        for info in header.tensors {
-            if holders.insert(info.name.clone(), name.clone()).is_some() {
-                let problem = "stored in two shards".to_string();
-                return Err(Error::Tensor { path, tensor: info.name, problem });
-            }
-            infos.push((shards.len(), info));
-        }
-        shards.push(shard);
-    }
-    for (tensor, file) in index.iter().flat_map(|index| &index.weight_map) {
-        if holders.get(tensor) != Some(file) {
-            let problem = "the index places it here, but it is not in this file".to_string();
-            return Err(Error::Tensor { path: directory.join(file), tensor: tensor.clone(), problem });
-        }
-    }
-    Ok((shards, infos))
 }
 
 /// `license:` of the model card's front matter.
