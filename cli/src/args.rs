@@ -101,6 +101,9 @@ pub(crate) struct Quantize {
     /// Importance matrix (GGUF or legacy .dat)
     #[arg(long, value_name = "FILE")]
     pub(crate) imatrix: Option<PathBuf>,
+    /// Take the tensors as they are: puts a GGUF file into a bundle
+    #[arg(long, conflicts_with_all = ["precision", "pure", "imatrix"])]
+    pub(crate) copy: bool,
     /// One type for every quantized tensor
     #[arg(long)]
     pub(crate) pure: bool,
@@ -122,6 +125,9 @@ pub(crate) struct Quantize {
     /// Worker threads [default: all usable cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// Memory the work may take, e.g. 200MiB [default: what the system can spare]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) memory_budget: Option<u64>,
     /// Print the plan and the predicted sizes, write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -5,6 +5,7 @@ use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result};
+use llama_pajamas::hardware;
 use llama_pajamas::quantizer::recipe::{FileType, Overrides, parse_type};
 use llama_pajamas::quantizer::{BuildReport, BuildRequest, build_bundle};
 use std::ops::ControlFlow;
@@ -47,6 +48,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
             .with_context(|| format!("--precision: `{name}` is none of {}", known()))
     };
     let mut overrides = Overrides {
+        copy: args.copy,
         pure: args.pure,
         leave_output_tensor: args.leave_output_tensor,
         token_embedding: args.token_embedding_type.as_deref().map(parse_type).transpose()?,
@@ -69,6 +71,9 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         overrides,
         allow_requantize: args.allow_requantize,
         threads: args.threads.unwrap_or(0),
+        memory_budget_bytes: args
+            .memory_budget
+            .or_else(|| Some(hardware::detect().ok()?.memory.budget_bytes)),
         dry_run: args.dry_run,
     })
 }
@@ -85,11 +90,13 @@ fn print_report(report: &BuildReport, screen: &Screen) {
             screen.dim(&types.join(", "))
         );
         if variant.fallbacks > 0 {
+            let n = variant.fallbacks;
             println!(
-                "  {} tensors got another type: their rows do not divide into its blocks",
-                variant.fallbacks
+                "  {n} tensors got a larger type than the recipe's: their rows do not divide into its blocks"
             );
         }
     }
+    let work = report.variants.iter().map(|variant| variant.work_bytes).max().unwrap_or(0);
+    println!("{}", screen.dim(&format!("takes {} of work memory", bytes(work))));
     report.warnings.iter().for_each(|warning| println!("warning: {warning}"));
 }

@@ -2,18 +2,20 @@
 //! Knows sources, recipes and the bundle's writer; must not know how rows are quantized.
 
 use crate::convert::conversion_job;
-use crate::execute::{Job, plan_file, write_file};
+use crate::execute::{work_bytes, write_file};
+use crate::plan::{Job, TensorPlan, plan_file};
 use crate::recipe::{FileType, Overrides};
 use crate::source::{Checkpoint, GgufSource, TensorSource};
-use crate::{Error, Result, Watch};
+use crate::{Error, Importance, Result, Watch};
+use bundle::manifest::{ImatrixSource, TensorOverride};
 use bundle::{
     Architecture, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance, Settings,
     Variant,
 };
 use families::OutputType;
-use formats::gguf::GgmlType;
-use formats::imatrix::Imatrix;
+use formats::gguf::{GgmlType, Metadata};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What to make of what.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub struct BuildRequest {
     pub revision: Option<String>,
     /// Bundle directory, new or existing.
     pub output: PathBuf,
-    /// File types, in order.
+    /// File types, in order; ignored where tensors are copied, which leaves the model's own.
     pub precisions: Vec<FileType>,
     /// Importance matrix file.
     pub imatrix: Option<PathBuf>,
@@ -36,6 +38,8 @@ pub struct BuildRequest {
     pub allow_requantize: bool,
     /// Workers, 0 for all cores.
     pub threads: usize,
+    /// Memory that the work may take; `None` does not ask.
+    pub memory_budget_bytes: Option<u64>,
     /// Only plan: nothing is written.
     pub dry_run: bool,
 }
@@ -56,6 +60,8 @@ pub struct VariantReport {
     pub id: String,
     /// Exact file size.
     pub file_bytes: u64,
+    /// Most work memory that making it takes.
+    pub work_bytes: u64,
     /// Bits per weight, everything counted.
     pub bits_per_weight: f64,
     /// Tensors per type: type, count, bytes.
@@ -91,40 +97,46 @@ pub fn build_bundle(
     watch: &mut Watch<'_>,
 ) -> Result<BuildReport> {
     let source = open_source(&request.model)?;
-    let imatrix = request.imatrix.as_deref().map(read_imatrix).transpose()?;
-    let mut jobs = Vec::new();
+    let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
+    let importance = importance.as_ref();
     let mut report = BuildReport { variants: Vec::new(), warnings: Vec::new() };
-    for &precision in &request.precisions {
-        let job = plan(source.as_ref(), precision, request, imatrix.as_ref())?;
-        report.variants.push(describe(&job, precision)?);
-        jobs.push((precision, job));
+    let precisions = match request.overrides.copy {
+        true => vec![stated_file_type(source.as_ref())?],
+        false => request.precisions.clone(),
+    };
+    for &precision in &precisions {
+        let job = plan(source.as_ref(), precision, request, importance)?;
+        report.variants.push(describe(&job, precision, request.threads)?);
+        report.warnings.extend(job.warnings.iter().map(|warning| format!("{}: {warning}", job.label)));
     }
     planned(&report);
+    ensure_memory(request, &report)?;
     if request.dry_run {
         return Ok(report);
     }
-    let licence = source.licence().map(|id| Licence { id, url: None, file: None, other: Default::default() });
+    let licence = licence_of(source.metadata());
     let name = source.metadata().str("general.name").unwrap_or(&request.model_id).to_string();
     let card = ModelCard { id: request.model_id.clone(), name, licence, other: Default::default() };
     let mut writer = BundleWriter::create_or_open(&request.output, card)?;
     writer.ensure_space(report.variants.iter().map(|variant| variant.file_bytes).sum())?;
     describe_model(source.as_ref(), request, &mut writer)?;
-    for ((precision, job), variant) in jobs.iter().zip(&report.variants) {
+    for (&precision, variant) in precisions.iter().zip(&report.variants) {
+        // Planned once more: a plan holds the vocabulary, and one of them at a time is enough.
+        let job = plan(source.as_ref(), precision, request, importance)?;
         let mut file = writer.file(format!("{}/model.gguf", variant.id))?;
-        let summary = write_file(job, source.as_ref(), &mut file, request.threads, watch)?;
+        write_file(&job, source.as_ref(), &mut file, request.threads, watch)?;
         let entry = file.finish()?;
-        let memory = memory_inputs(source.as_ref(), summary.largest_tensor_bytes, job)?;
         writer.put_variant(Variant {
             id: variant.id.clone(),
             format: Format::Gguf,
             precision: precision.name().into(),
-            method: "llama.cpp stock recipe".into(),
-            settings: settings(source.as_ref(), request, imatrix.as_ref()),
+            method: if request.overrides.copy { "copied" } else { "llama.cpp stock recipe" }.into(),
+            settings: settings(source.as_ref(), request, importance),
             compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
             min_runtime: env!("CARGO_PKG_VERSION").into(),
             files: vec![entry],
             needs: Needs::default(),
-            memory,
+            memory: memory_inputs(source.as_ref(), &job)?,
             quality: None,
             other: Default::default(),
         });
@@ -133,13 +145,42 @@ pub fn build_bundle(
     Ok(report)
 }
 
+/// What the model is already.
+fn stated_file_type(source: &dyn TensorSource) -> Result<FileType> {
+    let stated = source.metadata().u64("general.file_type").and_then(FileType::from_id);
+    stated.or_else(|| FileType::from_name(&source.precision())).ok_or_else(|| Error::Request {
+        wish: "copy".into(),
+        expected: "a model of a file type that llama.cpp has".into(),
+        got: format!("{} of mostly {}", source.path().display(), source.precision()),
+    })
+}
+
+/// The licence as the model card names it, with its address where that is one.
+fn licence_of(metadata: &Metadata) -> Option<Licence> {
+    let id = match (metadata.str("general.license")?, metadata.str("general.license.name")) {
+        ("other", Some(name)) => name,
+        (id, _) => id,
+    };
+    let link = metadata.str("general.license.link").filter(|link| link.starts_with("https://"));
+    Some(Licence { id: id.into(), url: link.map(str::to_string), file: None, other: Default::default() })
+}
+
+/// Refuses when the work takes more memory than there is: what is mapped does not count, the engine gives it back.
+fn ensure_memory(request: &BuildRequest, report: &BuildReport) -> Result<()> {
+    let need = report.variants.iter().map(|variant| variant.work_bytes).max().unwrap_or(0);
+    match request.memory_budget_bytes {
+        Some(have) if have < need => Err(Error::Memory { need_bytes: need, have_bytes: have }),
+        _ => Ok(()),
+    }
+}
+
 fn plan(
     source: &dyn TensorSource,
     precision: FileType,
     request: &BuildRequest,
-    imatrix: Option<&(String, Imatrix)>,
+    importance: Option<&Arc<Importance>>,
 ) -> Result<Job> {
-    let plain = source.stored_bytes(0).is_none();
+    let plain = (0..source.tensors().len()).all(|index| source.stored_bytes(index).is_none());
     let float = match precision {
         FileType::F32 => Some(OutputType::F32),
         FileType::F16 => Some(OutputType::F16),
@@ -147,37 +188,32 @@ fn plan(
         _ => None,
     };
     match float {
-        Some(output) if plain => Ok(conversion_job(source, output)),
-        _ => plan_file(source, precision, &request.overrides, imatrix, request.allow_requantize),
+        Some(output) if plain && !request.overrides.copy => Ok(conversion_job(source, output)),
+        _ => plan_file(source, precision, &request.overrides, importance, request.allow_requantize),
     }
 }
 
-fn describe(job: &Job, precision: FileType) -> Result<VariantReport> {
+fn describe(job: &Job, precision: FileType, threads: usize) -> Result<VariantReport> {
     let mut types: Vec<(String, usize, u64)> = Vec::new();
-    let mut weights = 0u64;
     for plan in &job.tensors {
-        let bytes = plan.to.row_bytes(plan.dims[0]).unwrap_or(0) * plan.dims[1..].iter().product::<u64>();
-        weights += plan.dims.iter().product::<u64>();
         match types.iter_mut().find(|(name, ..)| name == plan.to.name()) {
             Some(entry) => {
                 entry.1 += 1;
-                entry.2 += bytes;
+                entry.2 += plan.bytes();
             }
-            None => types.push((plan.to.name().into(), 1, bytes)),
+            None => types.push((plan.to.name().into(), 1, plan.bytes())),
         }
     }
     types.sort_by_key(|entry| std::cmp::Reverse(entry.2));
     let tensor_bytes: u64 = types.iter().map(|entry| entry.2).sum();
+    let n_weights: u64 = job.tensors.iter().map(TensorPlan::n_weights).sum();
     Ok(VariantReport {
         id: format!("gguf/{}", precision.name()),
         file_bytes: job.predicted_bytes()?,
-        bits_per_weight: tensor_bytes as f64 * 8.0 / weights.max(1) as f64,
+        work_bytes: work_bytes(job, threads),
+        bits_per_weight: tensor_bytes as f64 * 8.0 / n_weights.max(1) as f64,
         types,
-        fallbacks: job
-            .tensors
-            .iter()
-            .filter(|plan| plan.reason.starts_with("the row does not divide"))
-            .count(),
+        fallbacks: job.tensors.iter().filter(|plan| plan.instead_of.is_some()).count(),
     })
 }
 
@@ -225,21 +261,18 @@ fn description_of(source: &dyn TensorSource) -> Result<families::Description> {
     Ok(description)
 }
 
-fn memory_inputs(source: &dyn TensorSource, largest_tensor_bytes: u64, job: &Job) -> Result<MemoryInputs> {
+fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
     let description = description_of(source)?;
-    let bytes = |plan: &crate::execute::TensorPlan| {
-        plan.to.row_bytes(plan.dims[0]).unwrap_or(0) * plan.dims[1..].iter().product::<u64>()
-    };
-    let active = |plan: &crate::execute::TensorPlan| match description.moe {
+    let active = |plan: &TensorPlan| match description.moe {
         Some(moe) if plan.name.contains("_exps.") => {
-            bytes(plan) * u64::from(moe.n_active) / u64::from(moe.n_experts)
+            plan.bytes() / u64::from(moe.n_experts.max(1)) * u64::from(moe.n_active)
         }
-        _ => bytes(plan),
+        _ => plan.bytes(),
     };
     Ok(MemoryInputs {
-        weights_bytes: job.tensors.iter().map(bytes).sum(),
+        weights_bytes: job.tensors.iter().map(TensorPlan::bytes).sum(),
         active_weights_bytes: Some(job.tensors.iter().map(active).sum()),
-        largest_tensor_bytes: Some(largest_tensor_bytes),
+        largest_tensor_bytes: job.tensors.iter().map(TensorPlan::bytes).max(),
         kv_bytes_per_token: families::memory::kv_bytes(&description, 1, GgmlType::F16, GgmlType::F16),
         other: Default::default(),
     })
@@ -248,33 +281,30 @@ fn memory_inputs(source: &dyn TensorSource, largest_tensor_bytes: u64, job: &Job
 fn settings(
     source: &dyn TensorSource,
     request: &BuildRequest,
-    imatrix: Option<&(String, Imatrix)>,
+    importance: Option<&Arc<Importance>>,
 ) -> Settings {
-    let overrides = request.overrides.by_name.iter();
-    let overrides = overrides.map(|(pattern, ty)| bundle::manifest::TensorOverride {
-        tensor: pattern.as_str().into(),
-        ty: ty.name().into(),
-    });
-    let digest = |path: &PathBuf| std::fs::read(path).ok().map(|bytes| bundle::Sha256Digest::of(&bytes));
+    let wishes = &request.overrides;
+    let recipe = match wishes {
+        Overrides { copy: true, .. } => "copy",
+        Overrides { pure: true, .. } => "pure",
+        _ => "stock",
+    };
+    let named = |tensor: &str, ty: GgmlType| TensorOverride { tensor: tensor.into(), ty: ty.name().into() };
+    let whole = [("token_embd.weight", wishes.token_embedding), ("output.weight", wishes.output)];
+    let whole = whole.into_iter().filter_map(|(tensor, ty)| Some(named(&format!("^{tensor}$"), ty?)));
+    let by_name = wishes.by_name.iter().map(|(pattern, ty)| named(pattern.as_str(), *ty));
     Settings {
-        recipe: Some(if request.overrides.pure { "pure" } else { "stock" }.into()),
+        recipe: Some(recipe.into()),
         source_precision: Some(source.precision()),
-        imatrix: request.imatrix.as_ref().and_then(digest).zip(imatrix).map(|(sha256, (_, imatrix))| {
-            bundle::manifest::ImatrixSource {
-                sha256,
-                datasets: imatrix.datasets.clone(),
-                n_chunks: Some(imatrix.chunk_count.into()),
+        imatrix: importance.and_then(|importance| {
+            Some(ImatrixSource {
+                sha256: importance.sha256()?,
+                datasets: importance.datasets().to_vec(),
+                n_chunks: Some(importance.n_chunks().into()),
                 other: Default::default(),
-            }
+            })
         }),
-        overrides: overrides.collect(),
+        overrides: whole.chain(by_name).collect(),
         other: Default::default(),
     }
-}
-
-fn read_imatrix(path: &Path) -> Result<(String, Imatrix)> {
-    let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-    let imatrix =
-        formats::imatrix::read(&bytes).map_err(|source| Error::Imatrix { path: path.into(), source })?;
-    Ok((path.to_string_lossy().into_owned(), imatrix))
 }

@@ -1,6 +1,7 @@
 //! Plain conversion: a checkpoint's weights in F32, F16 or BF16, everything in the source's order.
 
-use crate::execute::{Job, Summary, TensorPlan, write_file};
+use crate::execute::{Summary, write_file};
+use crate::plan::{Job, TensorPlan};
 use crate::source::TensorSource;
 use crate::{Result, Watch};
 use families::OutputType;
@@ -14,7 +15,7 @@ use std::io::Write;
 pub fn convert(
     source: &dyn TensorSource,
     output: OutputType,
-    out: impl Write + Send,
+    out: impl Write,
     threads: usize,
     watch: &mut Watch<'_>,
 ) -> Result<Summary> {
@@ -31,6 +32,13 @@ pub(crate) fn conversion_job(source: &dyn TensorSource, output: OutputType) -> J
         from: tensor.ty,
         to: output.of_tensor(&tensor.name, tensor.dims.len()),
         reason: "conversion",
+        instead_of: None,
     });
-    Job { label: output.ggml_type().name().into(), metadata, tensors: plan.collect(), importance: None }
+    Job {
+        label: output.ggml_type().name().into(),
+        metadata,
+        tensors: plan.collect(),
+        importance: None,
+        warnings: Vec::new(),
+    }
 }

@@ -111,6 +111,14 @@ pub enum Error {
         /// The cause.
         source: engine::Error,
     },
+    /// There is too little memory for the work.
+    #[error("memory: need {need_bytes} bytes, have {have_bytes}: use fewer threads")]
+    Memory {
+        /// Most work memory.
+        need_bytes: u64,
+        /// What the caller allows.
+        have_bytes: u64,
+    },
     /// The bundle could not be written.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),

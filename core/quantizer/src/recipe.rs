@@ -2,12 +2,15 @@
 //! A recipe is a pure function of names, shapes and metadata; it never sees a weight.
 
 mod category;
+mod exceptions;
 mod file_type;
+mod shape;
 mod stock;
 
+pub(crate) use category::order;
 pub use file_type::FileType;
-pub(crate) use stock::order as stock_order;
-pub(crate) use stock::{Shape, requires_imatrix, stock};
+pub(crate) use shape::Shape;
+pub(crate) use stock::{requires_imatrix, stock};
 
 use crate::{Error, Result};
 use formats::gguf::GgmlType;
@@ -16,6 +19,8 @@ use regex::Regex;
 /// Wishes that override the recipe, as llama-quantize knows them.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
+    /// Leave every tensor as it is (`COPY`): only the order and the metadata are llama-quantize's.
+    pub copy: bool,
     /// One type for every quantized tensor.
     pub pure: bool,
     /// Leave `output.weight` as it is.
@@ -24,12 +29,13 @@ pub struct Overrides {
     pub token_embedding: Option<GgmlType>,
     /// Type of the output.
     pub output: Option<GgmlType>,
-    /// Types by name, first match wins.
+    /// Types by name, first match wins. They do not apply to file types without blocks.
     pub by_name: Vec<(Regex, GgmlType)>,
 }
 
 impl Overrides {
-    /// Adds a `REGEX=TYPE` wish.
+    /// Adds a `REGEX=TYPE` wish. The regex may match anywhere in the name. Its escapes (`\\D`) make putting it into
+    /// lower case, as llama-quantize does, a change of meaning: it is taken as it is.
     ///
     /// # Errors
     /// A missing `=`, a regex that does not parse, a type that cannot be written.

@@ -13,6 +13,7 @@ pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::QUANTIZATION_VERSION;
 pub use gguf_file::GgufSource;
 pub(crate) use json::SourceJson;
+pub(crate) use rows::largest_magnitude;
 
 use crate::Result;
 use formats::gguf::{GgmlType, Metadata};
@@ -63,11 +64,6 @@ pub trait TensorSource: Sync {
     /// The stored bytes of tensor `index`, where they can be copied as they are.
     fn stored_bytes(&self, index: usize) -> Option<&[u8]>;
 
-    /// `sha256`-independent description of the source for provenance: family, precision.
+    /// The type of most of its weights, for the provenance.
     fn precision(&self) -> String;
-
-    /// Licence id, where the source states one.
-    fn licence(&self) -> Option<String> {
-        None
-    }
 }

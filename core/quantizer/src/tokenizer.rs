@@ -104,7 +104,8 @@ fn from_tokenizer_json(
         }
         "BPE" => {
             let steps = json.get("pre_tokenizer").unwrap_or(&Json::Null);
-            let pre = pre_tokenizers::recognise(steps).ok_or_else(|| {
+            let ignore_merges = model.get("ignore_merges").and_then(Json::as_bool).unwrap_or(false);
+            let pre = pre_tokenizers::recognise_with(steps, ignore_merges).ok_or_else(|| {
                 let shown: String = steps.to_string().chars().take(200).collect();
                 Error::tokenizer(
                     path,

@@ -70,6 +70,11 @@ impl FileType {
         Self::ALL.iter().copied().find(|ty| ty.name() == name)
     }
 
+    /// The file type that `general.file_type` states.
+    pub fn from_id(id: u64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|ty| u64::from(ty.id()) == id)
+    }
+
     /// Whether it is plain numbers, without blocks.
     pub fn is_float(self) -> bool {
         !self.default_type().is_quantized()
@@ -87,8 +92,9 @@ mod tests {
         assert_eq!(ids.len(), FileType::ALL.len());
         for ty in FileType::ALL {
             assert_eq!(FileType::from_name(&ty.name().to_lowercase()), Some(*ty));
+            assert_eq!(FileType::from_id(ty.id().into()), Some(*ty));
         }
         assert_eq!(FileType::from_name("q4_k"), Some(FileType::Q4_K_M));
-        assert_eq!(FileType::from_name("Q9"), None);
+        assert_eq!((FileType::from_name("Q9"), FileType::from_id(4)), (None, None));
     }
 }

@@ -1,48 +1,43 @@
 //! The stock recipe: llama.cpp's own choice of types, tensor by tensor.
-//! A port of `llama_tensor_get_type` of llama.cpp's `src/llama-quant.cpp`; its order of rules and its counters are kept,
-//! so that the types are the same. Only rules of architectures that this product converts are here.
+//! A port of `llama_tensor_get_type`, `llama_tensor_get_type_impl`, `tensor_type_fallback` and
+//! `tensor_requires_imatrix` of llama.cpp's `src/llama-quant.cpp`. Its order of rules and its counters are kept, so that
+//! the types are the same. Where it gives up (rows that do not divide into blocks of 64 or 128 weights), F16 is chosen.
 
-use super::category::{Category, is_never_quantized};
-use super::{FileType, Overrides};
+use super::category::{Category, PER_LAYER_EMBEDDING, is_quantizable};
+use super::{FileType, Overrides, Shape};
 use formats::gguf::GgmlType::{self as T, *};
 
-/// What the rules may know of the model.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shape {
-    /// Decoder layers.
-    pub(crate) n_layers: usize,
-    /// Query heads per key-value head.
-    pub(crate) gqa_ratio: u32,
-    /// Experts, 0 without any.
-    pub(crate) n_experts: u32,
-    /// Whether an importance matrix is at hand.
-    pub(crate) has_imatrix: bool,
-    /// Whether there is no `output.weight`.
-    pub(crate) tied_embeddings: bool,
-    /// Whether llama.cpp calls the model a 70B one (80 layers of Llama or Qwen2).
-    pub(crate) is_70b: bool,
+/// A choice and the rule behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// The type.
+    pub(crate) ty: T,
+    /// The rule.
+    pub(crate) reason: &'static str,
+    /// The type that the rule wished for, where the row does not divide into its blocks.
+    pub(crate) instead_of: Option<T>,
 }
 
-/// A choice and the rule behind it.
-pub(crate) type Choice = (T, &'static str);
-
-/// Types of `tensors` (name, dims, present type), which must stand in the order of [`order`].
+/// Types of `tensors` (name, dims, present type), which must stand in the order of [`super::order`].
 pub(crate) fn stock(
     tensors: &[(&str, &[u64], T)],
     file_type: FileType,
     shape: Shape,
     wishes: &Overrides,
 ) -> Vec<Choice> {
-    let n_values = tensors.iter().filter(|(name, ..)| Category::of(name).holds_values()).count();
-    let mut rules =
-        Rules { ftype: file_type, shape, wishes, n_values, i_value: 0, i_down: 0, i_gate: 0, i_up: 0 };
+    let categories = || tensors.iter().map(|(name, ..)| Category::of(name));
+    let mut rules = Rules {
+        ftype: file_type,
+        shape,
+        wishes,
+        tied_embeddings: !categories().any(|category| category == Category::Output),
+        n_values: categories().filter(|category| category.holds_values()).count(),
+        i_value: 0,
+        i_down: 0,
+        i_gate: 0,
+        i_up: 0,
+    };
     tensors.iter().map(|(name, dims, from)| rules.choose(name, dims, *from)).collect()
-}
-
-/// The order in which llama.cpp lists tensors: those of no layer first, then layer by layer, each by name.
-pub(crate) fn order(name: &str) -> (i64, &str) {
-    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
-    (layer.unwrap_or(-1), name)
 }
 
 /// Whether a tensor of this type must not be made without an importance matrix.
@@ -61,6 +56,7 @@ struct Rules<'a> {
     ftype: FileType,
     shape: Shape,
     wishes: &'a Overrides,
+    tied_embeddings: bool,
     n_values: usize,
     i_value: usize,
     i_down: usize,
@@ -71,45 +67,48 @@ struct Rules<'a> {
 impl Rules<'_> {
     fn choose(&mut self, name: &str, dims: &[u64], from: T) -> Choice {
         let category = Category::of(name);
-        if !self.is_quantizable(name, dims) {
-            return (from, "never quantized");
+        let plain = |ty, reason| Choice { ty, reason, instead_of: None };
+        let left = self.wishes.copy || (category == Category::Output && self.wishes.leave_output_tensor);
+        if left || !is_quantizable(name, dims, self.shape.exceptions.never) {
+            return plain(from, if left { "left as asked" } else { "never quantized" });
         }
-        if let (Category::TokenEmbedding, Some(ty)) = (category, self.wishes.token_embedding) {
-            return (ty, "token embedding as asked");
+        let by_name = self.wishes.by_name.iter().find(|(pattern, _)| pattern.is_match(name));
+        if let (Category::TokenEmbedding, Some(ty)) = (category, self.wishes.token_embedding)
+            && !(name == PER_LAYER_EMBEDDING && by_name.is_some())
+        {
+            return fitting(ty, dims[0], "token embedding as asked");
         }
         if let (Category::Output, Some(ty)) = (category, self.wishes.output) {
-            return (ty, "output as asked");
+            return fitting(ty, dims[0], "output as asked");
         }
         let default = self.ftype.default_type();
         if !default.is_quantized() {
-            return (default, "plain conversion");
+            return plain(default, "plain conversion");
         }
-        let by_name = self.wishes.by_name.iter().find(|(pattern, _)| pattern.is_match(name));
         let (ty, reason) = match by_name {
             Some((_, ty)) => (*ty, "as asked by name"),
             None if self.wishes.pure => (default, "pure"),
             None => self.mixture(category, name, dims, default),
         };
-        fall_back(ty, dims[0]).unwrap_or((ty, reason))
+        fitting(ty, dims[0], reason)
     }
 
-    fn is_quantizable(&self, name: &str, dims: &[u64]) -> bool {
-        // Trailing extents of 1 do not count as dimensions.
-        let n_dims = dims.iter().rposition(|&dim| dim > 1).map_or(1, |last| last + 1);
-        n_dims >= 2
-            && !is_never_quantized(name)
-            && !(name == "output.weight" && self.wishes.leave_output_tensor)
-    }
-
-    fn mixture(&mut self, category: Category, name: &str, dims: &[u64], default: T) -> Choice {
+    fn mixture(&mut self, category: Category, name: &str, dims: &[u64], default: T) -> (T, &'static str) {
         use FileType as F;
-        let tied = self.shape.tied_embeddings && category == Category::TokenEmbedding;
+        if self.shape.exceptions.q8_0.iter().any(|part| name.contains(part)) {
+            return (Q8_0, "kept at Q8_0 in this architecture");
+        }
+        let tied = self.tied_embeddings && category == Category::TokenEmbedding;
         if category == Category::Output || tied {
-            return (self.output(dims, default), "output");
+            return (
+                self.output(dims, default),
+                if tied { "token embedding, also the output" } else { "output" },
+            );
         }
         if self.ftype == F::MXFP4_MOE {
             let stacked = dims.get(2).is_some_and(|&n| n > 1);
-            return (if stacked { MXFP4 } else { Q8_0 }, "experts MXFP4, the rest Q8_0");
+            let experts = stacked && (!self.shape.exceptions.other_stacks || category.is_feed_forward());
+            return (if experts { MXFP4 } else { Q8_0 }, "experts MXFP4, the rest Q8_0");
         }
         if category == Category::TokenEmbedding {
             let ty = match self.ftype {
@@ -121,10 +120,10 @@ impl Rules<'_> {
             return (ty, "token embedding");
         }
         if matches!(self.ftype, F::IQ2_XXS | F::IQ2_XS | F::IQ1_S | F::IQ2_S | F::IQ2_M | F::IQ1_M) {
-            return self.two_bits(category, default);
+            return (self.two_bits(category, default), "two-bit mixture");
         }
         match category {
-            c if c.holds_values() => (self.values(default), "value projection"),
+            Category::V | Category::Qkv => (self.values(default), "value projection"),
             Category::K => (self.keys(default), "key projection"),
             Category::Q => (self.queries(default), "query projection"),
             Category::FfnDown => (self.down(name, default), "feed-forward down"),
@@ -139,7 +138,9 @@ impl Rules<'_> {
                 self.i_up += 1;
                 (self.gate_or_up(layer, default), "feed-forward up")
             }
-            _ => (default, "default of the file type"),
+            Category::TokenEmbedding | Category::Output | Category::Other => {
+                (default, "default of the file type")
+            }
         }
     }
 
@@ -148,21 +149,21 @@ impl Rules<'_> {
         if let Some(ty) = self.wishes.output {
             return ty;
         }
-        if self.ftype == F::MXFP4_MOE || !dims[0].is_multiple_of(default.block_len()) {
-            return Q8_0;
-        }
+        let divides = dims[0].is_multiple_of(default.block_len());
         match self.ftype {
+            F::MXFP4_MOE => Q8_0,
+            _ if self.shape.exceptions.small_steps || !divides => Q8_0,
             F::IQ2_XXS | F::IQ2_XS | F::IQ3_XXS | F::IQ1_S | F::IQ2_S | F::IQ2_M | F::IQ1_M => Q5_K,
             _ if default != Q8_0 => Q6_K,
             _ => default,
         }
     }
 
-    fn two_bits(&mut self, category: Category, default: T) -> Choice {
+    fn two_bits(&mut self, category: Category, default: T) -> T {
         use FileType as F;
         let larger = matches!(self.ftype, F::IQ2_S | F::IQ2_M);
-        let ty = match category {
-            c if c.holds_values() => {
+        match category {
+            Category::V | Category::Qkv => {
                 self.i_value += 1;
                 match () {
                     () if self.shape.gqa_ratio >= 4 || self.shape.n_experts >= 4 => Q4_K,
@@ -184,60 +185,37 @@ impl Rules<'_> {
             Category::AttentionOutput if matches!(self.ftype, F::IQ1_S | F::IQ1_M) => IQ2_XXS,
             Category::AttentionOutput if larger => IQ3_S,
             _ => default,
-        };
-        (ty, "two-bit mixture")
+        }
     }
 
     fn values(&mut self, default: T) -> T {
         use FileType as F;
-        let i = self.i_value;
-        let grouped = self.shape.gqa_ratio >= 4;
-        let mut ty = match self.ftype {
-            F::Q2_K => {
-                if grouped {
-                    Q4_K
-                } else {
-                    Q3_K
-                }
-            }
-            F::Q2_K_S if grouped => Q4_K,
-            F::IQ3_XXS => match (grouped, self.shape.has_imatrix) {
-                (true, _) => Q4_K,
-                (false, false) => IQ3_S,
-                (false, true) => IQ3_XXS,
-            },
-            F::IQ3_XS | F::IQ3_S if grouped => Q4_K,
+        let (i, grouped) = (self.i_value, self.shape.gqa_ratio >= 4);
+        self.i_value += 1;
+        let ty = match self.ftype {
+            F::Q2_K if grouped => Q4_K,
+            F::Q2_K => Q3_K,
+            F::Q2_K_S | F::IQ3_XXS | F::IQ3_XS | F::IQ3_S if grouped => Q4_K,
+            F::IQ3_XXS if self.shape.has_imatrix => IQ3_XXS,
+            F::IQ3_XXS => IQ3_S,
             F::IQ3_M => Q4_K,
-            F::Q3_K_M => {
-                if i < 2 {
-                    Q5_K
-                } else {
-                    Q4_K
-                }
-            }
+            F::Q3_K_M if i < 2 => Q5_K,
+            F::Q3_K_M => Q4_K,
             F::Q3_K_L => Q5_K,
             F::IQ4_NL | F::IQ4_XS if grouped => Q5_K,
             F::Q4_K_M | F::Q5_K_M if use_more_bits(i, self.n_values) => Q6_K,
             F::Q4_K_S if i < 4 => Q5_K,
             _ => default,
         };
-        if self.shape.is_70b && matches!(ty, Q3_K | Q4_K) {
-            ty = Q5_K; // eight heads share these weights: small, and worth the bits
+        match ty {
+            _ if self.shape.n_experts == 8 => Q8_0, // next to the experts, the bytes do not count
+            Q3_K | Q4_K if self.shape.is_70b => Q5_K, // eight heads share these weights: small, and worth the bits
+            ty => ty,
         }
-        if self.shape.n_experts == 8 {
-            ty = Q8_0;
-        }
-        self.i_value += 1;
-        ty
     }
 
     fn keys(&self, default: T) -> T {
-        match self.ftype {
-            _ if self.shape.n_experts == 8 => Q8_0,
-            FileType::IQ3_XS => IQ3_XXS,
-            FileType::IQ3_XXS => IQ2_S,
-            _ => default,
-        }
+        if self.shape.n_experts == 8 { Q8_0 } else { self.queries(default) }
     }
 
     fn queries(&self, default: T) -> T {
@@ -252,50 +230,49 @@ impl Rules<'_> {
         use FileType as F;
         let (i, n) = (self.layer(name, self.i_down), self.shape.n_layers);
         self.i_down += 1;
-        let imatrix = self.shape.has_imatrix;
+        let (first, more, imatrix) = (i < n / 8, use_more_bits(i, n), self.shape.has_imatrix);
+        if self.shape.exceptions.small_steps {
+            match self.ftype {
+                F::Q3_K_M if i >= n / 16 => return if more { Q4_K } else { Q3_K },
+                F::Q3_K_L => return Q4_K,
+                F::Q4_K_M if i < n / 16 => return Q6_K,
+                F::Q4_K_M => return if more { Q5_K } else { Q4_K },
+                F::Q4_K_S => return default,
+                _ => {}
+            }
+        }
         match self.ftype {
             F::Q2_K => Q3_K,
-            F::Q2_K_S if i < n / 8 => Q4_K,
+            F::Q2_K_S if first => Q4_K,
             F::IQ3_XXS if !imatrix => {
-                if i < n / 8 {
+                if first {
                     Q4_K
                 } else {
                     Q3_K
                 }
             }
-            F::Q3_K_M => {
-                if i < n / 16 {
-                    Q5_K
-                } else {
-                    Q4_K
-                }
-            }
-            F::IQ3_M if i < n / 8 || (self.shape.n_experts == 8 && use_more_bits(i, n)) => Q4_K,
+            F::Q3_K_M if i < n / 16 => Q5_K,
+            F::Q3_K_M => Q4_K,
+            F::IQ3_M if first || (self.shape.n_experts == 8 && more) => Q4_K,
             F::Q3_K_L => Q5_K,
-            F::Q4_K_M | F::Q5_K_M if use_more_bits(i, n) => Q6_K,
-            F::IQ4_NL | F::IQ4_XS if i < n / 8 && !imatrix => Q5_K,
-            F::Q4_K_S if i < n / 8 => Q5_K,
-            F::Q4_0 if imatrix && i < n / 8 => Q4_1,
-            F::Q5_0 if imatrix && i < n / 8 => Q5_1,
+            F::Q4_K_M | F::Q5_K_M if more => Q6_K,
+            F::IQ4_NL | F::IQ4_XS if first && !imatrix => Q5_K,
+            F::Q4_K_S if first => Q5_K,
+            F::Q4_0 if first && imatrix => Q4_1,
+            F::Q5_0 if first && imatrix => Q5_1,
             _ => default,
         }
     }
 
     fn attention_output(&self, default: T) -> T {
         use FileType as F;
+        if self.shape.exceptions.small_steps {
+            return if self.ftype == F::Q3_K_L { Q4_K } else { default };
+        }
         if self.shape.n_experts == 8 {
             return match self.ftype {
-                F::Q2_K
-                | F::IQ3_XS
-                | F::IQ3_XXS
-                | F::Q3_K_S
-                | F::Q3_K_M
-                | F::IQ4_NL
-                | F::Q4_K_S
-                | F::Q4_K_M
-                | F::IQ3_S
-                | F::IQ3_M
-                | F::IQ4_XS => Q5_K,
+                F::Q2_K | F::Q3_K_S | F::Q3_K_M | F::Q4_K_S | F::Q4_K_M => Q5_K,
+                F::IQ3_XXS | F::IQ3_XS | F::IQ3_S | F::IQ3_M | F::IQ4_NL | F::IQ4_XS => Q5_K,
                 _ => default,
             };
         }
@@ -319,7 +296,7 @@ impl Rules<'_> {
         if self.shape.n_experts <= 1 {
             return counted;
         }
-        usize::try_from(order(name).0).unwrap_or(counted)
+        usize::try_from(super::order(name).0).unwrap_or(counted)
     }
 }
 
@@ -328,10 +305,10 @@ fn use_more_bits(i: usize, n: usize) -> bool {
     i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2
 }
 
-/// A type for rows that do not divide into the blocks of `ty`.
-fn fall_back(ty: T, columns: u64) -> Option<Choice> {
+/// `ty`, or a smaller-blocked type for rows of `columns` weights that do not divide into its blocks.
+fn fitting(ty: T, columns: u64, reason: &'static str) -> Choice {
     if columns.is_multiple_of(ty.block_len()) {
-        return None;
+        return Choice { ty, reason, instead_of: None };
     }
     let smaller = match ty {
         IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S | IQ4_XS => IQ4_NL,
@@ -342,72 +319,8 @@ fn fall_back(ty: T, columns: u64) -> Option<Choice> {
         other => other,
     };
     let fits = columns.is_multiple_of(smaller.block_len());
-    Some((if fits { smaller } else { F16 }, "the row does not divide into the type's blocks"))
+    Choice { ty: if fits { smaller } else { F16 }, reason, instead_of: Some(ty) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shape(n_layers: usize) -> Shape {
-        Shape {
-            n_layers,
-            gqa_ratio: 2,
-            n_experts: 0,
-            has_imatrix: false,
-            tied_embeddings: true,
-            is_70b: false,
-        }
-    }
-
-    #[test]
-    fn q4_k_m_gives_more_bits_to_values_down_and_output() {
-        let names: Vec<String> = (0..8)
-            .flat_map(|i| {
-                [
-                    format!("blk.{i}.attn_v.weight"),
-                    format!("blk.{i}.ffn_down.weight"),
-                    format!("blk.{i}.ffn_up.weight"),
-                ]
-            })
-            .collect();
-        let dims: &[u64] = &[256, 256];
-        let mut tensors: Vec<(&str, &[u64], T)> = vec![("token_embd.weight", dims, BF16)];
-        tensors.extend(names.iter().map(|name| (name.as_str(), dims, BF16)));
-        let types = stock(&tensors, FileType::Q4_K_M, shape(8), &Overrides::default());
-        assert_eq!(types[0].0, Q6_K);
-        let values: Vec<T> = types[1..].iter().step_by(3).map(|choice| choice.0).collect();
-        assert_eq!(values, [Q6_K, Q4_K, Q4_K, Q6_K, Q4_K, Q4_K, Q6_K, Q6_K]);
-        assert!(types[3..].iter().step_by(3).all(|choice| choice.0 == Q4_K));
-    }
-
-    #[test]
-    fn wishes_come_before_rules_and_shapes_before_wishes() {
-        let mut wishes = Overrides { token_embedding: Some(Q8_0), ..Overrides::default() };
-        wishes.add_by_name("ffn_up=Q6_K").unwrap();
-        assert!(wishes.add_by_name("(=Q6_K").is_err());
-        assert!(wishes.add_by_name("x=Q8_K").is_err());
-        let tensors: [(&str, &[u64], T); 4] = [
-            ("token_embd.weight", &[256, 8], F16),
-            ("blk.0.ffn_up.weight", &[96, 8], F16),
-            ("blk.0.attn_norm.weight", &[256], F32),
-            ("blk.0.ffn_gate_inp.weight", &[256, 8], F32),
-        ];
-        let types: Vec<T> =
-            stock(&tensors, FileType::Q4_K_M, shape(1), &wishes).into_iter().map(|choice| choice.0).collect();
-        assert_eq!(types, [Q8_0, Q8_0, F32, F32]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn every_choice_fits_its_rows(columns in 1u64..2000, file_type in 0..FileType::ALL.len(), layer in 0usize..6) {
-            let names = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_up", "ffn_gate", "ffn_down", "other"];
-            let names: Vec<String> = names.iter().map(|name| format!("blk.{layer}.{name}.weight")).collect();
-            let dims = [columns, 4];
-            let tensors: Vec<(&str, &[u64], T)> = names.iter().map(|name| (name.as_str(), &dims[..], F32)).collect();
-            for (ty, _) in stock(&tensors, FileType::ALL[file_type], shape(6), &Overrides::default()) {
-                proptest::prop_assert!(ty.row_bytes(columns).is_some(), "{ty} for {columns}");
-            }
-        }
-    }
-}
+mod tests;

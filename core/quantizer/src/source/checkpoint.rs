@@ -6,6 +6,7 @@ use super::shards::{open_shards, precision_of, usual_output};
 use super::{SourceJson, SourceTensor, TensorSource};
 use crate::{Error, Result, tokenizer};
 use bundle::mapped_file::MappedFile;
+use families::model_card::ModelCard;
 use families::model_name::{Sources, WeightCounts};
 use families::{Family, Mapping, OutputType, Transform};
 use formats::gguf::{GgmlType, Metadata, Value};
@@ -29,7 +30,6 @@ pub struct Checkpoint {
     metadata: Metadata,
     precision: OutputType,
     usual_output: OutputType,
-    licence: Option<String>,
 }
 
 /// Where a tensor's values are.
@@ -76,7 +76,6 @@ impl Checkpoint {
             metadata: Metadata::new(),
             precision,
             usual_output: usual_output(family, &infos),
-            licence: licence_of(directory),
         };
         if let Some(factors) = family.rope_factors(&config).map_err(family_error)? {
             let dims = vec![factors.len() as u64];
@@ -223,15 +222,13 @@ impl Checkpoint {
         let absolute =
             std::fs::canonicalize(&self.directory).map_err(|source| Error::io(&self.directory, source))?;
         let directory = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let sources = Sources {
-            directory: &directory,
-            config,
-            generation: generation.as_ref(),
-            licence: self.licence.as_deref(),
-        };
+        let sources =
+            Sources { directory: &directory, config, generation: generation.as_ref(), licence: None };
         let mut metadata = Metadata::new();
         metadata.insert("general.architecture", Value::String(family.architecture().into()));
-        let general = families::model_name::general(sources, self.weight_counts());
+        let tensors = self.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.dims[..]));
+        let (card, counts) = (card_of(&self.directory), WeightCounts::of(tensors));
+        let general = families::model_name::general_with_card(sources, &card, counts);
         let architecture = family
             .metadata(config, precision)
             .map_err(|source| Error::Family { path: config_path, source })?;
@@ -243,25 +240,6 @@ impl Checkpoint {
             metadata.insert(key, value.clone());
         }
         Ok(metadata)
-    }
-
-    fn weight_counts(&self) -> WeightCounts {
-        let mut counts = WeightCounts::default();
-        let (mut experts, mut stacks) = (0, 0);
-        for tensor in &self.tensors {
-            let n: u64 = tensor.dims.iter().product();
-            counts.total += n;
-            match tensor.dims.get(2) {
-                Some(&n_experts) if tensor.name.contains("_exps.") => {
-                    counts.per_expert += n / n_experts;
-                    experts += n_experts;
-                    stacks += 1;
-                }
-                _ => counts.shared += n,
-            }
-        }
-        counts.n_experts = u64::checked_div(experts, stacks).unwrap_or(0);
-        counts
     }
 }
 
@@ -321,10 +299,6 @@ impl TensorSource for Checkpoint {
     fn precision(&self) -> String {
         self.precision.ggml_type().name().into()
     }
-
-    fn licence(&self) -> Option<String> {
-        self.licence.clone()
-    }
 }
 
 /// Source row of output row `row`: within a head of `head` rows, output alternates between the halves of the source.
@@ -333,13 +307,10 @@ fn permuted_row(row: u64, head: u64) -> u64 {
     start + within % 2 * (head / 2) + within / 2
 }
 
-/// `license:` of the model card's front matter.
-fn licence_of(directory: &Path) -> Option<String> {
-    let card = std::fs::read_to_string(directory.join("README.md")).ok()?;
-    let front = card.strip_prefix("---")?.split("\n---").next()?;
-    let line = front.lines().find_map(|line| line.strip_prefix("license:"))?;
-    let licence = line.trim().trim_matches(['"', '\'']);
-    (!licence.is_empty()).then(|| licence.to_string())
+/// What the README's front matter says; a checkpoint without a README has an empty card.
+fn card_of(directory: &Path) -> ModelCard {
+    let readme = std::fs::read(directory.join("README.md")).unwrap_or_default();
+    ModelCard::parse(&String::from_utf8_lossy(&readme))
 }
 
 #[cfg(test)]

@@ -91,8 +91,4 @@ impl TensorSource for GgufSource {
         let largest = self.tensors.iter().max_by_key(|tensor| tensor.source_bytes);
         largest.map_or_else(|| "F32".into(), |tensor| tensor.ty.name().into())
     }
-
-    fn licence(&self) -> Option<String> {
-        self.header.metadata.str("general.license").map(str::to_string)
-    }
 }

@@ -52,9 +52,18 @@ impl Float {
 
 /// Index of the first value that is not a finite number.
 pub(crate) fn first_not_finite(values: &[f32]) -> Option<usize> {
-    // Without an early exit the loop is vectorised: an exponent of all ones marks infinities and NaNs.
-    let worst = values.iter().fold(0u32, |worst, value| worst.max(value.to_bits() & 0x7f80_0000));
-    (worst == 0x7f80_0000).then(|| values.iter().position(|value| !value.is_finite()).unwrap_or(0))
+    if largest_magnitude(values).is_finite() {
+        return None;
+    }
+    values.iter().position(|value| !value.is_finite())
+}
+
+/// The largest magnitude, 0 of nothing; infinite or not a number where one of the values is.
+pub(crate) fn largest_magnitude(values: &[f32]) -> f32 {
+    // Without their sign, floats are ordered like their bits. Without an early exit the loop is vectorised.
+    f32::from_bits(
+        values.iter().fold(0i32, |most, value| most.max(value.abs().to_bits().cast_signed())).cast_unsigned(),
+    )
 }
 
 #[cfg(test)]
@@ -77,5 +86,8 @@ mod tests {
         assert_eq!(first_not_finite(&[1.0, f32::MAX, -0.0]), None);
         assert_eq!(first_not_finite(&[1.0, f32::NAN]), Some(1));
         assert_eq!(first_not_finite(&[f32::NEG_INFINITY]), Some(0));
+        assert_eq!(largest_magnitude(&[1.0, -2.5, 0.5]), 2.5);
+        assert_eq!(largest_magnitude(&[]), 0.0);
+        assert!(largest_magnitude(&[f32::INFINITY, -f32::NAN, 1.0]).is_nan());
     }
 }
