@@ -1,6 +1,7 @@
 //! Pre-tokenizers of byte-level BPE vocabularies: llama.cpp's names ↔ the steps of tokenizer.json.
 //! Owns the table (`data/pre_tokenizers.toml`) and its recognition; must not tokenize.
 
+use formats::tokenizer_json::{Pattern, PreTokenizer as PreTokenizerJson, SplitBehavior};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -153,20 +154,23 @@ pub fn by_name(name: &str) -> Option<&'static PreTokenizer> {
     TABLE.rows.iter().find(|row| row.name == name || row.aliases.iter().any(|alias| alias == name))
 }
 
-/// The first row whose steps are those of tokenizer.json's `pre_tokenizer`. Regexes count as equal when they differ in
+/// The first row whose steps are those of tokenizer.json's pre-tokenizer. Regexes count as equal when they differ in
 /// spellings that mean the same alone. Several names share their steps: [`recognise_with`] tells more of them apart.
-pub fn recognise(pre_tokenizer: &Value) -> Option<&'static PreTokenizer> {
+pub fn recognise(pre_tokenizer: &PreTokenizerJson) -> Option<&'static PreTokenizer> {
     matching(pre_tokenizer)?.next()
 }
 
 /// The same, taking `ignore_merges` of tokenizer.json's `model` into account: the first row with these steps that agrees
 /// with it, else the first with these steps.
-pub fn recognise_with(pre_tokenizer: &Value, ignore_merges: bool) -> Option<&'static PreTokenizer> {
+pub fn recognise_with(
+    pre_tokenizer: &PreTokenizerJson,
+    ignore_merges: bool,
+) -> Option<&'static PreTokenizer> {
     let agreeing = matching(pre_tokenizer)?.find(|row| row.ignores_merges == ignore_merges);
     agreeing.or_else(|| recognise(pre_tokenizer))
 }
 
-fn matching(pre_tokenizer: &Value) -> Option<impl Iterator<Item = &'static PreTokenizer>> {
+fn matching(pre_tokenizer: &PreTokenizerJson) -> Option<impl Iterator<Item = &'static PreTokenizer>> {
     let mut steps = Vec::new();
     collect(pre_tokenizer, &mut steps)?;
     let steps = normalised(&steps);
@@ -190,38 +194,31 @@ fn normalised_regex(regex: &str) -> String {
     regex
 }
 
-fn collect(value: &Value, steps: &mut Vec<Step>) -> Option<()> {
-    match value.get("type")?.as_str()? {
-        "Sequence" => {
-            value.get("pretokenizers")?.as_array()?.iter().try_for_each(|inner| collect(inner, steps))
-        }
-        "Split" => {
-            let regex = value.get("pattern")?.get("Regex")?.as_str()?;
-            let invert = value.get("invert")?.as_bool()?;
-            let plain = match value.get("behavior")?.as_str()? {
-                "Isolated" => !invert,
+fn collect(part: &PreTokenizerJson, steps: &mut Vec<Step>) -> Option<()> {
+    let step = match part {
+        PreTokenizerJson::Sequence(parts) => return parts.iter().try_for_each(|part| collect(part, steps)),
+        PreTokenizerJson::Split { pattern: Pattern::Regex(regex), behavior, invert } => {
+            let plain = match behavior {
+                SplitBehavior::Isolated => !invert,
                 // What lies between matches is dropped: the same where a last alternative matches all the rest.
-                "Removed" => invert && regex.ends_with(r"|\s+"),
+                SplitBehavior::Removed => *invert && regex.ends_with(r"|\s+"),
                 _ => false,
             };
-            plain.then(|| steps.push(Step::Split(regex.into())))
+            plain.then(|| Step::Split(regex.clone()))?
         }
-        "Digits" => {
-            let individual = value.get("individual_digits").and_then(Value::as_bool).unwrap_or(false);
-            steps.push(Step::Digits(if individual { "individual" } else { "grouped" }.into()));
-            Some(())
+        PreTokenizerJson::Digits { individual_digits } => {
+            Step::Digits(if *individual_digits { "individual" } else { "grouped" }.into())
         }
-        "Punctuation" if value.get("behavior").is_some_and(|behavior| behavior == "Contiguous") => {
-            steps.push(Step::Punctuation("contiguous".into()));
-            Some(())
+        PreTokenizerJson::Punctuation { behavior: SplitBehavior::Contiguous } => {
+            Step::Punctuation("contiguous".into())
         }
-        "ByteLevel" => {
-            let prefix = value.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(true);
-            let regex = value.get("use_regex").and_then(Value::as_bool).unwrap_or(true);
-            (!prefix).then(|| steps.push(Step::ByteLevel(regex)))
+        PreTokenizerJson::ByteLevel(settings) if !settings.add_prefix_space => {
+            Step::ByteLevel(settings.use_regex)
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    steps.push(step);
+    Some(())
 }
 
 #[cfg(test)]
@@ -229,6 +226,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashSet;
+
+    /// The part as tokenizer.json states it.
+    fn part(value: &Value) -> Option<PreTokenizerJson> {
+        let model = json!({"type": "BPE", "vocab": {}, "merges": []});
+        let document = json!({"pre_tokenizer": value, "model": model}).to_string();
+        formats::tokenizer_json::parse(document.as_bytes()).expect("a document").pre_tokenizer
+    }
+
+    fn recognise(value: &Value) -> Option<&'static PreTokenizer> {
+        super::recognise(&part(value)?)
+    }
+
+    fn recognise_with(value: &Value, ignore_merges: bool) -> Option<&'static PreTokenizer> {
+        super::recognise_with(&part(value)?, ignore_merges)
+    }
 
     fn split(regex: &str) -> Value {
         json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false})
@@ -313,17 +325,16 @@ mod tests {
         let mut merged = split(LLAMA_3);
         merged["behavior"] = json!("MergedWithPrevious");
         for steps in [
-            json!({"type": "ByteLevel", "add_prefix_space": true}),
-            json!({"type": "ByteLevel"}),
-            json!({"type": "Metaspace"}),
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}),
+            json!({"type": "Metaspace", "replacement": "\u{2581}"}),
             json!({"type": "Sequence", "pretokenizers": []}),
-            json!({"type": "Sequence", "pretokenizers": 3}),
+            json!({"type": "Punctuation"}),
+            json!({"type": "FromElsewhere"}),
             with_bytes(&[merged]),
             with_bytes(&[split("x")]),
             with_bytes(&[split(&LLAMA_3.replace("{1,3}", "{1,2}"))]),
             split(LLAMA_3),
             json!(null),
-            json!([]),
         ] {
             assert!(recognise(&steps).is_none(), "{steps}");
         }

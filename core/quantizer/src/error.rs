@@ -83,6 +83,14 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A tokenizer.json is broken.
+    #[error("{path}: {source}")]
+    TokenizerJson {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: formats::tokenizer_json::Error,
+    },
     /// A wish that cannot be met.
     #[error("{wish}: expected {expected}, got {got}")]
     Request {

@@ -12,6 +12,7 @@ use crate::source::SourceJson;
 use crate::{Error, Result};
 use families::{Family, pre_tokenizers};
 use formats::gguf::{Metadata, Value};
+use formats::tokenizer_json::{self, Model, TokenizerJson};
 use serde_json::Value as Json;
 use special::Sources;
 use std::path::Path;
@@ -41,7 +42,7 @@ pub enum TokenType {
 /// Missing or broken tokenizer files, an unknown kind of tokenizer or pre-tokenizer.
 pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metadata> {
     let json_path = directory.join("tokenizer.json");
-    let tokenizer = SourceJson::optional(&json_path)?;
+    let tokenizer = read_tokenizer_json(&json_path)?;
     let settings = SourceJson::optional(&directory.join("tokenizer_config.json"))?;
     let model_path = directory.join("tokenizer.model");
     let mut metadata = Metadata::new();
@@ -78,6 +79,15 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
     Ok(metadata)
 }
 
+fn read_tokenizer_json(path: &Path) -> Result<Option<TokenizerJson>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+    let parsed = tokenizer_json::parse(&bytes);
+    parsed.map(Some).map_err(|source| Error::TokenizerJson { path: path.into(), source })
+}
+
 /// What else a kind of tokenizer writes.
 struct Kind {
     with_merges: bool,
@@ -88,41 +98,54 @@ struct Kind {
 /// Writes the vocabulary of a tokenizer.json.
 fn from_tokenizer_json(
     path: &Path,
-    json: &Json,
+    json: &TokenizerJson,
     n_vocab: Option<usize>,
     metadata: &mut Metadata,
 ) -> Result<Kind> {
-    let model = json.get("model").ok_or_else(|| Error::tokenizer(path, "field `model` is missing"))?;
-    let kind = model.get("type").and_then(Json::as_str).unwrap_or("BPE");
-    let byte_fallback = model.get("byte_fallback").and_then(Json::as_bool).unwrap_or(false);
-    match kind {
-        "BPE" if byte_fallback => {
-            let vocabulary = Vocabulary::sentencepiece_bpe(path, json)?;
+    let added = &json.added_tokens;
+    match &json.model {
+        Model::Bpe(model) if model.byte_fallback => {
+            let vocabulary = Vocabulary::sentencepiece_bpe(path, model, added)?;
             let kind = Kind { with_merges: true, n_vocab: Some(vocabulary.len()) };
             vocabulary.write("llama", "default", metadata);
             Ok(kind)
         }
-        "BPE" => {
-            let steps = json.get("pre_tokenizer").unwrap_or(&Json::Null);
-            let ignore_merges = model.get("ignore_merges").and_then(Json::as_bool).unwrap_or(false);
-            let pre = pre_tokenizers::recognise_with(steps, ignore_merges).ok_or_else(|| {
-                let shown: String = steps.to_string().chars().take(200).collect();
-                Error::tokenizer(
-                    path,
-                    format!("pre_tokenizer: expected one that llama.cpp knows, got {shown}"),
-                )
+        Model::Bpe(model) => {
+            let steps = json.pre_tokenizer.as_ref();
+            let pre = steps.and_then(|steps| pre_tokenizers::recognise_with(steps, model.ignore_merges));
+            let pre = pre.ok_or_else(|| {
+                let shown: String = json.raw.pre_tokenizer.to_string().chars().take(200).collect();
+                let problem = format!("pre_tokenizer: expected one that llama.cpp knows, got {shown}");
+                Error::tokenizer(path, problem)
             })?;
-            let vocabulary = Vocabulary::byte_level_bpe(path, json, n_vocab)?;
+            let vocabulary = Vocabulary::byte_level_bpe(path, model, added, n_vocab)?;
             vocabulary.write("gpt2", pre.name(), metadata);
             Ok(Kind { with_merges: true, n_vocab: None })
         }
-        "Unigram" => {
-            let vocabulary = Vocabulary::unigram(path, json, n_vocab)?;
+        Model::Unigram(model) => {
+            let vocabulary = Vocabulary::unigram(path, model, added, n_vocab)?;
             let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
             vocabulary.write("t5", "default", metadata);
             unigram::write_rules(path, json, metadata)?;
             Ok(kind)
         }
-        other => Err(Error::tokenizer(path, format!("model.type: expected BPE or Unigram, got {other}"))),
+        other => {
+            let problem = format!("model.type: expected BPE or Unigram, got {}", other.kind());
+            Err(Error::tokenizer(path, problem))
+        }
     }
+}
+
+/// A tokenizer.json with the parts that `json` leaves out.
+#[cfg(test)]
+fn document(mut json: Json) -> TokenizerJson {
+    let Json::Object(parts) = &mut json else { panic!("expected an object") };
+    parts.entry("model").or_insert(serde_json::json!({"type": "BPE", "vocab": {}, "merges": []}));
+    for token in parts.get_mut("added_tokens").and_then(Json::as_array_mut).into_iter().flatten() {
+        let Json::Object(fields) = token else { panic!("expected an object") };
+        for flag in ["single_word", "lstrip", "rstrip", "normalized", "special"] {
+            fields.entry(flag).or_insert(Json::Bool(false));
+        }
+    }
+    tokenizer_json::parse(json.to_string().as_bytes()).unwrap()
 }

@@ -31,6 +31,19 @@ pub enum Model {
     },
 }
 
+impl Model {
+    /// Its kind as the file spells it.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Bpe(_) => "BPE",
+            Self::Unigram(_) => "Unigram",
+            Self::WordPiece(_) => "WordPiece",
+            Self::WordLevel(_) => "WordLevel",
+            Self::Unknown { kind, .. } => kind,
+        }
+    }
+}
+
 /// Byte-pair encoding.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Bpe {

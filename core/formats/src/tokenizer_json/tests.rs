@@ -56,10 +56,12 @@ fn every_model_is_told_apart_with_and_without_its_type() {
         (json!({"type": "WordLevel", "vocab": {}, "unk_token": "?"}), "WordLevel"),
     ] {
         assert!(format!("{:?}", model(value.clone()).unwrap()).starts_with(kind), "{value}");
+        assert_eq!(model(value.clone()).unwrap().kind(), value["type"]);
         value.as_object_mut().unwrap().remove("type");
         assert!(format!("{:?}", model(value.clone()).unwrap()).starts_with(kind), "{value}");
     }
     let unknown = json!({"type": "Neural", "layers": [1]});
+    assert_eq!(model(unknown.clone()).unwrap().kind(), "Neural");
     assert_eq!(model(unknown.clone()).unwrap(), Model::Unknown { kind: "Neural".into(), raw: unknown });
 }
 

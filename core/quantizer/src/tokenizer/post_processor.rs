@@ -3,32 +3,38 @@
 //! gaps of tokenizer_config.json on the way. Must not look up ids.
 
 use super::special::{Special, truthy};
+use formats::tokenizer_json::{Piece, PostProcessor, SequenceId};
 use serde_json::Value as Json;
 
 /// Reads `processor` of tokenizer.json into `special`; `settings` is tokenizer_config.json, whose gaps are filled.
-pub(super) fn read(processor: &Json, settings: &mut Option<Json>, special: &mut Special) {
+pub(super) fn read(processor: Option<&PostProcessor>, settings: &mut Option<Json>, special: &mut Special) {
     let mut tokens = Tokens::of(settings);
-    let one = std::slice::from_ref(processor);
-    for processor in processor["processors"].as_array().map_or(one, Vec::as_slice) {
-        match processor["type"].as_str() {
-            Some("ByteLevel") => {
+    let processors = match processor {
+        None => &[],
+        Some(PostProcessor::Sequence(processors)) => processors.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+    };
+    for processor in processors {
+        match processor {
+            PostProcessor::ByteLevel(_) => {
                 ["bos", "eos"].into_iter().for_each(|kind| special.suggest_added(kind, false))
             }
-            Some("RobertaProcessing") => {
+            PostProcessor::Roberta { sep, cls, .. } => {
                 ["bos", "eos", "sep"].into_iter().for_each(|kind| special.set_added(kind, true));
                 if settings.is_some() {
-                    for (token, field, otherwise) in [
-                        (&mut tokens.cls, "cls", tokens.bos.clone()),
-                        (&mut tokens.sep, "sep", tokens.eos.clone()),
-                    ] {
+                    for (token, name, stated) in
+                        [(&mut tokens.cls, "cls_token", cls), (&mut tokens.sep, "sep_token", sep)]
+                    {
                         if !truthy(token) {
-                            *token = processor[field].get(0).cloned().unwrap_or(otherwise);
-                            put(settings, &format!("{field}_token"), token);
+                            *token = stated.0.as_str().into();
+                            put(settings, name, token);
                         }
                     }
                 }
             }
-            Some("TemplateProcessing") => read_template(processor, settings, &mut tokens, special),
+            PostProcessor::Template { single, pair, .. } => {
+                read_template(single, pair, settings, &mut tokens, special)
+            }
             _ => {}
         }
     }
@@ -70,31 +76,35 @@ fn put(settings: &mut Option<Json>, name: &str, token: &Json) {
     }
 }
 
-fn read_template(processor: &Json, settings: &mut Option<Json>, tokens: &mut Tokens, special: &mut Special) {
-    let empty = Vec::new();
-    let single = processor["single"].as_array().unwrap_or(&empty);
+fn read_template(
+    single: &[Piece],
+    pair: &[Piece],
+    settings: &mut Option<Json>,
+    tokens: &mut Tokens,
+    special: &mut Special,
+) {
     let (mut first, mut last) = (None, None);
     if single.len() > 1 {
         first = special_id(single.first());
-        if let Some(first) = &first {
+        if let Some(first) = first {
             read_first(first, settings, tokens);
-            special.set_added("bos", tokens.bos == **first || tokens.cls == **first);
+            special.set_added("bos", tokens.bos == *first || tokens.cls == *first);
         }
         last = special_id(single.last());
-        if let Some(last) = &last {
+        if let Some(last) = last {
             read_last(last, settings, tokens, special);
             special.set_added("eos", true);
         }
     }
-    let pair = processor["pair"].as_array().unwrap_or(&empty);
     let skip_first = usize::from(first.is_some() && special_id(pair.first()) == first);
     let skip_last = usize::from(last.is_some() && special_id(pair.last()) == last);
     let inner = pair.get(skip_first..pair.len().saturating_sub(skip_last)).unwrap_or_default();
-    let is = |entry: Option<&Json>, name: &str| entry.is_some_and(|entry| entry["Sequence"]["id"] == name);
-    if inner.len() > 2 && is(inner.first(), "A") && is(inner.last(), "B") {
+    if let [Piece::Sequence { id: SequenceId::A, .. }, middle @ .., Piece::Sequence { id: SequenceId::B, .. }] =
+        inner
+        && !middle.is_empty()
+    {
         let separates =
-            |entry: &Json| special_id(Some(entry)).is_some_and(|id| tokens.sep == *id || tokens.eos == *id);
-        let middle = &inner[1..inner.len() - 1];
+            |piece: &Piece| special_id(Some(piece)).is_some_and(|id| tokens.sep == *id || tokens.eos == *id);
         let add = separates(&middle[0]) && last.is_none() || middle.len() == 2 && separates(&middle[1]);
         special.set_added("sep", add);
         if add && !truthy(&tokens.sep) {
@@ -129,10 +139,12 @@ fn read_last(last: &str, settings: &mut Option<Json>, tokens: &mut Tokens, speci
     tokens.eos = last.into();
 }
 
-/// The token of a template's entry.
-fn special_id(entry: Option<&Json>) -> Option<String> {
-    let id = entry?["SpecialToken"]["id"].as_str()?;
-    (!id.is_empty()).then(|| id.to_string())
+/// The token of a template's piece.
+fn special_id(piece: Option<&Piece>) -> Option<&str> {
+    match piece? {
+        Piece::SpecialToken { id, .. } => Some(id.as_str()).filter(|id| !id.is_empty()),
+        Piece::Sequence { .. } => None,
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +158,8 @@ mod tests {
         let mut special = Special::default();
         special.kinds.push("bos");
         let mut settings = Some(settings).filter(truthy);
-        read(&processor, &mut settings, &mut special);
+        let document = super::super::document(json!({"post_processor": processor}));
+        read(document.post_processor.as_ref(), &mut settings, &mut special);
         assert_eq!(special.added, added);
         assert_eq!(settings.unwrap_or_default(), after);
     }
@@ -154,12 +167,13 @@ mod tests {
     fn template(single: &[&str], pair: &[&str]) -> Json {
         let entries = |names: &[&str]| {
             let entry = |name: &&str| match *name {
-                "A" | "B" => json!({"Sequence": {"id": name}}),
-                token => json!({"SpecialToken": {"id": token}}),
+                "A" | "B" => json!({"Sequence": {"id": name, "type_id": 0}}),
+                token => json!({"SpecialToken": {"id": token, "type_id": 0}}),
             };
             names.iter().map(entry).collect::<Vec<_>>()
         };
-        json!({"type": "TemplateProcessing", "single": entries(single), "pair": entries(pair)})
+        let (single, pair) = (entries(single), entries(pair));
+        json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": {}})
     }
 
     #[test]
@@ -187,10 +201,12 @@ mod tests {
 
     #[test]
     fn byte_level_and_roberta_processors_state_what_is_added() {
-        let byte_level = json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}]});
+        let byte_level = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true});
+        let byte_level = json!({"type": "Sequence", "processors": [byte_level]});
         check(byte_level, json!({}), &[("bos", false), ("eos", false)], Json::Null);
-        let roberta = json!({"type": "RobertaProcessing", "sep": ["</s>", 2]});
-        let after = json!({"bos_token": "<s>", "cls_token": "<s>", "sep_token": "</s>"});
+        let roberta = json!({"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<c>", 0],
+            "trim_offsets": true, "add_prefix_space": false});
+        let after = json!({"bos_token": "<s>", "cls_token": "<c>", "sep_token": "</s>"});
         let added = [("bos", true), ("eos", true), ("sep", true)];
         check(roberta, json!({"bos_token": "<s>"}), &added, after);
     }

@@ -5,6 +5,7 @@
 use super::{chat_template, post_processor};
 use crate::{Error, Result};
 use formats::gguf::{Array, Metadata, Value};
+use formats::tokenizer_json::{Model, Normalizer, TokenizerJson};
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -40,7 +41,7 @@ pub(super) struct Special {
 /// Where [`read`] looks.
 pub(super) struct Sources<'a> {
     /// tokenizer.json.
-    pub(super) tokenizer: Option<&'a Json>,
+    pub(super) tokenizer: Option<&'a TokenizerJson>,
     /// tokenizer_config.json.
     pub(super) settings: Option<Json>,
     /// config.json.
@@ -59,11 +60,11 @@ pub(super) fn read(sources: Sources<'_>) -> Result<Special> {
     let Sources { tokenizer, settings, config, directory, n_vocab } = sources;
     let mut special = Special { kinds: USUAL_KINDS.into(), n_vocab, ..Special::default() };
     let mut settings = settings.filter(truthy);
-    let added_tokens = tokenizer.and_then(|tokenizer| tokenizer["added_tokens"].as_array());
+    let added_tokens = tokenizer.map_or(&[][..], |tokenizer| &tokenizer.added_tokens);
     if let Some(tokenizer) = tokenizer {
-        special.merges = merges(tokenizer);
-        special.read_normalizer(&tokenizer["normalizer"]);
-        post_processor::read(&tokenizer["post_processor"], &mut settings, &mut special);
+        special.merges = merges(&tokenizer.model);
+        tokenizer.normalizer.iter().for_each(|part| special.read_normalizer(part));
+        post_processor::read(tokenizer.post_processor.as_ref(), &mut settings, &mut special);
     }
     if let Some(settings) = &settings {
         special.templates = chat_template::read(settings, directory)?;
@@ -72,19 +73,21 @@ pub(super) fn read(sources: Sources<'_>) -> Result<Special> {
                 special.suggest_added(kind, value);
             }
             let Some(text) = token_text(&settings[format!("{kind}_token")]) else { continue };
-            let found = added_tokens.into_iter().flatten().find(|token| token["content"] == *text);
-            special.set_id(
-                kind,
-                found.map_or(&Json::Null, |token| &token["id"]),
-                "tokenizer.json",
-                directory,
-            )?;
+            if let Some(token) = added_tokens.iter().find(|token| token.content == text) {
+                special.set_id(kind, token.id);
+            }
         }
     }
     for kind in special.kinds.clone() {
         let field = format!("{kind}_token_id");
         let id = Some(&config[&field]).filter(|id| !id.is_null()).unwrap_or(&config["text_config"][&field]);
-        special.set_id(kind, id, "config.json", directory)?;
+        if id.as_i64().is_some_and(|id| id < 0) {
+            let problem = format!("{field}: expected an id of at least 0, got {id}");
+            return Err(Error::tokenizer(&directory.join("config.json"), problem));
+        }
+        if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) {
+            special.set_id(kind, id);
+        }
     }
     Ok(special)
 }
@@ -137,36 +140,22 @@ impl Special {
     }
 
     /// The first source that names an id within the vocabulary counts.
-    fn set_id(&mut self, kind: &'static str, id: &Json, file: &str, directory: &Path) -> Result<()> {
-        if id.as_i64().is_some_and(|id| id < 0) {
-            let problem = format!("{kind} token: expected an id of at least 0, got {id}");
-            return Err(Error::tokenizer(&directory.join(file), problem));
-        }
-        let within = |id: &u32| self.n_vocab.is_none_or(|n_vocab| (*id as usize) < n_vocab);
-        if let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()).filter(within)
-            && !self.ids.iter().any(|(known, _)| *known == kind)
-        {
+    fn set_id(&mut self, kind: &'static str, id: u32) {
+        let within = self.n_vocab.is_none_or(|n_vocab| (id as usize) < n_vocab);
+        if within && !self.ids.iter().any(|(known, _)| *known == kind) {
             self.ids.push((kind, id));
         }
-        Ok(())
     }
 
-    fn read_normalizer(&mut self, normalizer: &Json) {
-        match normalizer["type"].as_str() {
-            Some("Lowercase") => self.lowercase = Some(true),
-            Some("StripAccents") => self.strip_accents = Some(true),
-            Some("BertNormalizer") => {
-                self.lowercase = normalizer["lowercase"].as_bool().or(self.lowercase);
-                self.strip_accents = match normalizer.get("strip_accents") {
-                    Some(value) => value.as_bool(),
-                    None => self.strip_accents,
-                };
+    fn read_normalizer(&mut self, normalizer: &Normalizer) {
+        match normalizer {
+            Normalizer::Lowercase => self.lowercase = Some(true),
+            Normalizer::StripAccents => self.strip_accents = Some(true),
+            Normalizer::Bert { lowercase, strip_accents, .. } => {
+                self.lowercase = Some(*lowercase);
+                self.strip_accents = *strip_accents;
             }
-            Some("Sequence") => {
-                for step in normalizer["normalizers"].as_array().into_iter().flatten() {
-                    self.read_normalizer(step);
-                }
-            }
+            Normalizer::Sequence(steps) => steps.iter().for_each(|step| self.read_normalizer(step)),
             _ => {}
         }
     }
@@ -190,15 +179,10 @@ fn token_text(entry: &Json) -> Option<&str> {
 }
 
 /// Merges as `left right`; spaces inside a part become `Ġ`, as the format demands.
-pub(super) fn merges(tokenizer: &Json) -> Vec<String> {
-    let entries = tokenizer["model"]["merges"].as_array();
-    let part = |part: &Json| part.as_str().map(|text| text.replace(' ', "\u{120}"));
-    let merge = |entry: &Json| match entry {
-        Json::String(text) => Some(text.clone()),
-        Json::Array(pair) if pair.len() == 2 => Some(format!("{} {}", part(&pair[0])?, part(&pair[1])?)),
-        _ => None,
-    };
-    entries.into_iter().flatten().filter_map(merge).collect()
+fn merges(model: &Model) -> Vec<String> {
+    let Model::Bpe(model) = model else { return Vec::new() };
+    let part = |part: &str| part.replace(' ', "\u{120}");
+    model.merges.iter().map(|(left, right)| format!("{} {}", part(left), part(right))).collect()
 }
 
 /// merges.txt: a line per merge, a first line that starts with `#` is a title.
@@ -214,16 +198,18 @@ mod tests {
     use serde_json::json;
 
     fn read_json(tokenizer: Json, settings: Json, config: Json, n_vocab: Option<usize>) -> Result<Special> {
-        let (tokenizer, directory) = (Some(&tokenizer), Path::new("nowhere"));
+        let (document, directory) = (super::super::document(tokenizer), Path::new("nowhere"));
+        let tokenizer = Some(&document);
         read(Sources { tokenizer, settings: Some(settings), config: &config, directory, n_vocab })
     }
 
     #[test]
     fn a_leading_special_token_adds_bos() {
+        let first = json!({"SpecialToken": {"id": "<s>", "type_id": 0}});
+        let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
         let tokenizer = json!({"added_tokens": [{"id": 1, "content": "<s>"}, {"id": 2, "content": "</s>"}],
             "post_processor": {"type": "TemplateProcessing",
-                "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
-                "pair": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "B"}}]}});
+                "special_tokens": {}, "single": [first, text("A")], "pair": [first, text("A"), first, text("B")]}});
         let settings = json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_eos_token": false});
         let special = read_json(tokenizer, settings, json!({"unk_token_id": 0}), None).unwrap();
         assert_eq!(special.ids, [("bos", 1), ("eos", 2), ("unk", 0)]);
@@ -236,12 +222,16 @@ mod tests {
         let special = read_json(json!({}), json!({}), config, Some(5)).unwrap();
         assert_eq!(special.ids, [("eos", 3)]);
         let error = read_json(json!({}), json!({}), json!({"pad_token_id": -1}), None).unwrap_err();
-        assert_eq!(error.to_string(), "nowhere/config.json: pad token: expected an id of at least 0, got -1");
+        assert_eq!(
+            error.to_string(),
+            "nowhere/config.json: pad_token_id: expected an id of at least 0, got -1"
+        );
     }
 
     #[test]
     fn normalizers_set_their_switches() {
-        let bert = json!({"type": "BertNormalizer", "lowercase": true, "strip_accents": null});
+        let bert = json!({"type": "BertNormalizer", "clean_text": true,
+            "handle_chinese_chars": true, "lowercase": true, "strip_accents": null});
         let tokenizer =
             json!({"normalizer": {"type": "Sequence", "normalizers": [{"type": "StripAccents"}, bert]}});
         let mut metadata = Metadata::new();
@@ -252,8 +242,11 @@ mod tests {
 
     #[test]
     fn every_form_of_merges_is_read() {
-        let tokenizer = json!({"model": {"merges": ["a b", ["c", "d e"]]}});
-        assert_eq!(merges(&tokenizer), ["a b", "c d\u{120}e"]);
+        let model = json!({"type": "BPE", "vocab": {}, "merges": [["c", "d e"], ["a", "b"]]});
+        let pairs = super::super::document(json!({"model": model}));
+        assert_eq!(merges(&pairs.model), ["c d\u{120}e", "a b"]);
+        let model = json!({"type": "BPE", "vocab": {}, "merges": ["a b"]});
+        assert_eq!(merges(&super::super::document(json!({"model": model})).model), ["a b"]);
         assert_eq!(merges_of_text("#version: 0.2\na b\n\nc\nd e f\n# #\n"), ["a b", "# #"]);
     }
 }

@@ -3,61 +3,80 @@
 
 use crate::{Error, Result};
 use formats::gguf::{Array, Metadata, Value};
-use serde_json::Value as Json;
+use formats::tokenizer_json::{
+    Metaspace, Normalizer, Pattern, PreTokenizer, PrependScheme, Replace, TokenizerJson,
+};
 use std::path::Path;
 
 /// Writes the rules in the converter's order.
 ///
 /// # Errors
 /// A character map that is no base64.
-pub(super) fn write_rules(path: &Path, json: &Json, metadata: &mut Metadata) -> Result<()> {
-    let normalizer = steps(&json["normalizer"], "normalizers");
-    let pre_tokenizer = steps(&json["pre_tokenizer"], "pretokenizers");
-    metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(adds_space_prefix(&pre_tokenizer)));
-    let removes = removes_extra_spaces(&normalizer, &pre_tokenizer);
+pub(super) fn write_rules(path: &Path, json: &TokenizerJson, metadata: &mut Metadata) -> Result<()> {
+    let (mut normalizers, mut pre_tokenizers) = (Vec::new(), Vec::new());
+    json.normalizer.iter().for_each(|part| flatten_normalizer(part, &mut normalizers));
+    json.pre_tokenizer.iter().for_each(|part| flatten_pre_tokenizer(part, &mut pre_tokenizers));
+    metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(adds_space_prefix(&pre_tokenizers)));
+    let removes = removes_extra_spaces(&normalizers, &pre_tokenizers);
     metadata.insert("tokenizer.ggml.remove_extra_whitespaces", Value::Bool(removes));
-    let map = normalizer.iter().find_map(|step| step["precompiled_charsmap"].as_str());
+    let map = normalizers.iter().find_map(|part| match part {
+        Normalizer::Precompiled { precompiled_charsmap } => Some(precompiled_charsmap),
+        _ => None,
+    });
     if let Some(text) = map.filter(|text| !text.is_empty()) {
         use base64::Engine;
         let map = base64::engine::general_purpose::STANDARD.decode(text);
-        let map = map.map_err(|error| Error::tokenizer(path, format!("precompiled_charsmap: {error}")))?;
+        let map =
+            map.map_err(|error| Error::tokenizer(path, format!("normalizer.precompiled_charsmap: {error}")))?;
         metadata.insert("tokenizer.ggml.precompiled_charsmap", Value::Array(Array::U8(map)));
     }
     Ok(())
 }
 
-/// The steps of a sequence, or the one step.
-fn steps<'a>(step: &'a Json, field: &str) -> Vec<&'a Json> {
-    match step[field].as_array() {
-        Some(inner) => inner.iter().flat_map(|step| steps(step, field)).collect(),
-        None => vec![step],
+/// The steps of nested sequences, one after the other.
+fn flatten_normalizer<'a>(part: &'a Normalizer, steps: &mut Vec<&'a Normalizer>) {
+    match part {
+        Normalizer::Sequence(parts) => parts.iter().for_each(|part| flatten_normalizer(part, steps)),
+        step => steps.push(step),
     }
 }
 
-/// Metaspace puts a space before the text unless it says `never`, or `add_prefix_space: false` in older files.
-fn adds_space_prefix(pre_tokenizer: &[&Json]) -> bool {
-    let metaspace = pre_tokenizer.iter().find(|step| step["type"] == "Metaspace");
-    metaspace.is_none_or(|step| match step["prepend_scheme"].as_str() {
-        Some(scheme) => scheme != "never",
-        None => step["add_prefix_space"].as_bool().unwrap_or(true),
-    })
+fn flatten_pre_tokenizer<'a>(part: &'a PreTokenizer, steps: &mut Vec<&'a PreTokenizer>) {
+    match part {
+        PreTokenizer::Sequence(parts) => parts.iter().for_each(|part| flatten_pre_tokenizer(part, steps)),
+        step => steps.push(step),
+    }
+}
+
+/// Metaspace puts a space before the text unless it says `never`.
+fn adds_space_prefix(pre_tokenizers: &[&PreTokenizer]) -> bool {
+    let scheme = pre_tokenizers.iter().find_map(|part| match part {
+        PreTokenizer::Metaspace(Metaspace { prepend_scheme, .. }) => Some(*prepend_scheme),
+        _ => None,
+    });
+    scheme != Some(PrependScheme::Never)
 }
 
 /// Runs of spaces become one by splitting at white space, or by a replacement of two and more.
-fn removes_extra_spaces(normalizer: &[&Json], pre_tokenizer: &[&Json]) -> bool {
-    let splits = |step: &&Json| matches!(step["type"].as_str(), Some("WhitespaceSplit" | "Whitespace"));
-    let replaces = |step: &&Json| step["type"] == "Replace" && step["pattern"]["Regex"] == " {2,}";
-    pre_tokenizer.iter().any(splits) || normalizer.iter().any(replaces)
+fn removes_extra_spaces(normalizers: &[&Normalizer], pre_tokenizers: &[&PreTokenizer]) -> bool {
+    let splits =
+        |part: &&PreTokenizer| matches!(part, PreTokenizer::WhitespaceSplit | PreTokenizer::Whitespace);
+    let replaces = |part: &&Normalizer| match part {
+        Normalizer::Replace(Replace { pattern: Pattern::Regex(regex), .. }) => regex == " {2,}",
+        _ => false,
+    };
+    pre_tokenizers.iter().any(splits) || normalizers.iter().any(replaces)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
-    fn rules(json: Json) -> Result<Metadata> {
+    fn rules(normalizer: Json, pre_tokenizer: Json) -> Result<Metadata> {
+        let document = json!({"normalizer": normalizer, "pre_tokenizer": pre_tokenizer});
         let mut metadata = Metadata::new();
-        write_rules(Path::new("tokenizer.json"), &json, &mut metadata)?;
+        write_rules(Path::new("tokenizer.json"), &super::super::document(document), &mut metadata)?;
         Ok(metadata)
     }
 
@@ -65,24 +84,30 @@ mod tests {
     fn rules_come_from_normalizer_and_pre_tokenizer() {
         let precompiled = json!({"type": "Precompiled", "precompiled_charsmap": "AQID"});
         let metaspace = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always"});
-        let t5 = json!({"normalizer": {"type": "Sequence", "normalizers": [precompiled]},
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]}});
-        let metadata = rules(t5).unwrap();
+        let normalizer = json!({"type": "Sequence", "normalizers": [precompiled]});
+        let pre_tokenizer =
+            json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]});
+        let metadata = rules(normalizer, pre_tokenizer).unwrap();
         assert_eq!(metadata.bool("tokenizer.ggml.add_space_prefix"), Some(true));
         assert_eq!(metadata.bool("tokenizer.ggml.remove_extra_whitespaces"), Some(true));
         let map = metadata.get("tokenizer.ggml.precompiled_charsmap");
         assert_eq!(map, Some(&Value::Array(Array::U8(vec![1, 2, 3]))));
-        let never =
-            json!({"normalizer": null, "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "never"}});
-        let metadata = rules(never).unwrap();
+        let never = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "never"});
+        let metadata = rules(json!(null), never).unwrap();
         assert_eq!(metadata.bool("tokenizer.ggml.add_space_prefix"), Some(false));
         assert_eq!(metadata.bool("tokenizer.ggml.remove_extra_whitespaces"), Some(false));
         assert_eq!(metadata.len(), 2);
+        let runs = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u{2581}"});
+        let old = json!({"type": "Metaspace", "replacement": "\u{2581}", "add_prefix_space": false});
+        let metadata = rules(runs, old).unwrap();
+        assert_eq!(metadata.bool("tokenizer.ggml.add_space_prefix"), Some(false));
+        assert_eq!(metadata.bool("tokenizer.ggml.remove_extra_whitespaces"), Some(true));
     }
 
     #[test]
     fn a_broken_character_map_is_named() {
-        let error = rules(json!({"normalizer": {"precompiled_charsmap": "?"}})).unwrap_err().to_string();
-        assert!(error.starts_with("tokenizer.json: precompiled_charsmap: "), "{error}");
+        let broken = json!({"type": "Precompiled", "precompiled_charsmap": "?"});
+        let error = rules(broken, json!(null)).unwrap_err().to_string();
+        assert!(error.starts_with("tokenizer.json: normalizer.precompiled_charsmap: "), "{error}");
     }
 }

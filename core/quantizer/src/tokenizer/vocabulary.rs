@@ -4,6 +4,7 @@ use super::TokenType;
 use super::sentencepiece::Piece;
 use crate::{Error, Result};
 use formats::gguf::{Array, Metadata, Value};
+use formats::tokenizer_json::{AddedToken, Bpe, Unigram};
 use serde_json::Value as Json;
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,28 +30,25 @@ pub(super) struct Vocabulary {
     with_scores: bool,
 }
 
-struct AddedToken<'a> {
-    id: usize,
-    text: &'a str,
-    special: bool,
-}
-
 impl Vocabulary {
     /// Byte-level BPE: tokens without scores, holes up to `n_vocab` filled with `[PADn]`.
-    pub(super) fn byte_level_bpe(path: &Path, json: &Json, n_vocab: Option<usize>) -> Result<Self> {
-        let vocab = vocab_map(path, json)?;
-        let added = added_tokens(path, json)?;
-        let mut tokens =
-            filled(path, vocab.iter().map(|(_, id)| *id).chain(added.iter().map(|a| a.id)), n_vocab)?;
-        for (text, id) in vocab {
-            tokens[id] = Token { text: text.into(), score: 0.0, kind: TokenType::Normal };
+    pub(super) fn byte_level_bpe(
+        path: &Path,
+        model: &Bpe,
+        added: &[AddedToken],
+        n_vocab: Option<usize>,
+    ) -> Result<Self> {
+        let mut tokens = filled(path, ids(model, added), n_vocab)?;
+        for (text, id) in &model.vocab {
+            tokens[*id as usize] = Token { text: text.clone(), score: 0.0, kind: TokenType::Normal };
         }
         for token in added {
-            let control = token.special || looks_special(token.text);
-            tokens[token.id] = if control {
-                Token { text: token.text.into(), score: 0.0, kind: TokenType::Control }
+            let control = token.special || looks_special(&token.content);
+            tokens[token.id as usize] = if control {
+                Token { text: token.content.clone(), score: 0.0, kind: TokenType::Control }
             } else {
-                Token { text: token.text.replace('\u{2581}', " "), score: 0.0, kind: TokenType::UserDefined }
+                let text = token.content.replace('\u{2581}', " ");
+                Token { text, score: 0.0, kind: TokenType::UserDefined }
             };
         }
         Ok(Self { tokens, with_scores: false })
@@ -58,47 +56,42 @@ impl Vocabulary {
 
     /// SentencePiece-style BPE without a tokenizer.model: scores are the negative rank of the merge that forms a
     /// token, so that a score-driven tokenizer merges in the order of the file.
-    pub(super) fn sentencepiece_bpe(path: &Path, json: &Json) -> Result<Self> {
-        let vocab = vocab_map(path, json)?;
-        let added = added_tokens(path, json)?;
-        let mut tokens =
-            filled(path, vocab.iter().map(|(_, id)| *id).chain(added.iter().map(|a| a.id)), None)?;
+    pub(super) fn sentencepiece_bpe(path: &Path, model: &Bpe, added: &[AddedToken]) -> Result<Self> {
+        let mut tokens = filled(path, ids(model, added), None)?;
         let mut ranks: HashMap<String, usize> = HashMap::new();
-        for (rank, merge) in super::special::merges(json).iter().enumerate() {
-            ranks.entry(merge.replacen(' ', "", 1)).or_insert(rank);
+        for (rank, (left, right)) in model.merges.iter().enumerate() {
+            ranks.entry([left.as_str(), right].concat()).or_insert(rank);
         }
-        for (text, id) in vocab {
+        for (text, id) in &model.vocab {
             let byte = text.len() == 6 && text.starts_with("<0x") && text.ends_with('>');
             let kind = if byte { TokenType::Byte } else { TokenType::Normal };
             let score = ranks.get(text).map_or(NEVER, |rank| -(*rank as f32));
-            tokens[id] = Token { text: text.into(), score, kind };
+            tokens[*id as usize] = Token { text: text.clone(), score, kind };
         }
         for token in added {
             let kind = if token.special { TokenType::Control } else { TokenType::UserDefined };
-            tokens[token.id] = Token { text: token.text.into(), score: NEVER, kind };
+            tokens[token.id as usize] = Token { text: token.content.clone(), score: NEVER, kind };
         }
         Ok(Self { tokens, with_scores: true })
     }
 
     /// Unigram: tokens with their log probabilities.
-    pub(super) fn unigram(path: &Path, json: &Json, n_vocab: Option<usize>) -> Result<Self> {
-        let pieces = json["model"]["vocab"]
-            .as_array()
-            .ok_or_else(|| Error::tokenizer(path, "model.vocab: expected an array"))?;
-        let added = added_tokens(path, json)?;
-        let ids = (0..pieces.len()).chain(added.iter().map(|token| token.id));
+    pub(super) fn unigram(
+        path: &Path,
+        model: &Unigram,
+        added: &[AddedToken],
+        n_vocab: Option<usize>,
+    ) -> Result<Self> {
+        let ids = (0..model.vocab.len()).chain(added.iter().map(|token| token.id as usize));
         let mut tokens = filled(path, ids, n_vocab)?;
-        let unknown = json["model"]["unk_id"].as_u64().map(|id| id as usize);
-        for (id, piece) in pieces.iter().enumerate() {
-            let (Some(text), Some(score)) = (piece[0].as_str(), piece[1].as_f64()) else {
-                return Err(Error::tokenizer(path, format!("model.vocab[{id}]: expected [text, score]")));
-            };
+        let unknown = model.unk_id.map(|id| id as usize);
+        for (id, (text, score)) in model.vocab.iter().enumerate() {
             let kind = if Some(id) == unknown { TokenType::Unknown } else { TokenType::Normal };
-            tokens[id] = Token { text: text.into(), score: score as f32, kind };
+            tokens[id] = Token { text: text.clone(), score: *score as f32, kind };
         }
         for token in added {
-            let place = &mut tokens[token.id];
-            place.text = token.text.into();
+            let place = &mut tokens[token.id as usize];
+            place.text = token.content.clone();
             if place.kind != TokenType::Unknown {
                 place.kind = if token.special { TokenType::Control } else { TokenType::UserDefined };
             }
@@ -159,38 +152,9 @@ impl Vocabulary {
     }
 }
 
-fn vocab_map<'a>(path: &Path, json: &'a Json) -> Result<Vec<(&'a str, usize)>> {
-    let map = json["model"]["vocab"]
-        .as_object()
-        .ok_or_else(|| Error::tokenizer(path, "model.vocab: expected an object"))?;
-    let entry = |(text, id): (&'a String, &Json)| match id.as_u64() {
-        Some(id) if (id as usize) < MAX_TOKENS => Ok((text.as_str(), id as usize)),
-        _ => Err(Error::tokenizer(
-            path,
-            format!("model.vocab[{text:?}]: expected an id below {MAX_TOKENS}, got {id}"),
-        )),
-    };
-    map.iter().map(entry).collect()
-}
-
-fn added_tokens<'a>(path: &Path, json: &'a Json) -> Result<Vec<AddedToken<'a>>> {
-    let mut tokens = Vec::new();
-    for (index, entry) in json["added_tokens"].as_array().into_iter().flatten().enumerate() {
-        let (id, text) = (entry["id"].as_u64(), entry["content"].as_str());
-        match (id, text) {
-            (Some(id), Some(text)) if (id as usize) < MAX_TOKENS => {
-                let special = entry["special"].as_bool().unwrap_or(false);
-                tokens.push(AddedToken { id: id as usize, text, special });
-            }
-            _ => {
-                return Err(Error::tokenizer(
-                    path,
-                    format!("added_tokens[{index}]: expected an id and a content"),
-                ));
-            }
-        }
-    }
-    Ok(tokens)
+fn ids(model: &Bpe, added: &[AddedToken]) -> impl Iterator<Item = usize> {
+    let own = model.vocab.iter().map(|(_, id)| *id as usize);
+    own.chain(added.iter().map(|token| token.id as usize))
 }
 
 /// Holes for every id; `n_vocab` must cover them all.
@@ -220,38 +184,74 @@ fn looks_special(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use formats::tokenizer_json::Model;
     use serde_json::json;
+
+    fn parts(model: Json, added: Json) -> (Model, Vec<AddedToken>) {
+        let document = super::super::document(json!({"model": model, "added_tokens": added}));
+        (document.model, document.added_tokens)
+    }
+
+    fn bpe(model: Json, added: Json) -> (Bpe, Vec<AddedToken>) {
+        match parts(model, added) {
+            (Model::Bpe(model), added) => (model, added),
+            (other, _) => panic!("expected BPE, got {other:?}"),
+        }
+    }
 
     #[test]
     fn holes_are_padded_and_added_tokens_typed() {
-        let json = json!({"model": {"vocab": {"a": 0, "b": 1}},
-            "added_tokens": [{"id": 3, "content": "<|x|>"}, {"id": 4, "content": "y", "special": false}]});
-        let vocabulary = Vocabulary::byte_level_bpe(Path::new("t"), &json, Some(6)).unwrap();
+        let model = json!({"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []});
+        let added = json!([{"id": 3, "content": "<|x|>"}, {"id": 4, "content": "\u{2581}y"}]);
+        let (model, added) = bpe(model, added);
+        let vocabulary = Vocabulary::byte_level_bpe(Path::new("t"), &model, &added, Some(6)).unwrap();
         let kinds: Vec<TokenType> = vocabulary.tokens.iter().map(|token| token.kind).collect();
         use TokenType::*;
         assert_eq!(kinds, [Normal, Normal, Unused, Control, UserDefined, Unused]);
-        assert_eq!(vocabulary.tokens[5].text, "[PAD5]");
-        let error = Vocabulary::byte_level_bpe(Path::new("t"), &json, Some(4)).unwrap_err().to_string();
-        assert!(error.contains("at least 5, got 4"), "{error}");
+        assert_eq!((&*vocabulary.tokens[4].text, &*vocabulary.tokens[5].text), (" y", "[PAD5]"));
+        let error = Vocabulary::byte_level_bpe(Path::new("t"), &model, &added, Some(4)).unwrap_err();
+        assert!(error.to_string().contains("at least 5, got 4"), "{error}");
     }
 
     #[test]
     fn merge_ranks_become_scores() {
-        let json =
-            json!({"model": {"vocab": {"<0x0A>": 0, "a": 1, "b": 2, "ab": 3}, "merges": [["a", "b"]]}});
-        let vocabulary = Vocabulary::sentencepiece_bpe(Path::new("t"), &json).unwrap();
+        let vocab = json!({"<0x0A>": 0, "a": 1, "b": 2, "ab": 3, "<s>": 4});
+        let model = json!({"type": "BPE", "vocab": vocab, "merges": [["a", "b"]], "byte_fallback": true});
+        let (model, added) = bpe(model, json!([{"id": 4, "content": "<s>", "special": true}]));
+        let vocabulary = Vocabulary::sentencepiece_bpe(Path::new("t"), &model, &added).unwrap();
         assert_eq!(vocabulary.tokens[3].score, 0.0);
         assert_eq!(vocabulary.tokens[1].score, NEVER);
         assert_eq!(vocabulary.tokens[0].kind, TokenType::Byte);
+        assert_eq!(vocabulary.tokens[4].kind, TokenType::Control);
+    }
+
+    #[test]
+    fn unigram_pieces_keep_their_scores_and_the_unknown_its_type() {
+        let model =
+            json!({"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.5], ["<x>", 0]]});
+        let added = json!([{"id": 0, "content": "<unk>", "special": true},
+            {"id": 2, "content": "<x>", "special": true}, {"id": 4, "content": "<y>"}]);
+        let (Model::Unigram(model), added) = parts(model, added) else { panic!("expected Unigram") };
+        let vocabulary = Vocabulary::unigram(Path::new("t"), &model, &added, None).unwrap();
+        let kinds: Vec<(TokenType, f32)> =
+            vocabulary.tokens.iter().map(|token| (token.kind, token.score)).collect();
+        use TokenType::*;
+        let expected = [(Unknown, 0.0), (Normal, -1.5), (Control, 0.0), (Unused, HOLE), (UserDefined, HOLE)];
+        assert_eq!(kinds, expected);
     }
 
     proptest::proptest! {
         #[test]
-        fn odd_files_never_panic(id in proptest::num::u64::ANY, text in ".*", n in 0usize..10) {
-            let json = json!({"model": {"vocab": {text.clone(): id}}, "added_tokens": [{"id": id, "content": text}, 7]});
-            let _ = Vocabulary::byte_level_bpe(Path::new("t"), &json, Some(n));
-            let _ = Vocabulary::sentencepiece_bpe(Path::new("t"), &json);
-            let _ = Vocabulary::unigram(Path::new("t"), &json, Some(n));
+        fn odd_numbers_never_panic(id in 0u32..(1 << 24), text in ".*", n in 0usize..10) {
+            let model = json!({"type": "BPE", "vocab": {text.clone(): id}, "merges": []});
+            let (model, added) = bpe(model, json!([{"id": id, "content": text}]));
+            let _ = Vocabulary::byte_level_bpe(Path::new("t"), &model, &added, Some(n));
+            if id < 1000 || id as usize > MAX_TOKENS {
+                let _ = Vocabulary::sentencepiece_bpe(Path::new("t"), &model, &added);
+            }
+            let model = json!({"type": "Unigram", "vocab": [["a", -1.0]]});
+            let (Model::Unigram(model), _) = parts(model, json!([])) else { panic!("expected Unigram") };
+            let _ = Vocabulary::unigram(Path::new("t"), &model, &added, Some(n));
         }
     }
 }
