@@ -11,7 +11,7 @@ pub(crate) mod run;
 use crate::args::{Sampling, Wishes};
 use crate::fetch::{Located, Take, locate};
 use crate::screen::Screen;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::{Bundle, SignaturePolicy, TrustStore};
 use llama_pajamas::{GenerateSettings, PlanRequest, Runtime, RuntimeSettings};
 use std::path::Path;
@@ -33,21 +33,33 @@ fn open(
 }
 
 fn check_signature(path: &Path, trust: &Path) -> Result<()> {
-    let keys = TrustStore::read(trust)?;
+    let keys = trusted_keys(trust)?;
     let bundle = Bundle::open(path).context("only bundles can be signed")?;
     bundle.verify_signature(&keys, SignaturePolicy::Require)?;
     Ok(())
 }
 
-fn request(wishes: &Wishes) -> PlanRequest {
-    PlanRequest {
+/// The keys of the folder that `--trust` names; without one, nothing could be trusted.
+fn trusted_keys(folder: &Path) -> Result<TrustStore> {
+    let keys = TrustStore::read(folder)?;
+    if keys.keys().next().is_none() {
+        bail!("--trust: {}: expected public keys (*.pem, *.pub), found none", folder.display());
+    }
+    Ok(keys)
+}
+
+fn request(wishes: &Wishes) -> Result<PlanRequest> {
+    if wishes.context == Some(0) {
+        bail!("--context: expected at least 1 token, got 0");
+    }
+    Ok(PlanRequest {
         context_tokens: wishes.context,
         variant: wishes.variant.clone(),
         memory_budget_bytes: wishes.memory_budget,
         n_threads: wishes.threads,
         gpu_layers: wishes.gpu_layers,
         ..PlanRequest::default()
-    }
+    })
 }
 
 fn generate_settings(sampling: &Sampling) -> GenerateSettings {

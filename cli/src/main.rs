@@ -17,7 +17,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.global.verbose {
-        0 => "error",
+        // What the engine reports comes back as an error, and is told once.
+        0 => "error,llama_pajamas::engine=off",
         1 => "info",
         _ => "debug",
     };
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", screen::one_line(error.chain()));
             ExitCode::FAILURE
         }
     }

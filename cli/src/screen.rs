@@ -70,6 +70,22 @@ impl Screen {
     }
 }
 
+/// An error and its causes as one line. A cause that the text before it quotes is not told again.
+pub(crate) fn one_line<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
+    let mut told = String::new();
+    for cause in chain {
+        let text = cause.to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let text = lines.join(" ");
+        if !told.contains(&text) {
+            let between = if told.is_empty() { "" } else { ": " };
+            told.push_str(between);
+            told.push_str(&text);
+        }
+    }
+    told
+}
+
 /// `7947872` → `7.58 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -85,6 +101,14 @@ pub(crate) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_one_line_without_echoes() {
+        let told = |error: anyhow::Error| one_line(error.chain());
+        let error = anyhow::anyhow!("no such file").context("a.json: no such file").context("reading");
+        assert_eq!(told(error), "reading: a.json: no such file");
+        assert_eq!(told(anyhow::anyhow!("regex:\n    (\n    ^\n\nunclosed")), "regex: ( ^ unclosed");
+    }
 
     #[test]
     fn byte_counts_read_well() {

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args, screen: &Screen) -> Result<()> {
 fn pull(args: &Pull, screen: &Screen) -> Result<()> {
     let (manifest_url, headers) = manifest_address(args)?;
     let (trust, policy) = match &args.trust {
-        Some(folder) => (TrustStore::read(folder)?, SignaturePolicy::Require),
+        Some(folder) => (super::trusted_keys(folder)?, SignaturePolicy::Require),
         None => (TrustStore::new(), SignaturePolicy::Report),
     };
     let downloader = args.network.downloader()?;
@@ -113,22 +113,35 @@ fn verify(path: &Path, trust: Option<&Path>, screen: &Screen) -> Result<()> {
 }
 
 fn sign(path: &Path, key: Option<&Path>, generate: Option<&Path>, screen: &Screen) -> Result<()> {
+    // No key is made for a bundle that is not there.
+    let bundle = Bundle::open(path)?;
     let key = match (key, generate) {
         (Some(key), _) => SigningKey::read(key)?,
-        (None, Some(name)) => {
-            let key = SigningKey::generate()?;
-            key.write(&name.with_extension("key"))?;
-            let public = name.with_extension("pub");
-            std::fs::write(&public, key.public().to_pem()).with_context(|| public.display().to_string())?;
-            key
-        }
+        (None, Some(name)) => generate_key(name)?,
         (None, None) => bail!("--key or --generate is needed"),
     };
-    Bundle::open(path)?.sign(&key)?;
+    bundle.sign(&key)?;
     let id = key.public().id().to_string();
     if screen.json {
         return screen.print_json(&serde_json::json!({"signed_by": id}));
     }
     println!("{}: signed with key {id}", path.display());
     Ok(())
+}
+
+/// A new key pair as `NAME.key` and `NAME.pub`: both files or none, and no existing file is overwritten.
+fn generate_key(name: &Path) -> Result<SigningKey> {
+    let (private, public) = (name.with_extension("key"), name.with_extension("pub"));
+    let key = SigningKey::generate()?;
+    key.write(&private)?;
+    let written = std::fs::File::create_new(&public)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, key.public().to_pem().as_bytes()));
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&private);
+        if error.kind() != std::io::ErrorKind::AlreadyExists {
+            let _ = std::fs::remove_file(&public);
+        }
+        return Err(error).with_context(|| public.display().to_string());
+    }
+    Ok(key)
 }

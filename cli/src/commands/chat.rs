@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Chat, screen: &Screen) -> Result<()> {
     }
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let plan = runtime.plan(&request(&args.wishes));
+    let plan = runtime.plan(&request(&args.wishes)?);
     let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let settings = generate_settings(&args.sampling);

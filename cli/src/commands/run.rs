@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     let start = Instant::now();
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, args.cpu_variant.clone(), screen)?;
-    let plan = runtime.plan(&request(&args.wishes));
+    let plan = runtime.plan(&request(&args.wishes)?);
     let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let loaded = start.elapsed();

@@ -148,3 +148,25 @@ pub struct Plan {
     /// How well the figures are founded.
     pub evidence: Evidence,
 }
+
+impl Plan {
+    /// Why nothing was chosen, in one sentence: the nearest plan, else the first variant that stood in question and what
+    /// would help it. `None` when something was chosen.
+    pub fn refusal(&self) -> Option<String> {
+        if self.chosen.is_some() {
+            return None;
+        }
+        if let Some(nearest) = &self.nearest {
+            return Some(nearest.text.clone());
+        }
+        let asked = self.rejected.iter().find(|rejection| rejection.code != Code::NotAsked);
+        Some(match (asked, self.rejected.first()) {
+            (Some(rejection), _) => format!("{}: {}", rejection.id, rejection.fix),
+            (None, Some(rejection)) => {
+                let ids: Vec<&str> = self.rejected.iter().map(|rejection| rejection.id.as_str()).collect();
+                format!("{}, there are: {}", rejection.fix, ids.join(", "))
+            }
+            (None, None) => "there are no variants".into(),
+        })
+    }
+}

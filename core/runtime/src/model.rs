@@ -41,7 +41,7 @@ impl LoadedModel {
             if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let model = engine.load(path, &settings, &mut watch).map_err(cancelled)?;
-        let tokenizer = Tokenizer::from_metadata(&header.metadata)?;
+        let tokenizer = Tokenizer::from_metadata(&header.metadata).map_err(|error| of_file(path, error))?;
         let template = Template::from_metadata(&header.metadata, &tokenizer);
         Ok(Self { model, tokenizer: Arc::new(tokenizer), template: Arc::new(template), choice })
     }
@@ -88,6 +88,14 @@ impl LoadedModel {
         };
         let context = Arc::clone(&self.model).new_context(&settings)?;
         Ok(Session::new(context, Arc::clone(&self.tokenizer), Arc::clone(&self.template)))
+    }
+}
+
+/// Names the file whose metadata make no tokenizer.
+fn of_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Tokenizer(problem) => Error::Tokenizer(format!("{}: {problem}", path.display())),
+        other => other,
     }
 }
 

@@ -100,9 +100,8 @@ impl Runtime {
         progress: &mut dyn FnMut(f32),
         cancel: &CancelToken,
     ) -> Result<LoadedModel> {
-        let nearest =
-            || plan.rejected.first().map_or("no variants".into(), |r| format!("{}: {}", r.id, r.fix));
-        let choice = plan.chosen.as_ref().ok_or_else(|| Error::NothingFits(nearest()))?;
+        let refusal = || Error::NothingFits(plan.refusal().unwrap_or_default());
+        let choice = plan.chosen.as_ref().ok_or_else(refusal)?;
         let variant = self.variants.iter().find(|variant| variant.candidate.id == choice.id);
         let path = variant.and_then(|variant| variant.path.as_deref()).ok_or_else(|| Error::Request {
             what: "plan",
@@ -145,6 +144,10 @@ pub(crate) fn read_header(path: &Path) -> Result<Header> {
 
 fn describe(path: &Path) -> Result<(Header, Description)> {
     let header = read_header(path)?;
+    if header.tensors.is_empty() {
+        let expected = format!("at least one in {}", path.display());
+        return Err(Error::Request { what: "tensors", expected, got: "none".into() });
+    }
     let description =
         families::detect_gguf(&header).map_err(|source| Error::Family { path: path.into(), source })?;
     Ok((header, description))
@@ -196,13 +199,7 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
         };
         variants.push((variant, path, blocked));
     }
-    let Some(description) = description else {
-        return Err(Error::Request {
-            what: "bundle",
-            expected: "at least one GGUF variant on this machine".into(),
-            got: bundle.root().display().to_string(),
-        });
-    };
+    let Some(description) = description else { return Err(nothing_here(bundle)) };
     let opened = variants.into_iter().map(|(variant, path, blocked)| Opened {
         candidate: Candidate {
             id: variant.id.clone(),
@@ -222,4 +219,22 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
         path,
     });
     Ok(opened.collect())
+}
+
+/// Why no file of the bundle can be opened: the first damage, else what there is instead.
+fn nothing_here(bundle: &Bundle) -> Error {
+    let gguf = bundle.variants().iter().filter(|variant| variant.format == Format::Gguf);
+    let mut ids = Vec::new();
+    for variant in gguf {
+        match bundle.presence(variant) {
+            Presence::Damaged(error) => return Error::Bundle(error),
+            _ => ids.push(variant.id.as_str()),
+        }
+    }
+    let got = match ids.is_empty() {
+        true => "none".to_string(),
+        false => format!("none of {}: pull one first", ids.join(", ")),
+    };
+    let expected = format!("at least one GGUF variant in {}", bundle.root().display());
+    Error::Request { what: "bundle", expected, got }
 }

@@ -1,6 +1,7 @@
 //! Choosing tokens from logits: penalties, then top-k, top-p, min-p, then temperature, as llama.cpp orders them.
 //! One sampler serves every engine; the same seed and logits give the same tokens on every machine of one float width.
 
+use crate::{Error, Result};
 use engine::Token;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -51,6 +52,26 @@ impl Sampling {
     /// The likeliest token every time.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
+    }
+
+    /// Refuses numbers that no distribution can be drawn with.
+    ///
+    /// # Errors
+    /// [`Error::Request`] with the field.
+    pub fn check(&self) -> Result<()> {
+        let in_range = |what, value: f32, low: f32, high: f32, expected: &str| match value {
+            value if value >= low && value <= high => Ok(()),
+            value => Err(Error::Request { what, expected: expected.into(), got: value.to_string() }),
+        };
+        in_range("temperature", self.temperature, 0.0, f32::MAX, "a number from 0")?;
+        in_range("top_p", self.top_p, 0.0, 1.0, "a share from 0 to 1")?;
+        in_range("min_p", self.min_p, 0.0, 1.0, "a share from 0 to 1")?;
+        in_range("repeat_penalty", self.repeat_penalty, f32::MIN_POSITIVE, f32::MAX, "a number above 0")?;
+        let (low, high) = (f32::MIN, f32::MAX);
+        in_range("frequency_penalty", self.frequency_penalty, low, high, "a finite number")?;
+        in_range("presence_penalty", self.presence_penalty, low, high, "a finite number")?;
+        let odd = self.logit_bias.iter().find(|(_, bias)| bias.is_nan());
+        odd.map_or(Ok(()), |(_, bias)| in_range("logit_bias", *bias, low, high, "a number"))
     }
 }
 
@@ -193,6 +214,22 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_of_the_likeliest() {
         assert_eq!(Sampler::new(Sampling::greedy()).choose(&[1.0, 3.0, 3.0, f32::NAN]), 1);
+    }
+
+    #[test]
+    fn numbers_without_a_distribution_are_refused() {
+        Sampling::default().check().unwrap();
+        let message = |change: &dyn Fn(&mut Sampling)| {
+            let mut settings = Sampling::greedy();
+            change(&mut settings);
+            settings.check().unwrap_err().to_string()
+        };
+        assert_eq!(message(&|s| s.temperature = -1.0), "temperature: expected a number from 0, got -1");
+        assert_eq!(message(&|s| s.top_p = 1.5), "top_p: expected a share from 0 to 1, got 1.5");
+        assert_eq!(message(&|s| s.min_p = f32::NAN), "min_p: expected a share from 0 to 1, got NaN");
+        assert_eq!(message(&|s| s.repeat_penalty = 0.0), "repeat_penalty: expected a number above 0, got 0");
+        assert!(message(&|s| s.presence_penalty = f32::INFINITY).starts_with("presence_penalty"));
+        assert!(message(&|s| s.logit_bias = vec![(7, f32::NAN)]).starts_with("logit_bias"));
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Session {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Usage> {
         let start = Instant::now();
+        settings.sampling.check()?;
         if prompt.is_empty() || prompt.len() > self.context.n_ctx() {
             let (expected, got) = (format!("1 to {} tokens", self.context.n_ctx()), prompt.len().to_string());
             return Err(Error::Request { what: "prompt", expected, got });

@@ -166,11 +166,13 @@ impl BundleWriter {
 
 impl Drop for BundleWriter {
     fn drop(&mut self) {
-        if self.lock.is_none() {
-            return;
-        }
-        // The lock file goes last, with its directory, while the lock is still held.
-        if let Err(error) = fs::remove_dir_all(self.staging()) {
+        // The lock file goes last, with its directory, while the lock is still held. Without the lock, what is in there
+        // may be another writer's: then the directory goes only if it is empty.
+        let removed = match self.lock {
+            Some(_) => fs::remove_dir_all(self.staging()),
+            None => fs::remove_dir(self.staging()).or(Ok(())),
+        };
+        if let Err(error) = removed {
             tracing::warn!(path = %self.staging().display(), %error, "cannot remove staging directory");
         }
         self.lock = None;

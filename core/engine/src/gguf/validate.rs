@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use formats::gguf::{Array, GgmlType, Header, Metadata, Value};
+use formats::gguf::{Array, GgmlType, Header, Metadata, Split, Value};
 
 use crate::Error;
 
@@ -54,13 +54,12 @@ fn read_header(path: &Path) -> Result<Header, Error> {
 
 /// The parts of the model of which `path` is the first: names end in `-00001-of-00003.gguf`.
 fn parts(path: &Path, metadata: &Metadata) -> Result<Vec<PathBuf>, Error> {
-    let count = metadata.u64("split.count").unwrap_or(1);
-    if count <= 1 {
+    let invalid = |reason: String| Error::InvalidFile { path: path.to_owned(), reason };
+    let Some(split) = Split::of(metadata).map_err(|error| invalid(error.to_string()))? else {
         return Ok(vec![path.to_owned()]);
-    }
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    };
+    let count = usize::from(split.n_parts);
     check_part(path, metadata, 0, count)?;
-    let invalid = |reason| Error::InvalidFile { path: path.to_owned(), reason };
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let suffix = |number: usize| format!("-{number:05}-of-{count:05}.gguf");
     let Some(stem) = name.strip_suffix(&suffix(1)) else {
@@ -72,14 +71,18 @@ fn parts(path: &Path, metadata: &Metadata) -> Result<Vec<PathBuf>, Error> {
 
 /// Checks that a part says that it is number `number` of `count`.
 fn check_part(path: &Path, metadata: &Metadata, number: usize, count: usize) -> Result<(), Error> {
-    let wants = [("split.no", number), ("split.count", count)];
-    for (key, want) in wants {
-        let expected = u16::try_from(want).map(Value::U16).ok();
-        let got = metadata.get(key);
-        if expected.is_none() || got != expected.as_ref() {
-            let reason = format!("`{key}` is {got:?}, expected {want} as a 16-bit number");
-            return Err(Error::InvalidFile { path: path.to_owned(), reason });
-        }
+    let refuse = |reason: String| Err(Error::InvalidFile { path: path.to_owned(), reason });
+    let split = match Split::of(metadata) {
+        Ok(Some(split)) => split,
+        Ok(None) => return refuse(format!("`split.count`: expected {count}, got a whole model")),
+        Err(error) => return refuse(error.to_string()),
+    };
+    let (got_number, got_count) = (usize::from(split.number), usize::from(split.n_parts));
+    if got_count != count {
+        return refuse(format!("`split.count`: expected {count}, got {got_count}"));
+    }
+    if got_number != number {
+        return refuse(format!("`split.no`: expected {number}, got {got_number}"));
     }
     Ok(())
 }
