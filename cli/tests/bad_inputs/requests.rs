@@ -31,6 +31,7 @@ fn quantizing() -> Vec<Case> {
         quantize("quantize: a type for activations alone", &["Q8_K"], &["--output-tensor-type", "Q8_K"]),
         quantize("quantize: a rule without a type", &["REGEX=TYPE", "ffn"], &["--tensor-type", "ffn"]),
         quantize("quantize: a rule that is no regex", &["regex", "("], &["--tensor-type", "(=Q4_0"]),
+        quantize("quantize: no memory", &["memory", "need", "have", "1024"], &["--memory-budget", "1KiB"]),
         quantize("quantize: not here and not fetched", &["`no/such`", "offline"], &["--offline"]).of_a_hub(),
     ]
 }
@@ -226,6 +227,7 @@ fn build_request(model: &str, id: &str, output: &str) -> BuildRequest {
         imatrix: None,
         overrides: Overrides::default(),
         allow_requantize: false,
+        memory_budget_bytes: None,
         threads: 1,
         dry_run: false,
     }
