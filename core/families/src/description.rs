@@ -2,6 +2,7 @@
 //! Owns these types; must not know which file the numbers came from.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What a model is. Every number is read from its configuration or file header; what the file leaves
 /// out is the documented default of the family's configuration class.
@@ -35,10 +36,8 @@ pub struct Description {
     pub vocab_size: u64,
     /// Whether the output shares the embedding's weights.
     pub tied_embeddings: bool,
-    /// Whether the attention projections carry biases.
-    pub attention_bias: bool,
-    /// Whether the feed-forward projections carry biases.
-    pub mlp_bias: bool,
+    /// The true ones of the configuration's fields that decide which tensors there are, e.g. `attention_bias`.
+    pub flags: BTreeSet<String>,
     /// Position encoding.
     pub rope: Rope,
     /// Longest context in tokens that the model was made for.

@@ -5,6 +5,7 @@ use crate::family::Checkpoint;
 use crate::keys::{decoder, key};
 use crate::*;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Most decoder layers that are believed.
 pub(crate) const MAX_LAYERS: u64 = 4096;
@@ -71,8 +72,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         moe,
         vocab_size: config.required_extent("vocab_size")?,
         tied_embeddings: config.boolean("tie_word_embeddings")?.unwrap_or(false),
-        attention_bias: config.boolean("attention_bias")?.unwrap_or(false),
-        mlp_bias: config.boolean("mlp_bias")?.unwrap_or(false),
+        flags: flags_of(&config, family)?,
         rope,
         max_context,
         parameters: Parameters::default(),
@@ -85,6 +85,17 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     };
     description.parameters = description.count_parameters();
     Ok(description)
+}
+
+/// The true ones of the fields that the family's tensors depend on.
+fn flags_of(config: &Config<'_>, family: &Family) -> Result<BTreeSet<String>, Error> {
+    let mut flags = BTreeSet::new();
+    for flag in family.flags() {
+        if config.boolean(flag)?.unwrap_or(false) {
+            flags.insert(flag.to_owned());
+        }
+    }
+    Ok(flags)
 }
 
 fn family_and_checkpoint(model_type: &str) -> Option<(&'static Family, &'static Checkpoint)> {
@@ -119,7 +130,7 @@ fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'
 }
 
 fn check_requirements(config: &Config<'_>, family: &Family) -> Result<(), Error> {
-    for requirement in &family.requirements {
+    for requirement in &family.table.requirements {
         if let Some(value) = config.stated(&requirement.field)
             && !requirement.one_of.contains(value)
         {

@@ -5,7 +5,7 @@ use crate::config::MAX_EXTENT;
 use crate::detect::{MAX_LAYERS, narrow};
 use crate::*;
 use formats::gguf::{Array, Header, Metadata, TensorInfo, Value};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Keys of mechanisms that only a family file can describe.
 const OTHER_MECHANISMS: [&str; 5] =
@@ -58,7 +58,6 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         Some(rows) => rows,
         None => keys.required("vocab_size")?,
     };
-    let has = |suffix: &str| tensors.iter().any(|tensor| tensor.name.ends_with(suffix));
     let most = |value: fn(&Layer) -> u32| layers.iter().map(value).max().unwrap_or(0);
     let mut description = Description {
         family: family.map_or("generic", Family::id).into(),
@@ -75,8 +74,7 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         moe,
         vocab_size,
         tied_embeddings: !tensors.iter().any(|tensor| tensor.name == "output.weight"),
-        attention_bias: has(".attn_q.bias"),
-        mlp_bias: has(".ffn_up.bias"),
+        flags: family.map(|family| flags_of(family, tensors)).unwrap_or_default(),
         rope: rope::of_gguf(metadata, architecture, tensors.iter().any(|t| t.name == "rope_freqs.weight")),
         max_context: keys.required("context_length")?,
         parameters: Parameters::default(),
@@ -95,8 +93,20 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
     Ok(description)
 }
 
+/// The flags that some tensor of the file depends on.
+fn flags_of(family: &Family, tensors: &[TensorInfo]) -> BTreeSet<String> {
+    let has = |flag: &str| {
+        let rules = family.tensors.iter().filter(|rule| rule.when.iter().any(|c| c.flag() == Some(flag)));
+        rules.into_iter().any(|rule| {
+            let (before, after) = rule.to.split_once("{layer}").unwrap_or((&rule.to, ""));
+            tensors.iter().any(|tensor| tensor.name.starts_with(before) && tensor.name.ends_with(after))
+        })
+    };
+    family.flags().filter(|flag| has(flag)).map(str::to_owned).collect()
+}
+
 fn model_type(family: Option<&Family>, routed: bool, architecture: &str) -> String {
-    let kinds = family.map(|family| family.checkpoints.as_slice()).unwrap_or_default();
+    let kinds = family.map(|family| family.table.checkpoints.as_slice()).unwrap_or_default();
     let found = kinds.iter().find(|checkpoint| checkpoint.routed == routed).or(kinds.first());
     found.map_or(architecture, |checkpoint| &checkpoint.model_type).into()
 }

@@ -44,4 +44,14 @@ pub enum Error {
         /// Name in the checkpoint.
         tensor: String,
     },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor `{tensor}`: shape: expected {expected} by config.json, got {got:?}")]
+    Shape {
+        /// Name in the checkpoint.
+        tensor: String,
+        /// What the configuration leads to, slowest dimension first.
+        expected: String,
+        /// What is stored, slowest dimension first.
+        got: Vec<u64>,
+    },
 }

@@ -3,30 +3,33 @@
 
 use crate::Role;
 use crate::extent::Extent;
+use crate::tensor_rule::{Condition, TensorRule, TensorTable};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-const SOURCES: [(&str, &str); 4] = [
-    ("llama.toml", include_str!("../data/llama.toml")),
-    ("qwen2.toml", include_str!("../data/qwen2.toml")),
-    ("qwen3.toml", include_str!("../data/qwen3.toml")),
-    ("qwen3moe.toml", include_str!("../data/qwen3moe.toml")),
-];
+include!(concat!(env!("OUT_DIR"), "/tables.rs"));
 
 static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let parse = |(name, text): &(&str, &str)| match toml::from_str(text) {
+    let parse = |(name, text): &(&str, &str)| match Family::parse(text) {
         Ok(family) => family,
-        Err(error) => panic!("built-in family {name} does not parse: {error}"),
+        Err(error) => panic!("built-in family {name}: {error}"),
     };
-    SOURCES.iter().map(parse).collect()
+    FAMILIES_TOML.iter().map(parse).collect()
 });
 
 /// One family: checkpoints, names, shapes and keys of one GGUF architecture, as its TOML file states them.
+#[derive(Debug)]
+pub struct Family {
+    pub(crate) table: FamilyTable,
+    pub(crate) tensors: Vec<TensorRule>,
+}
+
+/// A file of `data/families`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Family {
+pub(crate) struct FamilyTable {
     family: Identity,
     #[serde(rename = "checkpoint")]
     pub(crate) checkpoints: Vec<Checkpoint>,
@@ -36,8 +39,8 @@ pub struct Family {
     pub(crate) mechanisms: Mechanisms,
     #[serde(default, rename = "extra_key")]
     pub(crate) extra_keys: Vec<ExtraKey>,
-    #[serde(rename = "tensor")]
-    pub(crate) tensors: Vec<TensorRule>,
+    #[serde(default, rename = "tensors")]
+    own_tensors: TensorTable,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,6 +48,22 @@ pub struct Family {
 struct Identity {
     id: String,
     architecture: String,
+    /// Tables of `data/parts` that its tensors are in, before its own.
+    parts: Vec<String>,
+    /// What stands before the names of a layer's tensors in the checkpoint.
+    #[serde(default = "layers_of_decoders")]
+    layers: String,
+    /// And in GGUF.
+    #[serde(default = "blocks_of_decoders")]
+    blocks: String,
+}
+
+fn layers_of_decoders() -> String {
+    "model.layers.{layer}.".into()
+}
+
+fn blocks_of_decoders() -> String {
+    "blk.{layer}.".into()
 }
 
 /// One `model_type` of config.json.
@@ -95,47 +114,24 @@ pub(crate) struct ExtraKey {
     pub(crate) otherwise: Option<Extent>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TensorRule {
-    pub(crate) from: String,
-    pub(crate) to: String,
-    pub(crate) role: Role,
-    /// Contiguous dimension first.
-    pub(crate) dims: Vec<Extent>,
-    #[serde(default)]
-    pub(crate) transform: Transform,
-    pub(crate) when: Option<Condition>,
-}
-
-/// When a tensor exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Condition {
-    Untied,
-    AttentionBias,
-    MlpBias,
-    /// In layers without a router.
-    Dense,
-    /// In layers with one.
-    Routed,
-}
-
-/// What happens to the values on the way to GGUF.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transform {
-    /// Taken as they are.
-    #[default]
-    None,
-    /// Rows of each query head go from halves to interleaved pairs, the order ggml's RoPE expects:
-    /// `[n_heads, 2, rows / n_heads / 2, …]` with axes 1 and 2 exchanged. Biases likewise.
-    PermuteQueryHeads,
-    /// The same for key heads (`n_kv_heads`).
-    PermuteKeyHeads,
-}
-
 impl Family {
+    /// Reads a file of `data/families`.
+    fn parse(text: &str) -> Result<Self, String> {
+        let table: FamilyTable = toml::from_str(text).map_err(|error| error.to_string())?;
+        let identity = &table.family;
+        let rules = |part: &TensorTable| part.rules(&identity.layers, &identity.blocks);
+        let mut tensors = Vec::new();
+        for part in &identity.parts {
+            let found = PARTS_TOML.iter().find(|(name, _)| name == part);
+            let (_, text) = found.ok_or_else(|| format!("no part `{part}` in data/parts"))?;
+            let part: TensorTable =
+                toml::from_str(text).map_err(|error| format!("part `{part}`: {error}"))?;
+            tensors.extend(rules(&part)?);
+        }
+        tensors.extend(rules(&table.own_tensors)?);
+        Ok(Self { table, tensors })
+    }
+
     /// Every built-in family.
     pub fn all() -> &'static [Family] {
         &FAMILIES
@@ -153,31 +149,38 @@ impl Family {
 
     /// Family id, e.g. `qwen3`.
     pub fn id(&self) -> &str {
-        &self.family.id
+        &self.table.family.id
     }
 
     /// `general.architecture` in GGUF.
     pub fn architecture(&self) -> &str {
-        &self.family.architecture
+        &self.table.family.architecture
     }
 
     /// The `model_type`s it answers to, the usual one first.
     pub fn model_types(&self) -> impl Iterator<Item = &str> {
-        self.checkpoints.iter().map(|checkpoint| checkpoint.model_type.as_str())
+        self.table.checkpoints.iter().map(|checkpoint| checkpoint.model_type.as_str())
     }
 
     /// Whether the tokenizer's `add_prefix_space` is stated in GGUF.
     pub fn states_space_prefix(&self) -> bool {
-        self.mechanisms.states_space_prefix
+        self.table.mechanisms.states_space_prefix
     }
 
     /// The vocabulary size at which no beginning-of-sequence token is ever added.
     pub fn never_adds_bos_at(&self) -> Option<usize> {
-        self.mechanisms.never_adds_bos_at
+        self.table.mechanisms.never_adds_bos_at
+    }
+
+    /// Fields of the configuration that decide which tensors there are, each once.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = &str> {
+        let flags: BTreeSet<&str> =
+            self.tensors.iter().flat_map(|rule| &rule.when).filter_map(Condition::flag).collect();
+        flags.into_iter()
     }
 
     pub(crate) fn checkpoint(&self, model_type: &str) -> Option<&Checkpoint> {
-        self.checkpoints.iter().find(|checkpoint| checkpoint.model_type == model_type)
+        self.table.checkpoints.iter().find(|checkpoint| checkpoint.model_type == model_type)
     }
 
     /// What the GGUF tensor `name` does; [`Role::Other`] where no rule names it.
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_and_names_stand_once_and_roles_agree_with_the_table() {
+    fn identifiers_and_names_stand_once_and_have_a_role() {
         let (mut architectures, mut types) = (HashSet::new(), HashSet::new());
         for family in Family::all() {
             assert!(architectures.insert(family.architecture()));
@@ -208,8 +211,21 @@ mod tests {
             let mut names = HashSet::new();
             for rule in &family.tensors {
                 assert!(names.insert((rule.from.as_str(), rule.to.as_str())), "{}", rule.from);
-                assert_eq!(crate::role_of(&rule.to.replace("{layer}", "7")), rule.role, "{}", rule.to);
+                assert_ne!(rule.role, Role::Other, "{}", rule.to);
             }
         }
+    }
+
+    #[test]
+    fn a_table_that_is_wrong_is_refused_with_the_reason() {
+        let table = |parts: &str| {
+            format!(
+                "[family]\nid = 'x'\narchitecture = 'x'\nparts = [{parts}]\n[[checkpoint]]\nmodel_type = 'x'"
+            )
+        };
+        assert!(Family::parse(&table("'embedding'")).is_ok());
+        assert!(Family::parse(&table("'nothing'")).is_err_and(|error| error.contains("`nothing`")));
+        let unknown = format!("{}\n[mechanisms]\nmagic = true", table(""));
+        assert!(Family::parse(&unknown).is_err_and(|error| error.contains("magic")));
     }
 }

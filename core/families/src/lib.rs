@@ -1,7 +1,8 @@
 //! What a model is: family, layers, roles of its tensors, their names and shapes per format, memory shapes.
 //! Knows configurations and names; must not know bytes on disk, engines or hosts. Families are data
-//! (`data/*.toml`); a mechanism is an enum here.
+//! (`data/families/*.toml`, built from `data/parts/*.toml`); a mechanism is an enum here.
 
+mod arrangement;
 mod config;
 mod description;
 mod detect;
@@ -20,6 +21,8 @@ pub mod pre_tokenizers;
 mod role;
 mod rope;
 mod shapes;
+mod tensor_rule;
+mod view;
 
 pub use description::{
     AttentionKind, Description, Layer, Modalities, Moe, NativeQuantization, Parameters, Rope, RopeScaling,
@@ -27,8 +30,10 @@ pub use description::{
 pub use detect::detect_config;
 pub use detect_gguf::{detect_gguf, detect_gguf_tensors};
 pub use error::Error;
-pub use family::{Family, Transform};
-pub use mapping::{Mapping, Output, Source};
+pub use family::Family;
+pub use mapping::{Output, Piece, Source, Stored};
 pub use metadata::OutputType;
 pub use role::{Role, role_of};
 pub use shapes::TensorShape;
+pub use tensor_rule::ValueChange;
+pub use view::{Run, View};

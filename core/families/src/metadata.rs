@@ -59,7 +59,7 @@ impl Family {
     pub fn metadata(&self, config: &serde_json::Value, output: OutputType) -> Result<Metadata, Error> {
         let description = detect_config(config)?;
         let config = Config::new(config)?;
-        let config = match self.checkpoint(&description.model_type).or(self.checkpoints.first()) {
+        let config = match self.checkpoint(&description.model_type).or(self.table.checkpoints.first()) {
             Some(checkpoint) => config.with_defaults(checkpoint),
             None => config,
         };
@@ -81,7 +81,7 @@ impl Family {
                 }
             }
         }
-        for extra in &self.extra_keys {
+        for extra in &self.table.extra_keys {
             let value = match (config.whole(&extra.from)?, &extra.otherwise) {
                 (None, Some(expression)) => {
                     Some(narrow(&extra.from, config.evaluate(expression, &extra.from)?)?)
@@ -104,7 +104,7 @@ impl Family {
     pub fn rope_factors(&self, config: &serde_json::Value) -> Result<Option<Vec<f32>>, Error> {
         let description = detect_config(config)?;
         let factors = rope::llama3_factors(&description.rope, description.head_dim);
-        Ok(factors.filter(|_| self.mechanisms.llama3_rope_factors))
+        Ok(factors.filter(|_| self.table.mechanisms.llama3_rope_factors))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shapes of a model's tensors, computed from its description and its family's rules.
 //! Owns the meaning of the names in `dims`; must not know types or bytes.
 
-use crate::family::{Condition, TensorRule};
+use crate::tensor_rule::{Condition, TensorRule};
 use crate::{Description, Family, Layer, Parameters, Role};
 
 /// One tensor as GGUF would hold it.
@@ -28,7 +28,7 @@ impl Description {
     pub fn tensor_shapes(&self) -> Vec<TensorShape> {
         let mut shapes = Vec::new();
         let Some(family) = Family::for_architecture(&self.architecture) else { return shapes };
-        if family.mechanisms.llama3_rope_factors
+        if family.table.mechanisms.llama3_rope_factors
             && let Some(factors) = crate::rope::llama3_factors(&self.rope, self.head_dim)
         {
             let (name, dims) = ("rope_freqs.weight".into(), vec![factors.len() as u64]);
@@ -55,7 +55,7 @@ impl Description {
             let in_layers = rule.to.contains("{layer}");
             let layers = if in_layers { self.layers.as_slice() } else { std::slice::from_ref(&outside) };
             for (index, layer) in layers.iter().enumerate() {
-                if self.has(rule.when, layer) {
+                if self.has(&rule.when, layer) {
                     let dims = rule.dims.iter().map(|extent| {
                         let value = extent.evaluate(|name| self.extent(name, layer));
                         value.expect("every name of the built-in tables has a value: a test asks for each")
@@ -66,19 +66,23 @@ impl Description {
         }
     }
 
-    fn has(&self, condition: Option<Condition>, layer: &Layer) -> bool {
+    /// Whether a tensor under these conditions is in `layer`.
+    pub(crate) fn has(&self, conditions: &[Condition], layer: &Layer) -> bool {
+        conditions.iter().all(|condition| self.holds(condition, layer))
+    }
+
+    /// Whether `condition` holds in `layer`.
+    pub(crate) fn holds(&self, condition: &Condition, layer: &Layer) -> bool {
         match condition {
-            None => true,
-            Some(Condition::Untied) => !self.tied_embeddings,
-            Some(Condition::AttentionBias) => self.attention_bias,
-            Some(Condition::MlpBias) => self.mlp_bias && !layer.routed,
-            Some(Condition::Dense) => !layer.routed,
-            Some(Condition::Routed) => layer.routed,
+            Condition::Untied => !self.tied_embeddings,
+            Condition::Dense => !layer.routed,
+            Condition::Routed => layer.routed,
+            Condition::Flag(flag) => self.flags.contains(flag),
         }
     }
 
     /// What the names in `dims` stand for.
-    fn extent(&self, name: &str, layer: &Layer) -> Result<u64, String> {
+    pub(crate) fn extent(&self, name: &str, layer: &Layer) -> Result<u64, String> {
         let moe = self.moe.as_ref();
         Ok(match name {
             "hidden" => self.hidden_size,
@@ -95,7 +99,7 @@ impl Description {
         })
     }
 
-    fn outside_layers(&self) -> Layer {
+    pub(crate) fn outside_layers(&self) -> Layer {
         Layer {
             attention: crate::AttentionKind::Full,
             n_heads: self.n_heads,
@@ -141,7 +145,9 @@ mod tests {
             "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10, "max_position_embeddings": 16});
         let description = crate::detect_config(&config).expect("a whole configuration");
         for family in Family::all() {
-            for name in family.tensors.iter().flat_map(|rule| &rule.dims).flat_map(|dims| dims.names()) {
+            let dims = family.tensors.iter().flat_map(|rule| &rule.dims).flat_map(|dims| dims.names());
+            let views = family.tensors.iter().flat_map(|rule| &rule.views).flat_map(|view| view.names());
+            for name in dims.chain(views) {
                 assert!(description.extent(name, &description.layers[0]).is_ok(), "{name}");
             }
         }

@@ -1,0 +1,185 @@
+//! One row of a family's tensor table: where a tensor's values come from, what it is called, what shape it has, when.
+//! Owns the row's grammar; must not know a model.
+
+use crate::arrangement::Arrangement;
+use crate::extent::Extent;
+use crate::{Role, role_of};
+use serde::Deserialize;
+
+/// Rows of one table: tensors outside the layers, and those of every layer.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TensorTable {
+    #[serde(default)]
+    pub(crate) outside: Vec<Row>,
+    #[serde(default)]
+    pub(crate) layer: Vec<Row>,
+}
+
+/// A row as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Row {
+    from: String,
+    to: String,
+    /// Extents, contiguous dimension first, with spaces between.
+    dims: String,
+    #[serde(default)]
+    view: Views,
+    #[serde(default)]
+    value: ValueChange,
+    /// Conditions that must all hold, with spaces between.
+    #[serde(default)]
+    when: String,
+}
+
+/// One arrangement of the stored values, or several behind each other along the slowest axis; none: as stored.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(untagged)]
+enum Views {
+    #[default]
+    AsStored,
+    One(Arrangement),
+    Several(Vec<Arrangement>),
+}
+
+/// A tensor of a family.
+#[derive(Debug, Clone)]
+pub(crate) struct TensorRule {
+    /// Name in the checkpoint, with places for `{layer}` and `{expert}`.
+    pub(crate) from: String,
+    /// Name in GGUF.
+    pub(crate) to: String,
+    pub(crate) role: Role,
+    /// Contiguous dimension first.
+    pub(crate) dims: Vec<Extent>,
+    /// Empty where the values stand as they are stored.
+    pub(crate) views: Vec<Arrangement>,
+    pub(crate) value: ValueChange,
+    pub(crate) when: Vec<Condition>,
+}
+
+/// What a tensor's existence depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// The output does not share the embedding.
+    Untied,
+    /// In layers without a router.
+    Dense,
+    /// In layers with one.
+    Routed,
+    /// A true or false field of the configuration.
+    Flag(String),
+}
+
+/// What happens to each value on the way to GGUF.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueChange {
+    /// Nothing.
+    #[default]
+    None,
+    /// `1 + w`: norms stored as the difference from one.
+    AddOne,
+    /// `-exp(w)`: decay rates stored as logarithms.
+    NegativeExp,
+}
+
+impl ValueChange {
+    /// Changes `values` in place.
+    pub fn apply(self, values: &mut [f32]) {
+        match self {
+            Self::None => {}
+            Self::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
+            Self::NegativeExp => values.iter_mut().for_each(|value| *value = -value.exp()),
+        }
+    }
+}
+
+impl TensorTable {
+    /// The rules of the table; rows of layers get `layer_from` and `layer_to` in front of their names.
+    ///
+    /// # Errors
+    /// A row whose extents do not parse, by its name.
+    pub(crate) fn rules(&self, layer_from: &str, layer_to: &str) -> Result<Vec<TensorRule>, String> {
+        let outside = self.outside.iter().map(|row| row.rule("", ""));
+        outside.chain(self.layer.iter().map(|row| row.rule(layer_from, layer_to))).collect()
+    }
+}
+
+impl Row {
+    fn rule(&self, before_from: &str, before_to: &str) -> Result<TensorRule, String> {
+        let to = format!("{before_to}{}", self.to);
+        let dims = self.dims.split_whitespace().map(|word| Extent::try_from(word.to_string()));
+        let views = match &self.view {
+            Views::AsStored => Vec::new(),
+            Views::One(view) => vec![view.clone()],
+            Views::Several(views) => views.clone(),
+        };
+        Ok(TensorRule {
+            from: format!("{before_from}{}", self.from),
+            role: role_of(&to.replace("{layer}", "0")),
+            to,
+            dims: dims.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", self.from))?,
+            views,
+            value: self.value,
+            when: self.when.split_whitespace().map(Condition::of).collect(),
+        })
+    }
+}
+
+impl Condition {
+    /// Whether it differs from layer to layer.
+    pub(crate) fn is_of_layer(&self) -> bool {
+        matches!(self, Self::Dense | Self::Routed)
+    }
+
+    /// The configuration field that decides.
+    pub(crate) fn flag(&self) -> Option<&str> {
+        match self {
+            Self::Flag(flag) => Some(flag),
+            _ => None,
+        }
+    }
+
+    fn of(word: &str) -> Self {
+        match word {
+            "untied" => Self::Untied,
+            "dense" => Self::Dense,
+            "routed" => Self::Routed,
+            flag => Self::Flag(flag.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_changed() {
+        let mut values = [0.0, 1.0];
+        ValueChange::AddOne.apply(&mut values);
+        assert_eq!(values, [1.0, 2.0]);
+        ValueChange::NegativeExp.apply(&mut values);
+        assert_eq!(values, [-(1f32.exp()), -(2f32.exp())]);
+    }
+
+    #[test]
+    fn rows_of_layers_get_their_place_in_the_names() {
+        let table: TensorTable = toml::from_str(
+            r#"layer = [{ from = "q.weight", to = "attn_q.weight", dims = "a 2*b", when = "routed use_bias" }]"#,
+        )
+        .expect("parses");
+        let rules = table.rules("h.{layer}.", "blk.{layer}.").expect("sound");
+        assert_eq!(
+            (rules[0].from.as_str(), rules[0].to.as_str()),
+            ("h.{layer}.q.weight", "blk.{layer}.attn_q.weight")
+        );
+        assert_eq!(rules[0].role, Role::AttentionQ);
+        assert_eq!(rules[0].when, [Condition::Routed, Condition::Flag("use_bias".into())]);
+        let broken: TensorTable =
+            toml::from_str(r#"outside = [{ from = "x", to = "y", dims = "a**" }]"#).expect("parses");
+        assert!(broken.rules("", "").is_err_and(|error| error.starts_with("x: ")));
+    }
+}
