@@ -2,7 +2,7 @@
 //! Owns these types; must not know which file the numbers came from.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a model is. Every number is read from its configuration or file header; what the file leaves
 /// out is the documented default of the family's configuration class.
@@ -30,6 +30,8 @@ pub struct Description {
     pub head_dim: u32,
     /// One entry per decoder layer, first to last.
     pub layers: Vec<Layer>,
+    /// Numbers of the family's mechanisms by name, e.g. `kv_rank`: what `data/quantities.toml` lists and the file has.
+    pub quantities: BTreeMap<String, u64>,
     /// Routed experts, where there are any.
     pub moe: Option<Moe>,
     /// Rows of the embedding.
@@ -59,11 +61,62 @@ impl Description {
     }
 }
 
-/// One decoder layer.
+/// One decoder layer: what mixes tokens, then what works on each token alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
-    /// What its attention sees.
-    pub attention: AttentionKind,
+    /// What mixes tokens.
+    pub mixer: Mixer,
+    /// What follows.
+    pub feed_forward: FeedForward,
+}
+
+impl Layer {
+    /// Values of one token in the key and in the value cache.
+    pub fn cache_row(&self) -> (u64, u64) {
+        match self.mixer {
+            Mixer::Attention(attention) => {
+                let heads = u64::from(attention.n_kv_heads);
+                (heads * u64::from(attention.key_dim), heads * u64::from(attention.value_dim))
+            }
+            // The latent is cached once, as the key with its rotary part; the value is a part of it.
+            Mixer::Latent(latent) => (latent.kv_rank.saturating_add(latent.rope_dim), 0),
+            Mixer::Recurrent(_) | Mixer::None => (0, 0),
+        }
+    }
+
+    /// Its attention, where it has a plain one.
+    pub fn attention(&self) -> Option<&Attention> {
+        match &self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+            _ => None,
+        }
+    }
+
+    /// Whether its feed-forward is routed.
+    pub fn is_routed(&self) -> bool {
+        self.feed_forward == FeedForward::Routed
+    }
+}
+
+/// What mixes the tokens of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mixer {
+    /// Multi-head, grouped-query or multi-query attention.
+    Attention(Attention),
+    /// Attention over a compressed latent (DeepSeek-V2's MLA).
+    Latent(Latent),
+    /// A recurrence with a state of fixed size.
+    Recurrent(Recurrent),
+    /// Nothing: the layer is a feed-forward alone.
+    None,
+}
+
+/// Heads of an attention layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// What it sees.
+    pub reach: Reach,
     /// Query heads.
     pub n_heads: u32,
     /// Key and value heads.
@@ -72,16 +125,12 @@ pub struct Layer {
     pub key_dim: u32,
     /// Width of a value head.
     pub value_dim: u32,
-    /// Width of the dense feed-forward; of one expert where `routed`.
-    pub ffn_size: u64,
-    /// Whether its feed-forward is routed.
-    pub routed: bool,
 }
 
 /// What an attention layer sees, and so what its cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AttentionKind {
+pub enum Reach {
     /// Every earlier token.
     Full,
     /// The last `window` tokens.
@@ -89,6 +138,73 @@ pub enum AttentionKind {
         /// Tokens, the current one included.
         window: u64,
     },
+    /// The tokens of the current chunk.
+    Chunked {
+        /// Tokens of a chunk.
+        chunk: u64,
+    },
+}
+
+impl Reach {
+    /// Tokens that the cache holds at most, where there is a bound.
+    pub fn bound(self) -> Option<u64> {
+        match self {
+            Self::Full => None,
+            Self::Sliding { window } => Some(window),
+            Self::Chunked { chunk } => Some(chunk),
+        }
+    }
+}
+
+/// Widths of latent attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latent {
+    /// Query heads.
+    pub n_heads: u32,
+    /// Width of the latent that keys and values come from.
+    pub kv_rank: u64,
+    /// Width of the rotary part of a key.
+    pub rope_dim: u64,
+}
+
+/// A recurrence and the size of its state, per sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recurrent {
+    /// What it computes.
+    pub kind: Recurrence,
+    /// Numbers of its convolution's last inputs; the engine holds 32-bit floats.
+    pub convolution_len: u64,
+    /// Numbers of its state; the engine holds 32-bit floats.
+    pub state_len: u64,
+}
+
+/// Kinds of recurrences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recurrence {
+    /// Selective state space with a state per channel (Gu & Dao 2023).
+    Mamba1,
+    /// Selective state space with heads and groups (Dao & Gu 2024).
+    Mamba2,
+    /// Linear attention by the gated delta rule (Yang et al. 2024).
+    GatedDelta,
+    /// A gated convolution over a few tokens (LFM2).
+    ShortConvolution,
+}
+
+/// What a layer does with each token alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedForward {
+    /// One feed-forward.
+    Dense {
+        /// Its width.
+        width: u64,
+    },
+    /// Experts behind a router ([`Description::moe`] has their numbers).
+    Routed,
+    /// Nothing.
+    None,
 }
 
 /// A routed feed-forward.
@@ -102,8 +218,6 @@ pub struct Moe {
     pub expert_ffn_size: u64,
     /// Width of the experts that every token uses, all together; 0 without any.
     pub shared_ffn_size: u64,
-    /// Layers at the start without a router.
-    pub n_leading_dense: u32,
 }
 
 /// Rotary position encoding.

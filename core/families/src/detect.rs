@@ -3,9 +3,11 @@
 use crate::config::{Config, wrong};
 use crate::family::Checkpoint;
 use crate::keys::{decoder, key};
+use crate::quantities;
+use crate::schedule::Common;
 use crate::*;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most decoder layers that are believed.
 pub(crate) const MAX_LAYERS: u64 = 4096;
@@ -35,44 +37,55 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         let field = key("block_count").called();
         return Err(wrong(field, &format!("at most {MAX_LAYERS}"), &Value::from(n_layers)));
     }
+    let hidden_size = config.required_extent_of(key("embedding_length"))?;
     let heads = Heads::of(&config)?;
     let ffn_size = config.required_extent_of(key("feed_forward_length"))?;
-    let moe = if checkpoint.routed { Some(moe_of(&config, ffn_size)?) } else { None };
+    let quantities = quantities::of_config(&config, family)?;
+    let moe = if checkpoint.routed { Some(moe_of(&config, ffn_size, &quantities)?) } else { None };
     let max_context = config.required_extent_of(key("context_length"))?;
     let rope = rope::of_config(&config, max_context)?;
     if let RopeScaling::Other { kind } = &rope.scaling {
         warnings.push(format!("RoPE scaling `{kind}` is not applied"));
     }
-    if let Some(window) = window_of(&config)?.filter(|window| *window < max_context) {
-        warnings.push(format!(
-            "the engine attends to the full context, not to a sliding window of {window} tokens"
-        ));
-    }
-    let layer = Layer {
-        attention: AttentionKind::Full,
+    let attention = Attention {
+        reach: Reach::Full,
         n_heads: heads.query,
         n_kv_heads: heads.key_value,
         key_dim: heads.dim,
         value_dim: heads.dim,
-        ffn_size: moe.map_or(ffn_size, |moe| moe.expert_ffn_size),
-        routed: moe.is_some(),
     };
+    let common = Common {
+        n_layers: n_layers as usize,
+        hidden_size,
+        attention,
+        dense_width: ffn_size,
+        is_routed: moe.is_some(),
+        quantities: &quantities,
+    };
+    let layers = family.table.layers.layers(&config, &common)?;
+    let slides = layers.iter().any(|layer| layer.attention().is_some_and(|a| a.reach != Reach::Full));
+    if let Some(window) = window_of(&config)?.filter(|window| *window < max_context && !slides) {
+        warnings.push(format!(
+            "the engine attends to the full context, not to a sliding window of {window} tokens"
+        ));
+    }
     let mut description = Description {
         family: id.into(),
         model_type: model_type.into(),
         architecture: family.architecture().into(),
         name: None,
         n_layers: narrow("num_hidden_layers", n_layers)?,
-        hidden_size: config.required_extent_of(key("embedding_length"))?,
+        hidden_size,
         ffn_size,
         n_heads: heads.query,
         n_kv_heads: heads.key_value,
         head_dim: heads.dim,
-        layers: vec![layer; n_layers as usize],
+        layers,
         moe,
         vocab_size: config.required_extent("vocab_size")?,
         tied_embeddings: config.boolean("tie_word_embeddings")?.unwrap_or(false),
         flags: flags_of(&config, family)?,
+        quantities,
         rope,
         max_context,
         parameters: Parameters::default(),
@@ -83,6 +96,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         },
         warnings,
     };
+    description.check_extents(family)?;
     description.parameters = description.count_parameters();
     Ok(description)
 }
@@ -173,7 +187,7 @@ impl Heads {
     }
 }
 
-fn moe_of(config: &Config<'_>, ffn_size: u64) -> Result<Moe, Error> {
+fn moe_of(config: &Config<'_>, ffn_size: u64, quantities: &BTreeMap<String, u64>) -> Result<Moe, Error> {
     let n_experts = config.required_extent_of(key("expert_count"))?;
     let n_active = config.required_extent_of(key("expert_used_count"))?;
     if n_active > n_experts {
@@ -183,9 +197,8 @@ fn moe_of(config: &Config<'_>, ffn_size: u64) -> Result<Moe, Error> {
     Ok(Moe {
         n_experts: narrow("num_experts", n_experts)?,
         n_active: narrow("num_experts_per_tok", n_active)?,
-        expert_ffn_size: config.extent("moe_intermediate_size")?.unwrap_or(ffn_size),
-        shared_ffn_size: 0,
-        n_leading_dense: 0,
+        expert_ffn_size: quantities.get("expert_ffn").copied().unwrap_or(ffn_size),
+        shared_ffn_size: quantities.get("shared_ffn").copied().unwrap_or(0),
     })
 }
 

@@ -54,7 +54,7 @@ fn shape_is_read_from_the_file() {
     let moe = description.moe.expect("routed");
     assert_eq!((moe.n_experts, moe.n_active, moe.expert_ffn_size), (128, 8, 768));
     assert_eq!(description.layers.len(), 48);
-    assert!(description.layers.iter().all(|layer| layer.routed && layer.ffn_size == 768));
+    assert!(description.layers.iter().all(|layer| layer.is_routed()));
     assert_eq!(description.rope.theta, 1e6);
     assert_eq!(detect_config(&llama()).map(|d| (d.head_dim, d.max_context)), Ok((128, 131_072)));
 }

@@ -3,6 +3,7 @@
 
 use crate::Role;
 use crate::extent::Extent;
+use crate::schedule::Schedule;
 use crate::tensor_rule::{Condition, TensorRule, TensorTable};
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,6 +38,12 @@ pub(crate) struct FamilyTable {
     pub(crate) requirements: Vec<Requirement>,
     #[serde(default)]
     pub(crate) mechanisms: Mechanisms,
+    /// Which layer does what.
+    #[serde(default)]
+    pub(crate) layers: Schedule,
+    /// Expressions over the configuration's fields for quantities that are spelled in an own way.
+    #[serde(default)]
+    pub(crate) quantities: BTreeMap<String, Extent>,
     #[serde(default, rename = "extra_key")]
     pub(crate) extra_keys: Vec<ExtraKey>,
     #[serde(default, rename = "tensors")]

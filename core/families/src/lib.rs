@@ -10,6 +10,8 @@ mod detect_gguf;
 mod error;
 mod extent;
 mod family;
+mod gguf_keys;
+mod gguf_layers;
 mod keys;
 mod mapping;
 pub mod memory;
@@ -18,14 +20,17 @@ pub mod model_card;
 mod model_id;
 pub mod model_name;
 pub mod pre_tokenizers;
+mod quantities;
 mod role;
 mod rope;
+mod schedule;
 mod shapes;
 mod tensor_rule;
 mod view;
 
 pub use description::{
-    AttentionKind, Description, Layer, Modalities, Moe, NativeQuantization, Parameters, Rope, RopeScaling,
+    Attention, Description, FeedForward, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,
+    Parameters, Reach, Recurrence, Recurrent, Rope, RopeScaling,
 };
 pub use detect::detect_config;
 pub use detect_gguf::{detect_gguf, detect_gguf_tensors};

@@ -1,7 +1,7 @@
 //! From checkpoint tensor names to GGUF tensors, and the order in which those are written.
 //! Owns the names and their order; must not touch values.
 
-use crate::extent::{Extent, Failure};
+use crate::extent::Failure;
 use crate::keys::decoder;
 use crate::rope::llama3_factors;
 use crate::tensor_rule::{Condition, TensorRule};
@@ -216,9 +216,11 @@ impl TensorRule {
             expected,
             got: tensor.shape.to_vec(),
         };
-        let absurd = |failure: Failure<String>| wrong(format!("a shape that can be computed ({failure:?})"));
-        let evaluate = |extent: &Extent| extent.evaluate(value_of).map_err(absurd);
-        let dims = self.dims.iter().map(evaluate).collect::<Result<Vec<u64>, _>>()?;
+        let absurd = |failure: Failure<Error>| match failure {
+            Failure::Name(error) => error,
+            other => wrong(format!("a shape that can be computed, not {other:?}")),
+        };
+        let dims = description.dims(self, &facts)?;
         // An expert's own tensor has all dimensions of the stack but the last.
         let own = if self.from.contains("{expert}") { &dims[..dims.len() - 1] } else { &dims[..] };
         let mut views = Vec::new();

@@ -1,7 +1,7 @@
 //! Memory that a model and its context take, from shapes alone.
 //! Owns the sums; must not know hosts, engines' buffers or recipes.
 
-use crate::{AttentionKind, Description, TensorShape};
+use crate::{Description, Mixer, TensorShape};
 use formats::gguf::GgmlType;
 
 /// Bytes of the key-value cache for `n_ctx` tokens of one sequence: per layer with attention, `n_ctx` (at most the
@@ -10,13 +10,22 @@ use formats::gguf::GgmlType;
 /// predict its buffers. `None` where a row does not divide into the type's blocks, or beyond 2^64.
 pub fn kv_bytes(description: &Description, n_ctx: u64, type_k: GgmlType, type_v: GgmlType) -> Option<u64> {
     description.layers.iter().try_fold(0u64, |total, layer| {
-        let tokens = match layer.attention {
-            AttentionKind::Full => n_ctx,
-            AttentionKind::Sliding { window } => n_ctx.min(window),
-        };
-        let row = |ty: GgmlType, dim: u32| ty.row_bytes(u64::from(layer.n_kv_heads).checked_mul(dim.into())?);
-        let per_token = row(type_k, layer.key_dim)?.checked_add(row(type_v, layer.value_dim)?)?;
+        let bound = layer.attention().and_then(|attention| attention.reach.bound());
+        let tokens = bound.map_or(n_ctx, |bound| n_ctx.min(bound));
+        let (key, value) = layer.cache_row();
+        let per_token = type_k.row_bytes(key)?.checked_add(type_v.row_bytes(value)?)?;
         total.checked_add(per_token.checked_mul(tokens)?)
+    })
+}
+
+/// Bytes of the recurrent states of one sequence, in 32-bit floats as the engine holds them, whatever its length.
+pub fn state_bytes(description: &Description) -> u64 {
+    description.layers.iter().fold(0u64, |total, layer| match layer.mixer {
+        Mixer::Recurrent(recurrent) => {
+            let numbers = recurrent.convolution_len.saturating_add(recurrent.state_len);
+            total.saturating_add(numbers.saturating_mul(4))
+        }
+        Mixer::Attention(_) | Mixer::Latent(_) | Mixer::None => total,
     })
 }
 
@@ -33,6 +42,7 @@ pub fn weights_bytes(shapes: &[TensorShape], type_of: impl Fn(&TensorShape) -> G
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Attention, Latent, Layer, Reach, Recurrence, Recurrent};
     use serde_json::json;
 
     fn qwen3_8b() -> Description {
@@ -40,6 +50,26 @@ mod tests {
             "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
             "vocab_size": 151936, "max_position_embeddings": 40960});
         crate::detect_config(&config).expect("a whole configuration")
+    }
+
+    /// Qwen3-8B's attention with a change.
+    fn attention(change: impl FnOnce(&mut Attention)) -> Mixer {
+        let mut attention = *qwen3_8b().layers[0].attention().expect("plain attention");
+        change(&mut attention);
+        Mixer::Attention(attention)
+    }
+
+    #[test]
+    fn recurrent_layers_hold_a_state_and_no_cache() {
+        let mut description = qwen3_8b();
+        let kind = Recurrence::Mamba2;
+        let recurrent = Recurrent { kind, convolution_len: 100, state_len: 1000 };
+        description.layers[0].mixer = Mixer::Recurrent(recurrent);
+        assert_eq!(state_bytes(&description), 4400);
+        assert_eq!(kv_bytes(&description, 1, GgmlType::F16, GgmlType::F16), Some(147_456 / 36 * 35));
+        let latent = Latent { n_heads: 16, kv_rank: 512, rope_dim: 64 };
+        description.layers = vec![Layer { mixer: Mixer::Latent(latent), ..description.layers[0] }];
+        assert_eq!(kv_bytes(&description, 1, GgmlType::F16, GgmlType::F16), Some(1152));
     }
 
     #[test]
@@ -55,13 +85,13 @@ mod tests {
     fn windows_bound_their_layers_and_rows_must_divide() {
         let mut description = qwen3_8b();
         for layer in description.layers.iter_mut().skip(18) {
-            layer.attention = AttentionKind::Sliding { window: 512 };
+            layer.mixer = attention(|attention| attention.reach = Reach::Sliding { window: 512 });
         }
         let f16 = |tokens| kv_bytes(&description, tokens, GgmlType::F16, GgmlType::F16);
         assert_eq!(f16(256), Some(256 * 147_456));
         assert_eq!(f16(8192), Some((8192 + 512) * 147_456 / 2));
-        description.layers[0].n_kv_heads = 1;
-        description.layers[0].key_dim = 80;
+        description.layers[0].mixer =
+            attention(|attention| (attention.n_kv_heads, attention.key_dim) = (1, 80));
         assert_eq!(kv_bytes(&description, 1, GgmlType::Q8_0, GgmlType::F16), None);
     }
 

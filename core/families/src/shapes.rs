@@ -1,8 +1,9 @@
 //! Shapes of a model's tensors, computed from its description and its family's rules.
 //! Owns the meaning of the names in `dims`; must not know types or bytes.
 
+use crate::extent::{Extent, Failure};
 use crate::tensor_rule::{Condition, TensorRule};
-use crate::{Description, Family, Layer, Parameters, Role};
+use crate::{Attention, Description, Error, Family, FeedForward, Layer, Mixer, Parameters, Reach, Role};
 
 /// One tensor as GGUF would hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,15 +56,47 @@ impl Description {
             let in_layers = rule.to.contains("{layer}");
             let layers = if in_layers { self.layers.as_slice() } else { std::slice::from_ref(&outside) };
             for (index, layer) in layers.iter().enumerate() {
-                if self.has(&rule.when, layer) {
-                    let dims = rule.dims.iter().map(|extent| {
-                        let value = extent.evaluate(|name| self.extent(name, layer));
-                        value.expect("every name of the built-in tables has a value: a test asks for each")
-                    });
-                    visit(rule, in_layers.then_some(index as u32), dims.collect());
+                if self.has(&rule.when, layer)
+                    && let Ok(dims) = self.dims(rule, layer)
+                {
+                    visit(rule, in_layers.then_some(index as u32), dims);
                 }
             }
         }
+    }
+
+    /// The extents that `rule` gives a tensor of `layer`.
+    ///
+    /// # Errors
+    /// A name without a number, or a number beyond 2^64.
+    pub(crate) fn dims(&self, rule: &TensorRule, layer: &Layer) -> Result<Vec<u64>, Error> {
+        let evaluate = |extent: &Extent| {
+            extent.evaluate(|name| self.extent(name, layer)).map_err(|failure| match failure {
+                Failure::Name(error) => error,
+                other => Error::Field {
+                    field: extent.text().into(),
+                    expected: format!("an extent of {}", rule.to),
+                    got: format!("{other:?}"),
+                },
+            })
+        };
+        rule.dims.iter().map(evaluate).collect()
+    }
+
+    /// Checks that every tensor of `family` in this model has extents.
+    ///
+    /// # Errors
+    /// The first quantity that the model lacks.
+    pub(crate) fn check_extents(&self, family: &Family) -> Result<(), Error> {
+        let outside = self.outside_layers();
+        for rule in &family.tensors {
+            let layers =
+                if rule.to.contains("{layer}") { &self.layers } else { std::slice::from_ref(&outside) };
+            for layer in layers.iter().filter(|layer| self.has(&rule.when, layer)) {
+                self.dims(rule, layer)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a tensor under these conditions is in `layer`.
@@ -75,40 +108,58 @@ impl Description {
     pub(crate) fn holds(&self, condition: &Condition, layer: &Layer) -> bool {
         match condition {
             Condition::Untied => !self.tied_embeddings,
-            Condition::Dense => !layer.routed,
-            Condition::Routed => layer.routed,
+            Condition::FeedForward => layer.feed_forward != FeedForward::None,
+            Condition::Dense => matches!(layer.feed_forward, FeedForward::Dense { .. }),
+            Condition::Routed => layer.is_routed(),
+            Condition::Attention => layer.attention().is_some(),
+            Condition::Latent => matches!(layer.mixer, Mixer::Latent(_)),
+            Condition::Recurrence(kind) => {
+                matches!(layer.mixer, Mixer::Recurrent(recurrent) if recurrent.kind == *kind)
+            }
+            Condition::Quantity(name) => self.quantities.contains_key(name),
             Condition::Flag(flag) => self.flags.contains(flag),
+            Condition::Not(other) => !self.holds(other, layer),
         }
     }
 
-    /// What the names in `dims` stand for.
-    pub(crate) fn extent(&self, name: &str, layer: &Layer) -> Result<u64, String> {
-        let moe = self.moe.as_ref();
-        Ok(match name {
-            "hidden" => self.hidden_size,
-            "vocab" => self.vocab_size,
-            "heads" => layer.n_heads.into(),
-            "kv_heads" => layer.n_kv_heads.into(),
-            "head_dim" => layer.key_dim.into(),
-            "value_dim" => layer.value_dim.into(),
-            "ffn" => layer.ffn_size,
-            "experts" => moe.map_or(0, |moe| moe.n_experts.into()),
-            "expert_ffn" => moe.map_or(0, |moe| moe.expert_ffn_size),
-            "shared_ffn" => moe.map_or(0, |moe| moe.shared_ffn_size),
-            other => return Err(format!("`{other}` is no extent of a model")),
-        })
+    /// What the names in `dims` stand for: those of the layer, of the model, or a quantity.
+    pub(crate) fn extent(&self, name: &str, layer: &Layer) -> Result<u64, Error> {
+        let attention = layer.attention().copied().unwrap_or_else(|| self.widest_attention());
+        let experts = self.moe.map(|moe| (moe.n_experts.into(), moe.expert_ffn_size, moe.shared_ffn_size));
+        let found = match name {
+            "hidden" => Some(self.hidden_size),
+            "vocab" => Some(self.vocab_size),
+            "heads" => Some(attention.n_heads.into()),
+            "kv_heads" => Some(attention.n_kv_heads.into()),
+            "head_dim" => Some(attention.key_dim.into()),
+            "value_dim" => Some(attention.value_dim.into()),
+            "ffn" => Some(match layer.feed_forward {
+                FeedForward::Dense { width } => width,
+                FeedForward::Routed | FeedForward::None => self.ffn_size,
+            }),
+            "experts" => experts.map(|(n_experts, ..)| n_experts),
+            "expert_ffn" => experts.map(|(_, width, _)| width),
+            "shared_ffn" => experts.map(|(.., width)| width),
+            quantity => self.quantities.get(quantity).copied(),
+        };
+        found.ok_or_else(|| Error::Missing { field: name.into() })
     }
 
-    pub(crate) fn outside_layers(&self) -> Layer {
-        Layer {
-            attention: crate::AttentionKind::Full,
-            n_heads: self.n_heads,
-            n_kv_heads: self.n_kv_heads,
+    fn widest_attention(&self) -> Attention {
+        let (n_heads, n_kv_heads) = (self.n_heads, self.n_kv_heads);
+        Attention {
+            reach: Reach::Full,
+            n_heads,
+            n_kv_heads,
             key_dim: self.head_dim,
             value_dim: self.head_dim,
-            ffn_size: self.ffn_size,
-            routed: false,
         }
+    }
+
+    /// The facts of tensors outside layers.
+    pub(crate) fn outside_layers(&self) -> Layer {
+        let feed_forward = FeedForward::Dense { width: self.ffn_size };
+        Layer { mixer: Mixer::Attention(self.widest_attention()), feed_forward }
     }
 
     /// Weights in all, and those that one token touches.
@@ -140,15 +191,18 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn every_name_in_the_tables_has_a_value() {
-        let config = json!({"model_type": "llama", "hidden_size": 8, "intermediate_size": 16,
-            "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10, "max_position_embeddings": 16});
+    fn every_name_in_the_tables_stands_for_something() {
+        let config = json!({"model_type": "qwen3_moe", "hidden_size": 8, "intermediate_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+            "vocab_size": 10, "max_position_embeddings": 16, "num_experts": 2, "num_experts_per_tok": 1,
+            "moe_intermediate_size": 4});
         let description = crate::detect_config(&config).expect("a whole configuration");
         for family in Family::all() {
             let dims = family.tensors.iter().flat_map(|rule| &rule.dims).flat_map(|dims| dims.names());
             let views = family.tensors.iter().flat_map(|rule| &rule.views).flat_map(|view| view.names());
             for name in dims.chain(views) {
-                assert!(description.extent(name, &description.layers[0]).is_ok(), "{name}");
+                let known = crate::quantities::quantities().contains_key(name);
+                assert!(known || description.extent(name, &description.layers[0]).is_ok(), "{name}");
             }
         }
     }

@@ -3,7 +3,8 @@
 
 use crate::arrangement::Arrangement;
 use crate::extent::Extent;
-use crate::{Role, role_of};
+use crate::quantities::quantities;
+use crate::{Recurrence, Role, role_of};
 use serde::Deserialize;
 
 /// Rows of one table: tensors outside the layers, and those of every layer.
@@ -64,12 +65,24 @@ pub(crate) struct TensorRule {
 pub(crate) enum Condition {
     /// The output does not share the embedding.
     Untied,
-    /// In layers without a router.
+    /// In layers with a feed-forward of either sort.
+    FeedForward,
+    /// In layers with a feed-forward and without a router.
     Dense,
-    /// In layers with one.
+    /// In layers with a router.
     Routed,
+    /// In layers of plain attention.
+    Attention,
+    /// In layers of latent attention.
+    Latent,
+    /// In layers of this recurrence.
+    Recurrence(Recurrence),
+    /// The model has this number (`data/quantities.toml`).
+    Quantity(String),
     /// A true or false field of the configuration.
     Flag(String),
+    /// The other does not hold.
+    Not(Box<Condition>),
 }
 
 /// What happens to each value on the way to GGUF.
@@ -131,22 +144,39 @@ impl Row {
 impl Condition {
     /// Whether it differs from layer to layer.
     pub(crate) fn is_of_layer(&self) -> bool {
-        matches!(self, Self::Dense | Self::Routed)
+        match self {
+            Self::FeedForward | Self::Dense | Self::Routed | Self::Attention | Self::Latent => true,
+            Self::Recurrence(_) => true,
+            Self::Untied | Self::Quantity(_) | Self::Flag(_) => false,
+            Self::Not(other) => other.is_of_layer(),
+        }
     }
 
     /// The configuration field that decides.
     pub(crate) fn flag(&self) -> Option<&str> {
         match self {
             Self::Flag(flag) => Some(flag),
+            Self::Not(other) => other.flag(),
             _ => None,
         }
     }
 
     fn of(word: &str) -> Self {
+        if let Some(other) = word.strip_prefix('!') {
+            return Self::Not(Box::new(Self::of(other)));
+        }
         match word {
             "untied" => Self::Untied,
+            "feed_forward" => Self::FeedForward,
             "dense" => Self::Dense,
             "routed" => Self::Routed,
+            "attention" => Self::Attention,
+            "latent" => Self::Latent,
+            "mamba1" => Self::Recurrence(Recurrence::Mamba1),
+            "mamba2" => Self::Recurrence(Recurrence::Mamba2),
+            "gated_delta" => Self::Recurrence(Recurrence::GatedDelta),
+            "short_convolution" => Self::Recurrence(Recurrence::ShortConvolution),
+            name if quantities().contains_key(name) => Self::Quantity(name.into()),
             flag => Self::Flag(flag.into()),
         }
     }
@@ -168,7 +198,7 @@ mod tests {
     #[test]
     fn rows_of_layers_get_their_place_in_the_names() {
         let table: TensorTable = toml::from_str(
-            r#"layer = [{ from = "q.weight", to = "attn_q.weight", dims = "a 2*b", when = "routed use_bias" }]"#,
+            r#"layer = [{ from = "q.weight", to = "attn_q.weight", dims = "a 2*b", when = "routed !use_bias" }]"#,
         )
         .expect("parses");
         let rules = table.rules("h.{layer}.", "blk.{layer}.").expect("sound");
@@ -177,7 +207,10 @@ mod tests {
             ("h.{layer}.q.weight", "blk.{layer}.attn_q.weight")
         );
         assert_eq!(rules[0].role, Role::AttentionQ);
-        assert_eq!(rules[0].when, [Condition::Routed, Condition::Flag("use_bias".into())]);
+        assert_eq!(
+            rules[0].when,
+            [Condition::Routed, Condition::Not(Box::new(Condition::Flag("use_bias".into())))]
+        );
         let broken: TensorTable =
             toml::from_str(r#"outside = [{ from = "x", to = "y", dims = "a**" }]"#).expect("parses");
         assert!(broken.rules("", "").is_err_and(|error| error.starts_with("x: ")));

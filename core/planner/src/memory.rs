@@ -1,7 +1,7 @@
 //! What a configuration takes, in bytes, before anything is loaded.
 //! Knows shapes; must not know budgets.
 
-use families::{AttentionKind, Description};
+use families::{Attention, Description, Mixer, Reach};
 use formats::gguf::GgmlType;
 use serde::Serialize;
 
@@ -84,11 +84,11 @@ fn cache_bytes(description: &Description, context_tokens: u64, ty: GgmlType, n_u
     let context = context_tokens.checked_next_multiple_of(CACHE_GROUP)?;
     let mut sized = description.clone();
     for layer in &mut sized.layers {
-        if let AttentionKind::Sliding { window } = &mut layer.attention {
+        if let Mixer::Attention(Attention { reach: Reach::Sliding { window }, .. }) = &mut layer.mixer {
             *window = window.checked_add(n_ubatch)?.checked_next_multiple_of(CACHE_GROUP)?;
         }
     }
-    families::memory::kv_bytes(&sized, context, ty, ty)
+    families::memory::kv_bytes(&sized, context, ty, ty)?.checked_add(families::memory::state_bytes(&sized))
 }
 
 #[cfg(test)]
@@ -115,7 +115,9 @@ mod tests {
     fn a_sliding_window_has_room_for_one_batch() {
         let mut description = qwen3_8b();
         for layer in &mut description.layers {
-            layer.attention = AttentionKind::Sliding { window: 1024 };
+            if let Mixer::Attention(attention) = &mut layer.mixer {
+                attention.reach = Reach::Sliding { window: 1024 };
+            }
         }
         let kv = |context, n_ubatch| estimate(&description, 0, context, GgmlType::F16, n_ubatch).kv_bytes;
         assert_eq!(kv(32768, 512), 1536 * 147_456);
@@ -126,8 +128,9 @@ mod tests {
     #[test]
     fn a_row_that_does_not_divide_fits_nowhere() {
         let mut description = qwen3_8b();
-        description.layers[0].key_dim = 20;
-        description.layers[0].n_kv_heads = 1;
+        if let Mixer::Attention(attention) = &mut description.layers[0].mixer {
+            (attention.key_dim, attention.n_kv_heads) = (20, 1);
+        }
         assert!(estimate(&description, 0, 512, GgmlType::Q8_0, 512).total_bytes() > 1 << 60);
         assert!(estimate(&description, 0, u64::MAX, GgmlType::F16, 512).total_bytes() > 1 << 60);
     }

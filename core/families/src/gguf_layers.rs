@@ -1,0 +1,146 @@
+//! The layers of a GGUF file: which tensors each of them has tells what it does.
+//! Knows keys and names; must not know families.
+
+use crate::gguf_keys::Keys;
+use crate::schedule::recurrent;
+use crate::{Attention, Error, FeedForward, Latent, Layer, Mixer, Reach, Recurrence};
+use formats::gguf::{Array, TensorInfo, Value};
+use std::collections::BTreeMap;
+
+/// What the layers of a file have in common.
+pub(crate) struct Layers<'k> {
+    pub(crate) keys: &'k Keys<'k>,
+    pub(crate) n_layers: u64,
+    pub(crate) hidden_size: u64,
+    pub(crate) ffn_sizes: &'k [u64],
+    pub(crate) quantities: &'k BTreeMap<String, u64>,
+}
+
+/// What the names of a layer's tensors say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Parts {
+    attention: bool,
+    latent: bool,
+    recurrence: Option<Recurrence>,
+    feed_forward: bool,
+    router: bool,
+}
+
+impl Parts {
+    fn see(&mut self, part: &str) {
+        match part.strip_suffix(".weight").unwrap_or(part) {
+            "attn_kv_a_mqa" => self.latent = true,
+            "shortconv.conv" => self.recurrence = Some(Recurrence::ShortConvolution),
+            "ssm_x" => self.recurrence = Some(Recurrence::Mamba1),
+            "ssm_ba" | "ssm_alpha" | "ssm_beta" => self.recurrence = Some(Recurrence::GatedDelta),
+            // Mamba-1 has this one as well, and its own beside it.
+            "ssm_in" if self.recurrence.is_none() => self.recurrence = Some(Recurrence::Mamba2),
+            "attn_q" | "attn_qkv" | "attn_k" => self.attention = true,
+            "ffn_gate_inp" => self.router = true,
+            "ffn_up" | "ffn_gate" | "ffn_down" => self.feed_forward = true,
+            _ => {}
+        }
+    }
+}
+
+impl Layers<'_> {
+    /// The layers, first to last; without `tensors`, what the keys alone lead to.
+    ///
+    /// # Errors
+    /// A missing or wrong key.
+    pub(crate) fn read(
+        &self,
+        is_routed: bool,
+        tensors: &[TensorInfo],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Layer>, Error> {
+        let heads = self.keys.heads(self.n_layers, self.hidden_size)?;
+        let windows = self.windows(warnings)?;
+        let parts = self.parts(is_routed, tensors);
+        let layer = |(index, parts): (usize, Parts)| {
+            let attention = || Attention {
+                reach: windows[index],
+                n_heads: heads.query[index],
+                n_kv_heads: heads.key_value[index],
+                key_dim: heads.key_dim,
+                value_dim: heads.value_dim,
+            };
+            let mixer = match parts {
+                Parts { latent: true, .. } => Mixer::Latent(Latent {
+                    n_heads: heads.query[index],
+                    kv_rank: self.quantity("kv_rank")?,
+                    rope_dim: self.quantity("rope_dim")?,
+                }),
+                Parts { recurrence: Some(kind), .. } => {
+                    Mixer::Recurrent(recurrent(kind, self.hidden_size, |name| self.quantity(name))?)
+                }
+                Parts { attention: true, .. } => Mixer::Attention(attention()),
+                _ => Mixer::None,
+            };
+            let feed_forward = match parts {
+                Parts { router: true, .. } => FeedForward::Routed,
+                Parts { feed_forward: true, .. } => FeedForward::Dense { width: self.ffn_sizes[index] },
+                _ => FeedForward::None,
+            };
+            Ok(Layer { mixer, feed_forward })
+        };
+        parts.into_iter().enumerate().map(layer).collect()
+    }
+
+    fn parts(&self, is_routed: bool, tensors: &[TensorInfo]) -> Vec<Parts> {
+        let mut parts = vec![Parts::default(); self.n_layers as usize];
+        for tensor in tensors {
+            let place = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+            if let Some((layer, part)) = place
+                && let Some(parts) = layer.parse().ok().and_then(|layer: usize| parts.get_mut(layer))
+            {
+                parts.see(part);
+            }
+        }
+        if tensors.is_empty() {
+            let leading = self.quantities.get("leading_dense").copied().unwrap_or(0) as usize;
+            for (index, parts) in parts.iter_mut().enumerate() {
+                (parts.attention, parts.feed_forward) = (true, true);
+                parts.router = is_routed && index >= leading;
+            }
+        }
+        parts
+    }
+
+    fn quantity(&self, name: &str) -> Result<u64, Error> {
+        let key = crate::quantities::quantities().get(name).map_or(name, |quantity| &quantity.key);
+        self.quantities.get(name).copied().ok_or_else(|| self.keys.missing(key))
+    }
+
+    /// What each layer's attention sees: `attention.sliding_window` and its pattern, layers in groups of `n` of which
+    /// the last sees everything, or one flag per layer.
+    fn windows(&self, warnings: &mut Vec<String>) -> Result<Vec<Reach>, Error> {
+        let Some(window) = self.keys.number("attention.sliding_window")?.filter(|window| *window > 0) else {
+            return Ok(vec![Reach::Full; self.n_layers as usize]);
+        };
+        let name = "attention.sliding_window_pattern";
+        let slides: Vec<bool> = match self.keys.metadata.get(&self.keys.full(name)) {
+            Some(Value::Array(Array::Bool(flags))) if flags.len() as u64 == self.n_layers => flags.clone(),
+            Some(Value::Array(_)) => {
+                return Err(self.keys.wrong(
+                    name,
+                    &format!("{} flags", self.n_layers),
+                    "another array".into(),
+                ));
+            }
+            _ => match self.keys.number(name)? {
+                Some(group) if group > 0 => {
+                    (0..self.n_layers).map(|layer| layer % group < group - 1).collect()
+                }
+                _ => {
+                    warnings.push(format!(
+                        "which layers slide by {window} tokens is not stated: all are taken to see the full context"
+                    ));
+                    vec![false; self.n_layers as usize]
+                }
+            },
+        };
+        let kind = |slides: bool| if slides { Reach::Sliding { window } } else { Reach::Full };
+        Ok(slides.into_iter().map(kind).collect())
+    }
+}
