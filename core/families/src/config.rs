@@ -78,14 +78,6 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// Any whole number that fits 32 bits, 0 among them, from the same places.
-    pub(crate) fn whole(&self, field: &str) -> Result<Option<u32>, Error> {
-        match self.get(field) {
-            Some(value) => whole(field, value).map(Some),
-            None => self.extent(field)?.map(|derived| crate::detect::narrow(field, derived)).transpose(),
-        }
-    }
-
     /// An extent by any of `key`'s spellings.
     pub(crate) fn extent_of(&self, key: &'a Key) -> Result<Option<u64>, Error> {
         if let Some((field, value)) = self.find(key) {

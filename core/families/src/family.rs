@@ -3,6 +3,7 @@
 
 use crate::Role;
 use crate::extent::Extent;
+use crate::key_rule::{KeyRule, Replacement};
 use crate::schedule::Schedule;
 use crate::tensor_rule::{Condition, TensorRule, TensorTable};
 use serde::Deserialize;
@@ -44,8 +45,12 @@ pub(crate) struct FamilyTable {
     /// Expressions over the configuration's fields for quantities that are spelled in an own way.
     #[serde(default)]
     pub(crate) quantities: BTreeMap<String, Extent>,
-    #[serde(default, rename = "extra_key")]
-    pub(crate) extra_keys: Vec<ExtraKey>,
+    /// Keys behind those that every decoder has.
+    #[serde(default, rename = "key")]
+    pub(crate) keys: Vec<KeyRule>,
+    /// Keys of every decoder that this family writes in another way, at their place, or not at all.
+    #[serde(default)]
+    pub(crate) decoder_keys: BTreeMap<String, Replacement>,
     #[serde(default, rename = "tensors")]
     own_tensors: TensorTable,
 }
@@ -108,17 +113,6 @@ pub(crate) struct Mechanisms {
     states_space_prefix: bool,
     /// A vocabulary of this size never gets a beginning-of-sequence token.
     never_adds_bos_at: Option<usize>,
-}
-
-/// A key behind those that every decoder has; always a u32.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExtraKey {
-    pub(crate) key: String,
-    pub(crate) from: String,
-    /// The value where the field is not there; without it, no key.
-    #[serde(rename = "else")]
-    pub(crate) otherwise: Option<Extent>,
 }
 
 impl Family {

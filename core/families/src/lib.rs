@@ -12,6 +12,7 @@ mod extent;
 mod family;
 mod gguf_keys;
 mod gguf_layers;
+mod key_rule;
 mod keys;
 mod mapping;
 pub mod memory;

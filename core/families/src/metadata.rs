@@ -3,6 +3,7 @@
 
 use crate::config::{self, Config, number_in, wrong};
 use crate::detect::narrow;
+use crate::key_rule::{Model, Replacement};
 use crate::keys::{Entry, Key, Kind, Mechanism, decoder};
 use crate::{Error, Family, Rope, RopeScaling, detect_config, rope};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
@@ -63,11 +64,17 @@ impl Family {
             Some(checkpoint) => config.with_defaults(checkpoint),
             None => config,
         };
+        let model = Model { config: &config, description: &description };
         let mut metadata = Metadata::new();
         for entry in &decoder().entries {
             match entry {
                 Entry::Key(key) => {
-                    if let Some(value) = key_value(&config, key)? {
+                    let value = match self.table.decoder_keys.get(&key.name) {
+                        Some(Replacement::Written(false)) => None,
+                        Some(Replacement::Value(rule)) => rule.value(model)?,
+                        None | Some(Replacement::Written(true)) => key_value(&config, key)?,
+                    };
+                    if let Some(value) = value {
                         metadata.insert(format!("{}.{}", self.architecture(), key.name), value);
                     }
                 }
@@ -81,15 +88,9 @@ impl Family {
                 }
             }
         }
-        for extra in &self.table.extra_keys {
-            let value = match (config.whole(&extra.from)?, &extra.otherwise) {
-                (None, Some(expression)) => {
-                    Some(narrow(&extra.from, config.evaluate(expression, &extra.from)?)?)
-                }
-                (value, _) => value,
-            };
-            if let Some(value) = value {
-                metadata.insert(format!("{}.{}", self.architecture(), extra.key), Value::U32(value));
+        for rule in &self.table.keys {
+            if let Some(value) = rule.value(model)? {
+                metadata.insert(rule.key(self.architecture()), value);
             }
         }
         metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));

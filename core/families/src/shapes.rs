@@ -145,6 +145,16 @@ impl Description {
         found.ok_or_else(|| Error::Missing { field: name.into() })
     }
 
+    /// The same for a number that this layer itself has: of attention only where it has one, of a feed-forward likewise.
+    pub(crate) fn extent_in(&self, name: &str, layer: &Layer) -> Result<u64, Error> {
+        let has = match name {
+            "heads" | "kv_heads" | "head_dim" | "value_dim" => layer.attention().is_some(),
+            "ffn" => matches!(layer.feed_forward, FeedForward::Dense { .. }),
+            _ => true,
+        };
+        if has { self.extent(name, layer) } else { Err(Error::Missing { field: name.into() }) }
+    }
+
     fn widest_attention(&self) -> Attention {
         let (n_heads, n_kv_heads) = (self.n_heads, self.n_kv_heads);
         Attention {

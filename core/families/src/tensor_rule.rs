@@ -161,7 +161,8 @@ impl Condition {
         }
     }
 
-    fn of(word: &str) -> Self {
+    /// The condition that a word of a table stands for.
+    pub(crate) fn of(word: &str) -> Self {
         if let Some(other) = word.strip_prefix('!') {
             return Self::Not(Box::new(Self::of(other)));
         }
