@@ -105,15 +105,24 @@ impl Family {
         if let Some((layer, stacks)) = stacks.iter().next() {
             return Err(self.gap(*layer, stacks, n_experts as u32));
         }
+        if description.tied_embeddings {
+            output_as_embedding(&mut outputs);
+        }
         self.check_complete(description, &outputs)?;
         Ok(outputs)
+    }
+
+    /// Whether the checkpoint's tensor `name` is left out: it is computed from the configuration, or belongs to another
+    /// encoder.
+    pub fn skips(&self, name: &str) -> bool {
+        decoder().skip.matches(name)
     }
 
     /// The rules for the checkpoint's tensor `name`; `None` for what is computed from the configuration or belongs to
     /// another encoder.
     fn find(&self, description: &Description, name: &str) -> Result<Option<Found<'_>>, Error> {
         let prefix = &decoder().prefix;
-        if decoder().skip.matches(name) {
+        if self.skips(name) {
             return Ok(None);
         }
         let mut inner = name.to_string();
@@ -156,12 +165,9 @@ impl Family {
 
     fn check_complete(&self, description: &Description, outputs: &[Output]) -> Result<(), Error> {
         let written: HashSet<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
-        // Tied embeddings may be stored under either name.
-        let has_output = outputs.iter().any(|output| output.role == Role::Output);
         let mut missing = None;
-        each_name(self, description, |from, to, role| {
-            let shared = role == Role::TokenEmbedding && description.tied_embeddings && has_output;
-            if missing.is_none() && !shared && !written.contains(to.as_str()) {
+        each_name(self, description, |from, to| {
+            if missing.is_none() && !written.contains(to.as_str()) {
                 missing = Some(from);
             }
         });
@@ -254,13 +260,25 @@ fn product(extents: &[u64]) -> u64 {
     extents.iter().product()
 }
 
-/// Checkpoint name, GGUF name and role of every tensor that `description` asks for; of a stack, its first expert's.
-fn each_name(family: &Family, description: &Description, mut visit: impl FnMut(String, String, Role)) {
+/// Checkpoint name and GGUF name of every tensor that `description` asks for; of a stack, its first expert's.
+fn each_name(family: &Family, description: &Description, mut visit: impl FnMut(String, String)) {
     description.each_tensor(family, |rule, layer, _| {
         let layer = layer.map(|layer| layer.to_string()).unwrap_or_default();
         let from = rule.from.replace("{layer}", &layer).replace("{expert}", "0");
-        visit(from, rule.to.replace("{layer}", &layer), rule.role);
+        visit(from, rule.to.replace("{layer}", &layer));
     });
+}
+
+/// A checkpoint may hold the one matrix of tied embeddings as the output alone. The engine looks for the embedding and
+/// takes it for the output as well.
+fn output_as_embedding(outputs: &mut [Output]) {
+    let (embedding, output) = ("token_embd.weight", "output.weight");
+    if outputs.iter().any(|tensor| tensor.name == embedding) {
+        return;
+    }
+    if let Some(tensor) = outputs.iter_mut().find(|tensor| tensor.name == output) {
+        (tensor.name, tensor.role) = (embedding.into(), Role::TokenEmbedding);
+    }
 }
 
 /// Matches `name` against a pattern with `{layer}` and `{expert}` places.

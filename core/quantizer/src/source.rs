@@ -8,6 +8,7 @@ mod gguf_file;
 mod json;
 mod rows;
 mod shards;
+mod stored;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::QUANTIZATION_VERSION;

@@ -1,25 +1,20 @@
-//! A Hugging Face checkpoint directory as a [`TensorSource`]: names mapped, experts stacked, rotary rows permuted on
-//! the fly. Knows safetensors and the family's rules; must not know quantized types.
+//! A Hugging Face checkpoint directory as a [`TensorSource`]: names mapped, experts stacked, rows rearranged on the fly,
+//! all by the family's rules. Knows safetensors; must not know quantized types.
 
-use super::rows::{Float, first_not_finite};
 use super::shards::{open_shards, precision_of, usual_output};
+use super::stored::{Pieces, StoredTensor};
 use super::{SourceJson, SourceTensor, TensorSource};
 use crate::{Error, Result, tokenizer};
 use bundle::mapped_file::MappedFile;
 use families::model_card::ModelCard;
 use families::model_name::{Sources, WeightCounts};
-use families::{Family, Mapping, OutputType, Transform};
+use families::{Description, Family, OutputType, Source, Stored};
 use formats::gguf::{GgmlType, Metadata, Value};
 use formats::safetensors::TensorInfo;
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Version of the block formats that files state (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
-
-const TOKEN_EMBEDDING: &str = "token_embd.weight";
-const OUTPUT: &str = "output.weight";
 
 /// An opened checkpoint.
 pub struct Checkpoint {
@@ -34,17 +29,8 @@ pub struct Checkpoint {
 
 /// Where a tensor's values are.
 enum Place {
-    Stored { pieces: Vec<Piece>, permuted_heads: Option<u64> },
+    Stored(Pieces),
     Computed(Vec<f32>),
-}
-
-/// One matrix, in one shard.
-#[derive(Clone)]
-struct Piece {
-    shard: usize,
-    range: Range<u64>,
-    float: Float,
-    source_name: String,
 }
 
 impl Checkpoint {
@@ -77,12 +63,7 @@ impl Checkpoint {
             precision,
             usual_output: usual_output(family, &infos),
         };
-        if let Some(factors) = family.rope_factors(&config).map_err(family_error)? {
-            let dims = vec![factors.len() as u64];
-            checkpoint.push("rope_freqs.weight".into(), dims, GgmlType::F32, Place::Computed(factors));
-        }
         checkpoint.collect(family, &description, infos)?;
-        checkpoint.check_shapes(&description)?;
         checkpoint.metadata = checkpoint.build_metadata(family, &config, precision)?;
         Ok(checkpoint)
     }
@@ -93,120 +74,40 @@ impl Checkpoint {
         self.usual_output
     }
 
-    fn push(&mut self, name: String, dims: Vec<u64>, ty: GgmlType, place: Place) {
-        let source_bytes = match &place {
-            Place::Stored { pieces, .. } => {
-                pieces.iter().map(|piece| piece.range.end - piece.range.start).sum()
-            }
-            Place::Computed(values) => values.len() as u64 * 4,
-        };
-        self.tensors.push(SourceTensor { name, dims, ty, source_bytes });
-        self.places.push(place);
-    }
-
-    /// Maps names; a stack of experts takes its place when its layer's last expert has come.
+    /// Reads the tensors as the family's rules have them.
     fn collect(
         &mut self,
         family: &Family,
-        description: &families::Description,
+        description: &Description,
         infos: Vec<(usize, TensorInfo)>,
     ) -> Result<()> {
-        let n_experts = description.moe.map_or(0, |moe| moe.n_experts as usize);
-        let mut stacks: BTreeMap<String, BTreeMap<u32, (Piece, Vec<u64>)>> = BTreeMap::new();
-        for (shard, info) in infos {
-            let path = self.shards[shard].path().to_path_buf();
-            let mapping = family
-                .map_tensor(&info.name)
-                .map_err(|source| Error::Family { path: path.clone(), source })?;
-            let Mapping::Tensor { name, transform, layer, expert, .. } = mapping else { continue };
-            let refuse =
-                |problem: String| Error::Tensor { path: path.clone(), tensor: info.name.clone(), problem };
-            let float = Float::of(info.dtype).ok_or_else(|| {
-                refuse(format!("dtype: expected F32, F16 or BF16, got {}", info.dtype.name()))
-            })?;
-            if info.shape.is_empty() || info.shape.len() > 2 || info.shape.contains(&0) {
-                return Err(refuse(format!("shape: expected one or two dimensions, got {:?}", info.shape)));
-            }
-            let mut dims = info.shape.clone();
-            dims.reverse();
-            let piece = Piece { shard, range: info.range.clone(), float, source_name: info.name.clone() };
-            let Some(expert) = expert else {
-                let permuted_heads = match transform {
-                    Transform::None => None,
-                    Transform::PermuteQueryHeads => Some(u64::from(description.n_heads)),
-                    Transform::PermuteKeyHeads => Some(u64::from(description.n_kv_heads)),
-                };
-                let ty = self.precision.of_tensor(&name, dims.len());
-                self.push(name, dims, ty, Place::Stored { pieces: vec![piece], permuted_heads });
-                continue;
+        let infos = infos.into_iter().filter(|(_, info)| !family.skips(&info.name));
+        let tensors = infos.map(|(shard, info)| StoredTensor::new(shard, &self.shards[shard], info));
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        let stored: Vec<Stored<'_>> =
+            tensors.iter().map(|tensor| Stored { name: &tensor.name, shape: &tensor.shape }).collect();
+        let outputs = family
+            .outputs(description, &stored)
+            .map_err(|source| Error::Family { path: self.directory.clone(), source })?;
+        for output in outputs {
+            let (place, source_bytes) = match output.source {
+                Source::Generated(values) => {
+                    let bytes = values.len() as u64 * 4;
+                    (Place::Computed(values), bytes)
+                }
+                Source::Stored(pieces) => {
+                    let parts = pieces.into_iter().map(|piece| (tensors[piece.tensor].clone(), piece.view));
+                    let pieces = Pieces::new(parts, output.value);
+                    let bytes = pieces.stored_bytes();
+                    (Place::Stored(pieces), bytes)
+                }
             };
-            let stack = stacks.entry(name).or_default();
-            if expert as usize >= n_experts || stack.insert(expert, (piece, dims)).is_some() {
-                return Err(refuse(format!("expert: expected each of 0..{n_experts} once")));
-            }
-            let names = family.expert_stacks(layer.unwrap_or(0));
-            if names.iter().all(|name| stacks.get(name).is_some_and(|stack| stack.len() == n_experts)) {
-                for name in names {
-                    let stack =
-                        stacks.remove(&name).expect("all stacks of the layer were just seen to be complete");
-                    self.push_stack(name, stack)?;
-                }
-            }
-        }
-        match stacks.into_iter().next() {
-            None => {
-                self.store_tied_embedding_as_embedding(description);
-                Ok(())
-            }
-            Some((name, stack)) => Err(Error::checkpoint(
-                &self.directory,
-                format!("tensor `{name}`: expected {n_experts} experts, got {}", stack.len()),
-            )),
-        }
-    }
-
-    /// A checkpoint may hold the one matrix of tied embeddings as the output. The engine looks for the embedding and
-    /// takes it for the output as well.
-    fn store_tied_embedding_as_embedding(&mut self, description: &families::Description) {
-        let embedded = self.tensors.iter().any(|tensor| tensor.name == TOKEN_EMBEDDING);
-        if description.tied_embeddings && !embedded {
-            let output = self.tensors.iter_mut().find(|tensor| tensor.name == OUTPUT);
-            output.into_iter().for_each(|tensor| tensor.name = TOKEN_EMBEDDING.into());
-        }
-    }
-
-    fn push_stack(&mut self, name: String, stack: BTreeMap<u32, (Piece, Vec<u64>)>) -> Result<()> {
-        let n = stack.len() as u64;
-        let (pieces, shapes): (Vec<Piece>, Vec<Vec<u64>>) = stack.into_values().unzip();
-        let mut dims = shapes[0].clone();
-        if let Some(other) = shapes.iter().position(|shape| *shape != dims) {
-            let tensor = pieces[other].source_name.clone();
-            let problem = format!("shape: expected {dims:?} like expert 0, got {:?}", shapes[other]);
-            return Err(Error::Tensor { path: self.directory.clone(), tensor, problem });
-        }
-        dims.push(n);
-        let ty = self.precision.of_tensor(&name, dims.len());
-        self.push(name, dims, ty, Place::Stored { pieces, permuted_heads: None });
-        Ok(())
-    }
-
-    /// Every tensor that the description promises, with its shape.
-    fn check_shapes(&self, description: &families::Description) -> Result<()> {
-        let found: BTreeMap<&str, &SourceTensor> =
-            self.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-        for shape in description.tensor_shapes() {
-            match found.get(shape.name.as_str()) {
-                Some(tensor) if tensor.dims == shape.dims => {}
-                Some(tensor) => {
-                    let problem =
-                        format!("shape: expected {:?} by config.json, got {:?}", shape.dims, tensor.dims);
-                    return Err(Error::Tensor { path: self.directory.clone(), tensor: shape.name, problem });
-                }
-                None => {
-                    let problem = "missing from the checkpoint".to_string();
-                    return Err(Error::Tensor { path: self.directory.clone(), tensor: shape.name, problem });
-                }
-            }
+            let ty = match place {
+                Place::Computed(_) => GgmlType::F32,
+                Place::Stored(_) => self.precision.of_tensor(&output.name, output.dims.len()),
+            };
+            self.tensors.push(SourceTensor { name: output.name, dims: output.dims, ty, source_bytes });
+            self.places.push(place);
         }
         Ok(())
     }
@@ -257,37 +158,10 @@ impl TensorSource for Checkpoint {
     }
 
     fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()> {
-        let tensor = &self.tensors[index];
-        let width = tensor.dims[0] as usize;
-        let (pieces, permuted_heads) = match &self.places[index] {
-            Place::Computed(values) => {
-                out.copy_from_slice(&values[first_row as usize * width..][..out.len()]);
-                return Ok(());
-            }
-            Place::Stored { pieces, permuted_heads } => (pieces, *permuted_heads),
-        };
-        // A permuted bias is a column of rows of one.
-        let (width, rows) = match permuted_heads {
-            Some(_) if tensor.dims.len() == 1 => (1, tensor.dims[0]),
-            _ => (width, tensor.rows_per_matrix()),
-        };
-        for (offset, row_out) in out.chunks_exact_mut(width).enumerate() {
-            let row = first_row + offset as u64;
-            let piece = &pieces[(row / rows) as usize];
-            let row = permuted_heads.map_or(row % rows, |heads| permuted_row(row % rows, rows / heads));
-            let bytes = width * piece.float.bytes();
-            let start = piece.range.start as usize + row as usize * bytes;
-            piece.float.widen(&self.shards[piece.shard][start..start + bytes], row_out);
-            if let Some(column) = first_not_finite(row_out) {
-                return Err(Error::Tensor {
-                    path: self.shards[piece.shard].path().into(),
-                    tensor: piece.source_name.clone(),
-                    problem: format!(
-                        "row {row}, column {column}: expected a finite number, got {}",
-                        row_out[column]
-                    ),
-                });
-            }
+        let first = first_row * self.tensors[index].dims[0];
+        match &self.places[index] {
+            Place::Computed(values) => out.copy_from_slice(&values[first as usize..][..out.len()]),
+            Place::Stored(pieces) => pieces.read(&self.shards, first, out)?,
         }
         Ok(())
     }
@@ -301,25 +175,8 @@ impl TensorSource for Checkpoint {
     }
 }
 
-/// Source row of output row `row`: within a head of `head` rows, output alternates between the halves of the source.
-fn permuted_row(row: u64, head: u64) -> u64 {
-    let (start, within) = (row / head * head, row % head);
-    start + within % 2 * (head / 2) + within / 2
-}
-
 /// What the README's front matter says; a checkpoint without a README has an empty card.
 fn card_of(directory: &Path) -> ModelCard {
     let readme = std::fs::read(directory.join("README.md")).unwrap_or_default();
     ModelCard::parse(&String::from_utf8_lossy(&readme))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rotary_rows_alternate_between_the_halves_of_a_head() {
-        let order: Vec<u64> = (0..8).map(|row| permuted_row(row, 4)).collect();
-        assert_eq!(order, [0, 2, 1, 3, 4, 6, 5, 7]);
-    }
 }

@@ -4,7 +4,7 @@
 use super::rows::Float;
 use crate::{Error, Result};
 use bundle::mapped_file::MappedFile;
-use families::{Family, Mapping, OutputType};
+use families::{Family, OutputType};
 use formats::safetensors::{Header, Index, TensorInfo};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -89,7 +89,7 @@ pub(super) fn precision_of(infos: &[(usize, TensorInfo)]) -> OutputType {
 
 /// What llama.cpp's converter chooses by itself: the type of the first matrix in 16 bits, F16 where all are in 32.
 pub(super) fn usual_output(family: &Family, infos: &[(usize, TensorInfo)]) -> OutputType {
-    let written = |info: &&TensorInfo| !matches!(family.map_tensor(&info.name), Ok(Mapping::Skip));
+    let written = |info: &&TensorInfo| !family.skips(&info.name);
     let matrices = infos.iter().map(|(_, info)| info).filter(|info| info.shape.len() >= 2);
     let narrow = |info: &TensorInfo| match Float::of(info.dtype)? {
         Float::Bf16 => Some(OutputType::Bf16),
