@@ -1,6 +1,6 @@
 //! Detection on real configurations, and our metadata against llama.cpp's own converter, without weights.
 
-use families::model_card::ModelCard;
+use families::model_name::ModelCard;
 use families::model_name::{Sources, WeightCounts, general_with_card};
 use families::{Description, Family, OutputType, detect_config};
 use formats::gguf::{Array, GgmlType, Metadata, Value};

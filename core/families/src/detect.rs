@@ -1,11 +1,15 @@
 //! Detection from config.json → [`Description`]. Reads what the file says; guesses nothing from names.
 
+pub(crate) mod gguf;
+pub(crate) mod quantities;
+pub(crate) mod rope;
+pub(crate) mod schedule;
+
 use crate::config::{Config, wrong};
 use crate::family::Checkpoint;
 use crate::keys::{decoder, key};
-use crate::quantities;
-use crate::schedule::Common;
 use crate::*;
+use schedule::Common;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -220,5 +224,4 @@ pub(crate) fn narrow(field: &str, value: u64) -> Result<u32, Error> {
 }
 
 #[cfg(test)]
-#[path = "detect_tests.rs"]
 mod tests;

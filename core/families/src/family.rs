@@ -2,10 +2,10 @@
 //! Owns loading; must not branch on a family's name.
 
 use crate::Role;
+use crate::detect::schedule::Schedule;
 use crate::extent::Extent;
-use crate::key_rule::{KeyRule, Replacement};
-use crate::schedule::Schedule;
-use crate::tensor_rule::{Condition, TensorRule, TensorTable};
+use crate::keys::rule::{KeyRule, Replacement};
+use crate::tensors::rule::{Condition, TensorRule, TensorTable};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,9 @@
 //! Metadata keys as data: which configuration field feeds which key, in which type (`data/decoder.toml`).
 //! Owns the table of what every decoder shares; must not know a family.
 
+pub(crate) mod metadata;
+pub(crate) mod rule;
+
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -1,9 +1,13 @@
 //! `general.*` metadata that is read off a model's directory name, configuration, generation settings and model card.
 //! A port of the rules of llama.cpp's `gguf-py/gguf/metadata.py`; knows no architecture.
 
-use crate::model_card::{Field, ModelCard};
-use crate::model_id::{components, title};
+mod card;
+mod id;
+
+use card::Field;
+pub use card::ModelCard;
 use formats::gguf::{Array, Metadata, Value};
+use id::{components, title};
 
 /// What the rules read.
 #[derive(Debug, Clone, Copy)]
@@ -249,5 +253,4 @@ fn rounded(count: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "model_name_tests.rs"]
 mod tests;

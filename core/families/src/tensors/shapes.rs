@@ -2,7 +2,7 @@
 //! Owns the meaning of the names in `dims`; must not know types or bytes.
 
 use crate::extent::{Extent, Failure};
-use crate::tensor_rule::{Condition, TensorRule};
+use crate::tensors::rule::{Condition, TensorRule};
 use crate::{Attention, Description, Error, Family, FeedForward, Layer, Mixer, Parameters, Reach, Role};
 
 /// One tensor as GGUF would hold it.
@@ -30,7 +30,7 @@ impl Description {
         let mut shapes = Vec::new();
         let Some(family) = Family::for_architecture(&self.architecture) else { return shapes };
         if family.table.mechanisms.llama3_rope_factors
-            && let Some(factors) = crate::rope::llama3_factors(&self.rope, self.head_dim)
+            && let Some(factors) = crate::detect::rope::llama3_factors(&self.rope, self.head_dim)
         {
             let (name, dims) = ("rope_freqs.weight".into(), vec![factors.len() as u64]);
             shapes.push(TensorShape { name, role: Role::RopeFactors, dims });
@@ -211,7 +211,7 @@ mod tests {
             let dims = family.tensors.iter().flat_map(|rule| &rule.dims).flat_map(|dims| dims.names());
             let views = family.tensors.iter().flat_map(|rule| &rule.views).flat_map(|view| view.names());
             for name in dims.chain(views) {
-                let known = crate::quantities::quantities().contains_key(name);
+                let known = crate::detect::quantities::quantities().contains_key(name);
                 assert!(known || description.extent(name, &description.layers[0]).is_ok(), "{name}");
             }
         }

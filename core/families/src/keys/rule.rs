@@ -4,7 +4,7 @@
 use crate::config::{Config, number, whole, wrong};
 use crate::detect::narrow;
 use crate::extent::Extent;
-use crate::tensor_rule::Condition;
+use crate::tensors::rule::Condition;
 use crate::{Description, Error, Layer};
 use formats::gguf::{Array, Value};
 use serde::Deserialize;
@@ -239,7 +239,7 @@ impl Model<'_> {
         if let Some(fraction) = self.config.number(field)? {
             return Ok(Some(fraction));
         }
-        match crate::rope::settings(self.config)? {
+        match crate::detect::rope::settings(self.config)? {
             Some((place, settings)) => crate::config::number_in(place, settings, field),
             None => Ok(None),
         }
@@ -256,5 +256,4 @@ impl Model<'_> {
 }
 
 #[cfg(test)]
-#[path = "key_rule_tests.rs"]
 mod tests;

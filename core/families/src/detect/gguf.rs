@@ -1,9 +1,12 @@
 //! Detection from a GGUF file's metadata and tensor table → [`Description`]. Standard keys mean the same in every
 //! architecture, so a file of an unknown one is described too, as far as those keys go.
 
+pub(crate) mod keys;
+mod layers;
+
+use crate::detect::gguf::keys::{Keys, text};
+use crate::detect::gguf::layers::Layers;
 use crate::detect::{MAX_LAYERS, narrow};
-use crate::gguf_keys::{Keys, text};
-use crate::gguf_layers::Layers;
 use crate::*;
 use formats::gguf::{Header, Metadata, TensorInfo};
 use std::collections::BTreeSet;
@@ -80,7 +83,11 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         tied_embeddings: !tensors.iter().any(|tensor| tensor.name == "output.weight"),
         quantities,
         flags: family.map(|family| flags_of(family, tensors)).unwrap_or_default(),
-        rope: rope::of_gguf(metadata, architecture, tensors.iter().any(|t| t.name == "rope_freqs.weight")),
+        rope: super::rope::of_gguf(
+            metadata,
+            architecture,
+            tensors.iter().any(|t| t.name == "rope_freqs.weight"),
+        ),
         max_context: keys.required("context_length")?,
         parameters: Parameters::default(),
         native_quantization: None,
@@ -117,5 +124,4 @@ fn model_type(family: Option<&Family>, routed: bool, architecture: &str) -> Stri
 }
 
 #[cfg(test)]
-#[path = "detect_gguf_tests.rs"]
 mod tests;

@@ -3,9 +3,10 @@
 
 use crate::config::{self, Config, number_in, wrong};
 use crate::detect::narrow;
-use crate::key_rule::{Model, Replacement};
+use crate::detect::rope;
+use crate::keys::rule::{Model, Replacement};
 use crate::keys::{Entry, Key, Kind, Mechanism, decoder};
-use crate::{Error, Family, Rope, RopeScaling, detect_config, rope};
+use crate::{Error, Family, Rope, RopeScaling, detect_config};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
 
 /// Version of the block formats (`GGML_QNT_VERSION`).
@@ -179,5 +180,4 @@ fn rope_keys(config: &Config<'_>, rope: &Rope) -> Result<Vec<(&'static str, Valu
 }
 
 #[cfg(test)]
-#[path = "metadata_tests.rs"]
 mod tests;

@@ -1,10 +1,10 @@
 //! From checkpoint tensor names to GGUF tensors, and the order in which those are written.
 //! Owns the names and their order; must not touch values.
 
+use crate::detect::rope::llama3_factors;
 use crate::extent::Failure;
 use crate::keys::decoder;
-use crate::rope::llama3_factors;
-use crate::tensor_rule::{Condition, TensorRule};
+use crate::tensors::rule::{Condition, TensorRule};
 use crate::{Description, Error, Family, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -303,5 +303,4 @@ fn match_name(pattern: &str, name: &str) -> Option<(Option<u32>, Option<u32>)> {
 }
 
 #[cfg(test)]
-#[path = "mapping_tests.rs"]
 mod tests;

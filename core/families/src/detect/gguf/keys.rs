@@ -2,7 +2,7 @@
 
 use crate::config::MAX_EXTENT;
 use crate::detect::narrow;
-use crate::quantities::quantities;
+use crate::detect::quantities::quantities;
 use crate::{Error, Moe};
 use formats::gguf::{Array, Metadata, Value};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! The layers of a GGUF file: which tensors each of them has tells what it does.
 //! Knows keys and names; must not know families.
 
-use crate::gguf_keys::Keys;
-use crate::schedule::recurrent;
+use crate::detect::gguf::keys::Keys;
+use crate::detect::schedule::recurrent;
 use crate::{Attention, Error, FeedForward, Latent, Layer, Mixer, Reach, Recurrence};
 use formats::gguf::{Array, TensorInfo, Value};
 use std::collections::BTreeMap;
@@ -108,7 +108,7 @@ impl Layers<'_> {
     }
 
     fn quantity(&self, name: &str) -> Result<u64, Error> {
-        let key = crate::quantities::quantities().get(name).map_or(name, |quantity| &quantity.key);
+        let key = crate::detect::quantities::quantities().get(name).map_or(name, |quantity| &quantity.key);
         self.quantities.get(name).copied().ok_or_else(|| self.keys.missing(key))
     }
 

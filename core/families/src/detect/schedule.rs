@@ -277,5 +277,4 @@ pub(crate) fn recurrent<E>(
 }
 
 #[cfg(test)]
-#[path = "schedule_tests.rs"]
 mod tests;

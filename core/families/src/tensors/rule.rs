@@ -1,9 +1,9 @@
 //! One row of a family's tensor table: where a tensor's values come from, what it is called, what shape it has, when.
 //! Owns the row's grammar; must not know a model.
 
-use crate::arrangement::Arrangement;
+use crate::detect::quantities::quantities;
 use crate::extent::Extent;
-use crate::quantities::quantities;
+use crate::tensors::arrangement::Arrangement;
 use crate::{Recurrence, Role, role_of};
 use serde::Deserialize;
 
