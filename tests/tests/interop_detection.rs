@@ -1,7 +1,7 @@
 //! Detection on real configurations, and our metadata against llama.cpp's own converter, without weights.
 
 use families::model_name::ModelCard;
-use families::model_name::{Sources, WeightCounts, general_with_card};
+use families::model_name::{Sources, WeightCounts, general};
 use families::{Description, Family, OutputType, detect_config};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
 use llama_pajamas_tests::{oracle, repository, shared};
@@ -232,18 +232,18 @@ fn spelled(metadata: &Metadata) -> Vec<Json> {
 fn ours(case: &Case) -> (Vec<Json>, Option<Vec<f32>>) {
     let description = detect_config(&case.config).unwrap();
     let family = Family::for_architecture(&description.architecture).unwrap();
+    let card = case.card.map(ModelCard::parse).unwrap_or_default();
     let sources = Sources {
         directory: case.directory,
         config: &case.config,
         generation: case.generation.as_ref(),
-        licence: None,
+        card: &card,
     };
     let counts = WeightCounts { total: case.total, shared: case.total, ..WeightCounts::default() };
-    let card = case.card.map(ModelCard::parse).unwrap_or_default();
     let mut metadata = Metadata::new();
     metadata.insert("general.architecture", Value::String(family.architecture().into()));
     let own = family.metadata(&case.config, OutputType::Bf16).unwrap();
-    for (key, value) in general_with_card(sources, &card, counts).iter().chain(own.iter()) {
+    for (key, value) in general(sources, counts).iter().chain(own.iter()) {
         metadata.insert(key, value.clone());
     }
     (spelled(&metadata), family.rope_factors(&case.config).unwrap())

@@ -18,8 +18,8 @@ pub struct Sources<'a> {
     pub config: &'a serde_json::Value,
     /// Parsed `generation_config.json`, where there is one.
     pub generation: Option<&'a serde_json::Value>,
-    /// Licence to state where the model card states none.
-    pub licence: Option<&'a str>,
+    /// The model card, empty where there is none; it counts before what the names say.
+    pub card: &'a ModelCard,
 }
 
 /// Weights of the converted tensors, for the size label.
@@ -57,16 +57,12 @@ impl WeightCounts {
     }
 }
 
-/// The `general.*` keys behind `general.architecture`, in the converter's order, of a model without a card.
-pub fn general(sources: Sources<'_>, counts: WeightCounts) -> Metadata {
-    general_with_card(sources, &ModelCard::default(), counts)
-}
-
-/// The same with what the model card says, which counts before what the names say.
+/// The `general.*` keys behind `general.architecture`, in the converter's order.
 ///
 /// One rule differs from llama.cpp's on purpose: an empty `_name_or_path` names nothing, where theirs writes an empty
 /// name.
-pub fn general_with_card(sources: Sources<'_>, card: &ModelCard, counts: WeightCounts) -> Metadata {
+pub fn general(sources: Sources<'_>, counts: WeightCounts) -> Metadata {
+    let card = sources.card;
     let mut metadata = Metadata::new();
     put(&mut metadata, "type", Some("model".into()));
     sampling(sources.generation, &mut metadata);
@@ -85,7 +81,7 @@ pub fn general_with_card(sources: Sources<'_>, card: &ModelCard, counts: WeightC
     put(&mut metadata, "basename", naming.basename);
     put(&mut metadata, "description", first(card, &["description", "model_description"]));
     put(&mut metadata, "size_label", label);
-    put(&mut metadata, "license", licence(card).or_else(|| sources.licence.map(str::to_string)));
+    put(&mut metadata, "license", licence(card));
     put(&mut metadata, "license.name", first(card, &["license_name"]));
     put(&mut metadata, "license.link", first(card, &["license_link"]));
     for (key, fields) in [

@@ -10,8 +10,9 @@ fn keys(
     counts: WeightCounts,
 ) -> Vec<(String, Value)> {
     let generation = json!({"temperature": 1, "top_k": 20, "do_sample": true, "repetition_penalty": 1.5});
-    let sources = Sources { directory, config: &config, generation: Some(&generation), licence: None };
-    let metadata = general_with_card(sources, &ModelCard::parse(card), counts);
+    let card = &ModelCard::parse(card);
+    let metadata =
+        general(Sources { directory, config: &config, generation: Some(&generation), card }, counts);
     metadata
         .iter()
         .map(|(key, value)| (key.trim_start_matches("general.").to_string(), value.clone()))

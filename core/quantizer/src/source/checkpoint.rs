@@ -6,7 +6,7 @@ use super::stored::{Pieces, StoredTensor};
 use super::{SourceJson, SourceTensor, TensorSource};
 use crate::{Error, Result, tokenizer};
 use bundle::mapped_file::MappedFile;
-use families::model_card::ModelCard;
+use families::model_name::ModelCard;
 use families::model_name::{Sources, WeightCounts};
 use families::{Description, Family, OutputType, Source, Stored};
 use formats::gguf::{GgmlType, Metadata, Value};
@@ -123,13 +123,12 @@ impl Checkpoint {
         let absolute =
             std::fs::canonicalize(&self.directory).map_err(|source| Error::io(&self.directory, source))?;
         let directory = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let sources =
-            Sources { directory: &directory, config, generation: generation.as_ref(), licence: None };
         let mut metadata = Metadata::new();
         metadata.insert("general.architecture", Value::String(family.architecture().into()));
         let tensors = self.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.dims[..]));
-        let (card, counts) = (card_of(&self.directory), WeightCounts::of(tensors));
-        let general = families::model_name::general_with_card(sources, &card, counts);
+        let card = &card_of(&self.directory);
+        let sources = Sources { directory: &directory, config, generation: generation.as_ref(), card };
+        let general = families::model_name::general(sources, WeightCounts::of(tensors));
         let architecture = family
             .metadata(config, precision)
             .map_err(|source| Error::Family { path: config_path, source })?;
