@@ -300,7 +300,7 @@ fn tokenizers() -> Vec<Case> {
             fs::remove_file(stage.checkpoint().join("tokenizer.json")).unwrap();
             both(stage)
         }),
-        case("tokenizer: not JSON", &["tokenizer.json", "line 1"], |stage| {
+        case("tokenizer: not JSON", &["tokenizer.json", "at byte 0", "got `[`"], |stage| {
             fs::write(stage.checkpoint().join("tokenizer.json"), "[").unwrap();
             both(stage)
         }),
@@ -311,9 +311,13 @@ fn tokenizers() -> Vec<Case> {
                 json["model"]["vocab"]["beyond"] = json!(5000);
             },
         ),
-        tokenizer("tokenizer: an id that is none", &["tokenizer.json", "model.vocab", "below"], |json| {
-            json["model"]["vocab"]["beyond"] = json!(1u64 << 60);
-        }),
+        tokenizer(
+            "tokenizer: an id that is none",
+            &["tokenizer.json", "model.vocab.beyond", "expected u32"],
+            |json| {
+                json["model"]["vocab"]["beyond"] = json!(1u64 << 60);
+            },
+        ),
         tokenizer("tokenizer: no vocabulary", &["tokenizer.json", "model.vocab"], |json| {
             json["model"]["vocab"] = json!(7)
         }),
@@ -325,7 +329,8 @@ fn tokenizers() -> Vec<Case> {
             },
         ),
         tokenizer("tokenizer: unknown kind", &["tokenizer.json", "model.type", "WordLevel"], |json| {
-            json["model"]["type"] = json!("WordLevel")
+            json["model"]["type"] = json!("WordLevel");
+            json["model"]["unk_token"] = json!("?");
         }),
     ]
 }
