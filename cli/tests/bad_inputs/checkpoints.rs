@@ -127,7 +127,7 @@ fn weights() -> Vec<Case> {
         }),
         header(
             "checkpoint: another shape than config.json",
-            &["`blk.0.ffn_up.weight`", "expected [256, 768]", "got [768, 256]"],
+            &["`model.layers.0.mlp.up_proj.weight`", "expected [768, 256]", "got [256, 768]"],
             |text| {
                 let name = r#""model.layers.0.mlp.up_proj.weight":{"dtype":"BF16","shape""#;
                 text.replace(&format!("{name}:[768,256]"), &format!("{name}:[256,768]"))
@@ -136,9 +136,11 @@ fn weights() -> Vec<Case> {
         header("checkpoint: a tensor is missing", &["`model.layers.3.mlp.up_proj.weights`"], |text| {
             text.replace("model.layers.3.mlp.up_proj.weight", "model.layers.3.mlp.up_proj.weights")
         }),
-        header("checkpoint: a layer that is none", &["`blk.3.attn_norm.weight`", "missing"], |text| {
-            text.replace("model.layers.3.input_layernorm", "model.layers.4.input_layernorm")
-        }),
+        header(
+            "checkpoint: a layer that is none",
+            &["`model.layers.4.input_layernorm.weight`", "qwen3"],
+            |text| text.replace("model.layers.3.input_layernorm", "model.layers.4.input_layernorm"),
+        ),
     ]
 }
 
