@@ -178,8 +178,13 @@ fn a_bundle_is_pulled_by_variant_and_only_from_whom_one_trusts() {
     let out = fixture.path("out");
     let pull = ["bundle", "pull", "pajamas/bundle", "-o", text(&out)];
     fixture.fails(&pull, &["--variant", "gguf/Q8_0", "gguf/Q4_0"]);
-    fixture
-        .fails(&[&pull[..], &["--all", "--trust", text(&trust)]].concat(), &["signature", "manifest.json"]);
+    let all = [&pull[..], &["--all", "--trust"]].concat();
+    fixture.fails(&[&all[..], &[text(&trust)]].concat(), &["--trust", "expected public keys"]);
+    let strangers = fixture.path("strangers");
+    std::fs::create_dir(&strangers).unwrap();
+    let stranger = llama_pajamas::bundle::SigningKey::generate().unwrap().public().to_pem();
+    std::fs::write(strangers.join("stranger.pub"), stranger).unwrap();
+    fixture.fails(&[&all[..], &[text(&strangers)]].concat(), &["signature", "manifest.json"]);
     assert!(!out.exists(), "nothing is published without trust");
     sign("trusted/publisher");
     fixture.publish("pajamas/bundle", &files_of(&bundle));
