@@ -3,6 +3,9 @@
 
 pub mod intended;
 pub mod random_text;
+mod tiny;
+
+pub use tiny::{Reference, tiny_models};
 
 use formats::gguf::{Header, Metadata};
 use std::path::{Path, PathBuf};

@@ -1,13 +1,14 @@
 //! Our conversion against llama.cpp's own converter: every tensor and every metadata key, and their order.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
+
 use families::OutputType;
 use llama_pajamas_tests::{
-    GgufFile, OutsideConversion, convert_all_outside, differences, intended, oracle, repository, run, shared,
+    GgufFile, OutsideConversion, convert_all_outside, differences, intended, shared, tiny_models,
 };
 use quantizer::source::{Checkpoint, TensorSource};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const TYPES: [&str; 4] = ["f32", "f16", "bf16", "auto"];
 
@@ -69,15 +70,12 @@ impl Pair {
 
 /// The models at hand and a tiny one per mechanism.
 fn models(work: &Path) -> Vec<PathBuf> {
-    let tiny = work.join("tiny");
-    let script = repository().join("scripts/oracles/tiny_models.py");
-    let tokenizers =
-        [repository().join("models/pajama-7m"), shared("models/tinystories-656k"), shared("data/tokenizers")];
-    run(Command::new(oracle("venv/bin/python")).arg(script).arg(&tiny).args(tokenizers));
     let mut models: Vec<PathBuf> = ["pajama-7m", "pajama-stories-4m", "pajama-moe-21m", "tinystories-656k"]
         .map(|name| shared("models").join(name))
         .into();
-    models.extend(std::fs::read_dir(&tiny).unwrap().map(|entry| entry.unwrap().path()));
+    let only = std::env::var("LLAMA_PAJAMAS_ONLY").unwrap_or_default();
+    models.retain(|model| model.to_string_lossy().contains(&only));
+    models.extend(tiny_models(work));
     models.sort();
     models
 }

@@ -1,5 +1,7 @@
 //! Detection on real configurations, and our metadata against llama.cpp's own converter, without weights.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
+
 use families::model_name::ModelCard;
 use families::model_name::{Sources, WeightCounts, general};
 use families::{Description, Family, OutputType, detect_config};

@@ -1,5 +1,7 @@
 //! Importance matrices that other programs wrote: read whole, plausible in every number.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
+
 use formats::imatrix;
 use llama_pajamas_tests::shared;
 

@@ -1,5 +1,7 @@
 //! The stock recipe against llama-quantize of the engine's own sources: every tensor's type and bytes, every key.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
+
 use llama_pajamas_tests::{GgufFile, differences, oracle, run, shared};
 use quantizer::recipe::{FileType, Overrides};
 use quantizer::source::{Checkpoint, GgufSource, TensorSource};

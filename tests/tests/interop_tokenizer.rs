@@ -1,6 +1,8 @@
 //! Our tokenizer, built from GGUF metadata, against llama.cpp's test vectors and the Hugging Face library: the same ids
 //! for every text, and the same text for the ids.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
+
 use families::Family;
 use formats::gguf::{Header, Metadata};
 use llama_pajamas::{Token, Tokenizer, tokenizer::TextStream};

@@ -1,0 +1,125 @@
+"""One tiny checkpoint: what it is made of, writing it, and what transformers computes with it.
+
+Shapes are small, seeds fixed, so that a checkpoint is the same wherever it is made."""
+
+import dataclasses
+import json
+import pathlib
+import random
+import shutil
+
+import safetensors.torch
+import torch
+import transformers
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+F32, F16, BF16 = torch.float32, torch.float16, torch.bfloat16
+NAMES = {F32: "F32", F16: "F16", BF16: "BF16"}
+# Positions that the reference logits cover.
+N_POSITIONS = 64
+# Where the tokenizers come from: set by tiny_models.py before the families are read.
+BYTE_LEVEL = SENTENCEPIECE = TOKENIZERS = pathlib.Path()
+
+
+@dataclasses.dataclass
+class Model:
+    """A configuration of transformers, the type of the weights, the folder of the tokenizer."""
+
+    config: object
+    dtype: torch.dtype
+    tokenizer: pathlib.Path
+    # The class that has the weights.
+    auto: str = "AutoModelForCausalLM"
+    # Files of the tokenizer's folder that go with it.
+    files: tuple = FILES
+    # What to write as tokenizer_config.json instead.
+    settings: dict | None = None
+    # Ids beyond the tokenizer's own.
+    beyond: int = 0
+    # Largest size of a shard.
+    shard: str = "10GB"
+    # Whether rotary parameters are spelled as in files of older versions.
+    old_rope: bool = False
+    # Whether types are mixed and headers shuffled.
+    mixed: bool = False
+    # Whether the engine runs it: llama.cpp's converter writes more than its engine reads.
+    runs: bool = True
+    # Called with the model after its weights were drawn, and with the folder after it was saved.
+    weights: object = None
+    saved: object = None
+
+    def write(self, folder):
+        """Writes the checkpoint, and reference.safetensors: `tokens` and the `logits` after each."""
+        self.config.vocab_size = n_tokens(self.tokenizer) + self.beyond
+        torch.manual_seed(len(folder.name))
+        model = getattr(transformers, self.auto).from_config(self.config).to(self.dtype).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn_like(parameter) * 0.05)
+            if self.weights:
+                self.weights(model)
+        model.save_pretrained(folder, max_shard_size=self.shard)
+        if self.mixed:
+            for shard in sorted(folder.glob("*.safetensors")):
+                shuffle(shard)
+        for file in self.files:
+            if (self.tokenizer / file).is_file():
+                shutil.copy(self.tokenizer / file, folder / file)
+        if self.old_rope:
+            respell_rope(folder / "config.json")
+        if self.settings:
+            (folder / "tokenizer_config.json").write_text(json.dumps(self.settings))
+        if self.saved:
+            self.saved(folder)
+        if self.runs and not self.mixed:
+            safetensors.torch.save_file(reference(model), folder / "reference.st")
+
+
+def config(kind, **more):
+    """A configuration of the class called `kind`, tiny wherever `more` says nothing."""
+    return getattr(transformers, kind)(**dict(
+        dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+             max_position_embeddings=512, bos_token_id=1, eos_token_id=2), **more))
+
+
+def reference(model):
+    """What the model computes in 32-bit floats from the weights as they are stored."""
+    model = model.float()
+    tokens = torch.randint(3, model.config.get_text_config().vocab_size - 8, (1, N_POSITIONS))
+    with torch.no_grad():
+        logits = model(input_ids=tokens, use_cache=False).logits
+    return dict(tokens=tokens[0].to(torch.int32), logits=logits[0].contiguous())
+
+
+def n_tokens(folder):
+    if (folder / "config.json").is_file():
+        return json.loads((folder / "config.json").read_text())["vocab_size"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
+    return 1 + max([*ids, *(token["id"] for token in tokenizer["added_tokens"])])
+
+
+def respell_rope(path):
+    stated = json.loads(path.read_text())
+    rope = stated.pop("rope_parameters")
+    stated["rope_theta"] = rope.pop("rope_theta")
+    stated["rope_scaling"] = {"type": rope["rope_type"], **rope}
+    path.write_text(json.dumps(stated))
+
+
+def shuffle(path):
+    """Stores the tensors of a file in another order, in the header and in the data, each in one of three types."""
+    tensors = list(safetensors.torch.load_file(path).items())
+    random.Random(path.name).shuffle(tensors)
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for at, (name, tensor) in enumerate(tensors):
+        dtype = (F32, F16, BF16)[at % 3]
+        values = tensor.to(dtype).contiguous().view(torch.uint8).numpy().tobytes()
+        header[name] = dict(dtype=NAMES[dtype], shape=list(tensor.shape), data_offsets=[len(data), len(data) + len(values)])
+        data += values
+    # The data in the order given, the header in one more.
+    names = list(header)
+    random.Random(path.name + "header").shuffle(names)
+    text = json.dumps({name: header[name] for name in names}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)

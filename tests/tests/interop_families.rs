@@ -1,0 +1,158 @@
+//! Every family end to end on tiny checkpoints: our conversion in our engine computes what transformers computes, every
+//! role is stored as it must be, and a restored state goes on as if nothing had happened.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
+
+use engine::gguf::{EngineOptions, GgufEngine};
+use engine::{CancelToken, Context, ContextSettings, Engine, KvType, LoadSettings, Logits};
+use families::{OutputType, Role, role_of};
+use llama_pajamas_tests::{GgufFile, Reference, tiny_models};
+use quantizer::recipe::{FileType, Overrides};
+use quantizer::source::Checkpoint;
+use std::io::BufWriter;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Largest difference of logits, relative to the largest logit: what other orders of summing leave.
+const MAX_ERROR: f32 = 2e-5;
+
+struct Bench {
+    engine: GgufEngine,
+    work: tempfile::TempDir,
+}
+
+/// What one checkpoint came to.
+struct Row {
+    error: f32,
+    same_top: usize,
+    n_positions: usize,
+    problems: Vec<String>,
+}
+
+impl Bench {
+    fn file(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    fn context(&self, path: &Path, n_tokens: usize) -> Box<dyn Context> {
+        let load = LoadSettings { repack: false, ..LoadSettings::default() };
+        let model = self
+            .engine
+            .load(path, &load, &mut |_| ControlFlow::Continue(()))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let settings = ContextSettings {
+            n_ctx: 256,
+            n_batch: 256,
+            n_ubatch: 256,
+            n_threads: 1,
+            n_threads_batch: 1,
+            n_outputs_max: n_tokens as u32,
+            type_k: KvType::F32,
+            type_v: KvType::F32,
+            flash_attention: Some(false),
+            ..ContextSettings::default()
+        };
+        model.new_context(&settings).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn check(&self, model: &Path) -> Row {
+        let checkpoint = Checkpoint::open(model).unwrap_or_else(|e| panic!("{e}"));
+        let converted = self.file("converted.gguf");
+        let out = BufWriter::new(std::fs::File::create(&converted).unwrap());
+        quantizer::convert(&checkpoint, OutputType::F32, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+        let reference = Reference::read(&model.join("reference.st"));
+        let mut context = self.context(&converted, reference.tokens.len());
+        context.decode(&reference.tokens, Logits::All, &CancelToken::new()).unwrap();
+        let mut row =
+            Row { error: 0.0, same_top: 0, n_positions: reference.tokens.len(), problems: Vec::new() };
+        let largest = reference.logits.iter().flatten().fold(0f32, |most, logit| most.max(logit.abs()));
+        for (position, theirs) in reference.logits.iter().enumerate() {
+            let ours = context.logits(position).unwrap();
+            let error = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            row.error = row.error.max(error / largest);
+            row.same_top += usize::from(top(ours) == top(theirs));
+        }
+        drop(context);
+        if row.error > MAX_ERROR || row.same_top != row.n_positions {
+            row.problems
+                .push(format!("expected an error of at most {MAX_ERROR} and the same top token everywhere"));
+        }
+        self.check_state(&converted, &reference.tokens, &mut row.problems);
+        for file_type in [FileType::Q4_K_M, FileType::Q2_K] {
+            self.check_quantized(&checkpoint, file_type, &reference.tokens, &mut row.problems);
+        }
+        row
+    }
+
+    /// The second half of the tokens after the first, straight on and in another context from a snapshot.
+    fn check_state(&self, path: &Path, tokens: &[engine::Token], problems: &mut Vec<String>) {
+        let cancel = CancelToken::new();
+        let (first, second) = tokens.split_at(tokens.len() / 2);
+        let mut straight = self.context(path, 1);
+        straight.decode(first, Logits::None, &cancel).unwrap();
+        let state = straight.state().unwrap();
+        let mut restored = self.context(path, 1);
+        restored.restore(&state).unwrap();
+        for (position, token) in second.iter().enumerate() {
+            for context in [&mut straight, &mut restored] {
+                context.decode(&[*token], Logits::Last, &cancel).unwrap();
+            }
+            if straight.logits(0).unwrap() != restored.logits(0).unwrap() {
+                problems.push(format!("state: other logits {position} tokens after restoring"));
+                return;
+            }
+        }
+    }
+
+    /// Quantizes, reads the written types and decodes.
+    fn check_quantized(
+        &self,
+        checkpoint: &Checkpoint,
+        file_type: FileType,
+        tokens: &[engine::Token],
+        problems: &mut Vec<String>,
+    ) {
+        let path = self.file("quantized.gguf");
+        let job = quantizer::plan_file(checkpoint, file_type, &Overrides::default(), None, false).unwrap();
+        let out = BufWriter::new(std::fs::File::create(&path).unwrap());
+        quantizer::write_file(&job, checkpoint, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+        for tensor in &GgufFile::read(&path).header.tensors {
+            if is_kept(role_of(&tensor.name), tensor.dims.len()) && tensor.ty.is_quantized() {
+                problems.push(format!("{}: {} is stored as {}", file_type.name(), tensor.name, tensor.ty));
+            }
+        }
+        let mut context = self.context(&path, 1);
+        context.decode(tokens, Logits::Last, &CancelToken::new()).unwrap();
+        if !context.logits(0).unwrap().iter().all(|logit| logit.is_finite()) {
+            problems.push(format!("{}: logits that are not finite", file_type.name()));
+        }
+    }
+}
+
+/// Whether tensors of this role never become blocks.
+fn is_kept(role: Role, n_dims: usize) -> bool {
+    n_dims == 1 || matches!(role, Role::Router | Role::Norm | Role::SsmState | Role::Convolution)
+}
+
+fn top(logits: &[f32]) -> usize {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("a vocabulary")
+}
+
+#[test]
+fn every_family_computes_what_transformers_computes() {
+    let engine = GgufEngine::start(EngineOptions::default()).unwrap();
+    let bench = Bench { engine, work: tempfile::tempdir().unwrap() };
+    let models = tiny_models(bench.work.path());
+    println!("{:28} {:>9} {:>10}", "model", "error", "top token");
+    let mut failed = Vec::new();
+    for model in models.iter().filter(|model| model.join("reference.st").is_file()) {
+        let name = model.file_name().unwrap().to_string_lossy();
+        let row = bench.check(model);
+        println!("{name:28} {:9.1e} {:>4} of {:>3}", row.error, row.same_top, row.n_positions);
+        row.problems.iter().for_each(|problem| println!("    {problem}"));
+        if !row.problems.is_empty() {
+            failed.push(name.into_owned());
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
