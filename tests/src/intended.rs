@@ -3,7 +3,7 @@
 
 use crate::GgufFile;
 use formats::gguf::{Array, Metadata, Value};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -11,6 +11,7 @@ const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
 /// The score that the converter gives every token of a tokenizer.json.
 const NEVER: f32 = -1000.0;
 
@@ -34,7 +35,49 @@ pub fn apply(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
             names.push("special types");
         }
     }
+    if own_keys(&mut theirs.header.metadata, &tokenizer) {
+        names.push("own keys");
+    }
     names
+}
+
+/// What the keys of the format cannot state stands behind them, under keys of our own. Of those there are, the
+/// checkpoints at hand need two.
+fn own_keys(metadata: &mut Metadata, tokenizer: &Json) -> bool {
+    let (n, normalizer) = (metadata.len(), &tokenizer["normalizer"]);
+    let added = added_tokens(metadata, tokenizer);
+    if !normalizer.is_null() && added.iter().any(|token| token["normalized"] == true) {
+        metadata.insert("llama_pajamas.tokenizer.added_tokens", Value::String(Json::from(added).to_string()));
+    }
+    if !normalizer.is_null() && metadata.str("tokenizer.ggml.model") == Some("gpt2") {
+        metadata.insert("llama_pajamas.tokenizer.normalizer", Value::String(normalizer.to_string()));
+    }
+    metadata.len() > n
+}
+
+/// The added tokens of tokenizer.json, less flags that are not set, and those of the file that tokenizer.json lacks.
+fn added_tokens(metadata: &Metadata, tokenizer: &Json) -> Vec<Json> {
+    let stated: Vec<&Json> = tokenizer["added_tokens"].as_array().into_iter().flatten().collect();
+    let set = |token: &&Json| {
+        let fields = token.as_object().expect("an added token").iter();
+        Json::Object(
+            fields.filter(|(_, value)| **value != false).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        )
+    };
+    let mut added: Vec<Json> = stated.iter().map(set).collect();
+    let (types, texts) = (metadata.i32s(TOKEN_TYPES), metadata.strings("tokenizer.ggml.tokens"));
+    let rows = types.expect("token types").iter().zip(texts.expect("tokens")).enumerate();
+    let n_of_vocabulary = tokenizer["model"]["vocab"].as_object().map_or(0, |vocabulary| vocabulary.len());
+    for (id, (kind, text)) in rows.skip(n_of_vocabulary) {
+        if !stated.iter().any(|token| token["id"] == id) {
+            match *kind {
+                CONTROL => added.push(json!({"id": id, "content": text, "special": true})),
+                USER_DEFINED => added.push(json!({"id": id, "content": text})),
+                _ => {}
+            }
+        }
+    }
+    added
 }
 
 /// The one matrix of tied embeddings, stored as the output, is the embedding.

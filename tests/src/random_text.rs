@@ -116,8 +116,12 @@ impl<'a> RandomText<'a> {
         Self { state: seed, ingredients }
     }
 
-    /// The next text. One in fifty is long.
+    /// The next text. One in fifty is long, one in a thousand a very long run.
     pub fn text(&mut self) -> String {
+        if self.below(1000) == 0 {
+            let (part, times) = (self.character((0x20, 0x3ff)), 500 + self.below(4000));
+            return std::iter::repeat_n(part, times).collect();
+        }
         let n = if self.below(50) == 0 { 60 + self.below(200) } else { self.below(14) };
         let mut text = String::new();
         for _ in 0..n {

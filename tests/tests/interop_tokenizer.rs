@@ -4,18 +4,25 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
 
 use families::Family;
-use formats::gguf::{Header, Metadata};
+use formats::gguf::{Header, Metadata, Value as GgufValue, Writer};
 use llama_pajamas::{Token, Tokenizer, tokenizer::TextStream};
 use llama_pajamas_tests::random_text::{Ingredients, RandomText};
-use llama_pajamas_tests::shared;
+use llama_pajamas_tests::{oracle, repository, run, shared};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 /// Random texts per tokenizer.
 const N_TEXTS: usize = 100_000;
 /// How many of them are turned back into text.
 const N_DECODED: usize = 20_000;
+/// Texts for the library as Python has it, per tokenizer.
+const N_PYTHON: usize = 2_000;
+/// Texts for llama.cpp's own tokenizer, which starts anew for each.
+const N_LLAMA_CPP: usize = 60;
+/// Texts per altered tokenizer.
+const N_ALTERED: usize = 10_000;
 
 /// Texts and ids of a pair of vector files.
 fn vectors(name: &str) -> Vec<(String, Vec<Token>)> {
@@ -64,7 +71,7 @@ fn vectors_give_their_ids() {
         let name = file.trim_start_matches("ggml-vocab-").trim_end_matches(".gguf").to_string();
         equal.push(check_vectors(&file, &name, &header.metadata));
     }
-    for (folder, name) in [("gpt2", "gpt-2"), ("llama2", "llama-spm")] {
+    for (folder, name) in [("gpt2", "gpt-2"), ("llama2", "llama-spm"), ("llama2", "phi-3")] {
         let metadata = converted(&shared(&format!("data/tokenizers/{folder}")), json!({}));
         equal.push(check_vectors(&format!("{folder}/tokenizer.json"), name, &metadata));
     }
@@ -84,6 +91,28 @@ fn library(folder: &Path) -> tokenizers::Tokenizer {
     tokenizer
 }
 
+/// Tokenizers at hand, by the folder of their tokenizer.json.
+fn folders() -> Vec<(String, PathBuf)> {
+    let mut folders = Vec::new();
+    for place in ["data/tokenizers", "models"] {
+        for entry in std::fs::read_dir(shared(place)).unwrap() {
+            let folder = entry.unwrap().path();
+            if folder.join("tokenizer.json").is_file() {
+                let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+                folders.push((format!("{place}/{name}"), folder));
+            }
+        }
+    }
+    folders.sort();
+    assert!(folders.len() >= 8, "{folders:?}");
+    folders
+}
+
+fn config(folder: &Path) -> Value {
+    let config = std::fs::read(folder.join("config.json")).unwrap_or_else(|_| b"{}".to_vec());
+    serde_json::from_slice(&config).unwrap()
+}
+
 /// Equal texts of all that were compared.
 #[derive(Default)]
 struct Count {
@@ -98,9 +127,47 @@ impl Count {
         if ours == theirs {
             self.equal += 1;
         } else if self.shown.len() < 4 {
-            self.shown.push(format!("    {text:?}\n      ours   {ours:?}\n      theirs {theirs:?}"));
+            let line = format!("    {text:?}\n      ours   {ours:?}\n      theirs {theirs:?}");
+            self.shown.push(line.chars().take(3000).collect());
         }
     }
+}
+
+/// Counts of one tokenizer: ids, ids with special tokens, text.
+#[derive(Default)]
+struct Counts([Count; 3]);
+
+impl Counts {
+    /// Compares with what the library makes of `text`; its decoded text where `theirs` has one.
+    fn add(&mut self, ours: &Arc<Tokenizer>, text: &str, theirs: &(Vec<u32>, Vec<u32>, Option<String>)) {
+        let tokens = |ids: &[u32]| ids.iter().map(|id| *id as Token).collect::<Vec<_>>();
+        let Self([plain, special, decoded]) = self;
+        plain.add(text, ours.encode(text, false).unwrap(), tokens(&theirs.0));
+        special.add(text, ours.encode(text, true).unwrap(), tokens(&theirs.1));
+        if let Some(their_text) = &theirs.2 {
+            let mut stream = TextStream::from_start(Arc::clone(ours));
+            let mut own: String = theirs.1.iter().map(|id| stream.push(*id as Token)).collect();
+            own.push_str(&stream.finish());
+            decoded.add(text, &own, their_text);
+        }
+    }
+
+    /// Prints one row and what differs; true when nothing does.
+    fn print(&self, name: &str) -> bool {
+        print!("{name:38}");
+        self.0.iter().for_each(|count| print!(" {:>7} of {:>6}", count.equal, count.all));
+        println!();
+        for (kind, count) in ["ids", "with special", "text"].iter().zip(&self.0) {
+            if !count.shown.is_empty() {
+                println!("  {kind}:\n{}", count.shown.join("\n"));
+            }
+        }
+        self.0.iter().all(|count| count.equal == count.all)
+    }
+}
+
+fn print_head(what: &str) {
+    println!("{what:38} {:>17} {:>17} {:>17}", "ids", "with special", "text");
 }
 
 fn prose() -> Vec<char> {
@@ -111,73 +178,238 @@ fn prose() -> Vec<char> {
         .collect()
 }
 
-fn check_library(name: &str, folder: &Path, config: Value, prose: &[char]) -> bool {
+/// Texts of tokens that random texts are to hold.
+fn token_texts(library: &tokenizers::Tokenizer) -> Vec<String> {
+    let added = library.get_added_tokens_decoder().into_values().map(|token| token.content);
+    let more = ["<s>", "</s>", "<unk>", "<pad>", "[PAD5]", "<0x0A>", "<|im_end|>"].map(String::from);
+    let mut tokens: Vec<String> = added.chain(more).collect();
+    tokens.sort();
+    tokens
+}
+
+fn check_library(name: &str, folder: &Path, config: Value, prose: &[char], n_texts: usize) -> bool {
     let theirs = library(folder);
     let metadata = converted(folder, config);
     let ours =
         Arc::new(Tokenizer::from_metadata(&metadata).unwrap_or_else(|error| panic!("{name}: {error}")));
-    let mut tokens: Vec<String> =
-        theirs.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
-    tokens.extend(["<s>", "</s>", "<unk>", "<pad>", "[PAD5]", "<0x0A>", "<|im_end|>"].map(String::from));
-    tokens.sort();
+    let tokens = token_texts(&theirs);
     let mut random = RandomText::new(20_260_101, Ingredients { tokens: &tokens, prose });
-    let (mut plain, mut special, mut decoded) = (Count::default(), Count::default(), Count::default());
-    for index in 0..N_TEXTS {
+    let mut counts = Counts::default();
+    for index in 0..n_texts {
         let text = random.text();
-        let ids = |add: bool| -> Vec<Token> {
-            let encoding = theirs.encode_fast(text.as_str(), add).unwrap();
-            encoding.get_ids().iter().map(|id| *id as Token).collect()
-        };
-        plain.add(&text, ours.encode(&text, false).unwrap(), ids(false));
-        let with_special = ids(true);
-        special.add(&text, ours.encode(&text, true).unwrap(), with_special.clone());
-        if index < N_DECODED {
-            let mut stream = TextStream::from_start(Arc::clone(&ours));
-            let mut own: String = with_special.iter().map(|id| stream.push(*id)).collect();
-            own.push_str(&stream.finish());
-            let ids: Vec<u32> = with_special.iter().map(|id| *id as u32).collect();
-            decoded.add(&text, own, theirs.decode(&ids, true).unwrap());
-        }
+        let ids = |add: bool| theirs.encode_fast(text.as_str(), add).unwrap().get_ids().to_vec();
+        let (plain, special) = (ids(false), ids(true));
+        let decoded = (index < N_DECODED).then(|| theirs.decode(&special, true).unwrap());
+        counts.add(&ours, &text, &(plain, special, decoded));
     }
-    let counts = [("ids", plain), ("with special", special), ("text", decoded)];
-    print!("{name:28}");
-    counts.iter().for_each(|(_, count)| print!(" {:>7} of {:>6}", count.equal, count.all));
-    println!();
-    for (kind, count) in &counts {
-        if !count.shown.is_empty() {
-            println!("  {kind}:\n{}", count.shown.join("\n"));
-        }
+    let equal = counts.print(name);
+    let own: Vec<&str> =
+        metadata.iter().filter_map(|(key, _)| key.strip_prefix("llama_pajamas.tokenizer.")).collect();
+    if !own.is_empty() {
+        println!("  own keys: {}", own.join(", "));
     }
-    counts.iter().all(|(_, count)| count.equal == count.all)
+    equal
 }
 
 #[test]
 fn random_texts_give_the_ids_of_the_library() {
-    println!("{:28} {:>17} {:>17} {:>17}", "tokenizer.json", "ids", "with special", "text");
+    print_head("tokenizer.json");
     let prose = prose();
-    let given = |name: &str| {
-        let folder = shared(name);
-        let config = std::fs::read(folder.join("config.json")).unwrap_or_else(|_| b"{}".to_vec());
-        (folder, serde_json::from_slice::<Value>(&config).unwrap())
-    };
     let mut equal = Vec::new();
-    for name in [
-        "data/tokenizers/gpt2",
-        "data/tokenizers/llama2",
-        "data/tokenizers/SmolLM2-135M-Instruct",
-        "data/tokenizers/t5",
-        "models/pajama-7m",
-        "models/pajama-moe-21m",
-        "models/pajama-stories-4m",
-        "models/tinystories-656k",
-    ] {
-        let (folder, config) = given(name);
-        equal.push(check_library(name, &folder, config, &prose));
+    for (name, folder) in folders() {
+        equal.push(check_library(&name, &folder, config(&folder), &prose, N_TEXTS));
     }
     // Vocabularies with ids beyond the tokenizer's, as most checkpoints have them.
     for (name, n_vocab) in [("data/tokenizers/gpt2", 50_304), ("data/tokenizers/t5", 32_128)] {
         let config = json!({"vocab_size": n_vocab});
-        equal.push(check_library(&format!("{name} ({n_vocab})"), &shared(name), config, &prose));
+        equal.push(check_library(&format!("{name} ({n_vocab})"), &shared(name), config, &prose, N_TEXTS));
     }
     assert!(equal.iter().all(|equal| *equal));
+}
+
+/// Tokenizers with parts that those at hand lack, each made of one of them.
+fn altered() -> Vec<(&'static str, &'static str, Value)> {
+    let added = |id: u32, content: &str, flags: &[&str]| {
+        let all = ["single_word", "lstrip", "rstrip", "normalized", "special"];
+        let mut token = json!({"id": id, "content": content});
+        all.iter().for_each(|flag| token[*flag] = flags.contains(flag).into());
+        token
+    };
+    let metaspace = |scheme: &str, split: bool| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
+    let replace =
+        |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let sequence = |field: &str, steps: Value| json!({"type": "Sequence", field: steps});
+    let kept = sequence("decoders", json!([replace("▁", " "), {"type": "ByteFallback"}, {"type": "Fuse"}]));
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let token = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let template = json!({"type": "TemplateProcessing", "single": [token("x"), text, token("y"), token("y")], "pair": [],
+        "special_tokens": {"x": {"id": "x", "ids": [5, 6], "tokens": ["a", "b"]}, "y": {"id": "y", "ids": [7], "tokens": ["c"]}}});
+    let splits_at_spaces = json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
+    vec![
+        ("gpt2", "NFC", json!({"normalizer": {"type": "NFC"}})),
+        (
+            "gpt2",
+            "NFKC, lower case",
+            json!({"normalizer": sequence("normalizers", json!([{"type": "NFKC"}, {"type": "Lowercase"}]))}),
+        ),
+        (
+            "gpt2",
+            "flags of added tokens",
+            json!({"added_tokens": [
+            added(50256, "<|endoftext|>", &["special", "lstrip", "rstrip"]), added(338, "'s", &["single_word"]),
+            added(165, "é", &[]), added(50257, "▁two▁words", &["normalized"]), added(50258, "<|tool|>", &[])]}),
+        ),
+        ("gpt2", "ids around a text", json!({"post_processor": template})),
+        ("gpt2", "pieces that are tokens stay whole", json!({"model": {"ignore_merges": true}})),
+        (
+            "SmolLM2-135M-Instruct",
+            "an unknown token",
+            json!({"model": {"unk_token": "<|endoftext|>", "fuse_unk": true}}),
+        ),
+        (
+            "llama2",
+            "Metaspace first",
+            json!({"normalizer": null, "pre_tokenizer": metaspace("first", false)}),
+        ),
+        (
+            "llama2",
+            "Metaspace always, decoder that keeps spaces",
+            json!({"normalizer": null, "decoder": kept, "pre_tokenizer": metaspace("always", true)}),
+        ),
+        (
+            "llama2",
+            "no space before the text",
+            json!({"normalizer": replace(" ", "▁"), "pre_tokenizer": splits_at_spaces, "decoder": kept}),
+        ),
+        ("llama2", "without BOS", json!({"post_processor": null})),
+        (
+            "t5",
+            "tokens behind the model's",
+            json!({"added_tokens": [
+            added(0, "<pad>", &["special"]), added(1, "</s>", &["special"]), added(2, "<unk>", &["special"]),
+            added(32100, "<x>", &["special", "normalized"]), added(532, "the", &["single_word"]), added(32101, "…", &["rstrip"])]}),
+        ),
+        (
+            "t5",
+            "spaces kept",
+            json!({"normalizer": {"type": "NFKC"}, "pre_tokenizer": metaspace("first", true)}),
+        ),
+        (
+            "t5",
+            "spaces joined",
+            json!({"pre_tokenizer": metaspace("always", true), "normalizer":
+            sequence("normalizers", json!([{"type": "Nmt"}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]))}),
+        ),
+    ]
+}
+
+#[test]
+fn altered_tokenizers_give_the_ids_of_the_library() {
+    print_head("altered tokenizer.json");
+    let (prose, work) = (prose(), tempfile::tempdir().unwrap());
+    let mut equal = Vec::new();
+    for (index, (base, name, parts)) in altered().into_iter().enumerate() {
+        let bytes = std::fs::read(shared(&format!("data/tokenizers/{base}/tokenizer.json"))).unwrap();
+        let mut document: Value = serde_json::from_slice(&bytes).unwrap();
+        for (field, part) in parts.as_object().unwrap() {
+            match (field.as_str(), part) {
+                ("model", Value::Object(fields)) => {
+                    fields.iter().for_each(|(field, value)| document["model"][field] = value.clone());
+                }
+                _ => document[field] = part.clone(),
+            }
+        }
+        let folder = work.path().join(index.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("tokenizer.json"), document.to_string()).unwrap();
+        equal.push(check_library(&format!("{base}: {name}"), &folder, json!({}), &prose, N_ALTERED));
+    }
+    assert!(equal.iter().all(|equal| *equal));
+}
+
+#[test]
+fn the_python_library_agrees() {
+    print_head("the same in Python");
+    let (prose, work) = (prose(), tempfile::tempdir().unwrap());
+    let mut equal = Vec::new();
+    for (name, folder) in folders() {
+        let tokens = token_texts(&library(&folder));
+        let mut random = RandomText::new(7, Ingredients { tokens: &tokens, prose: &prose });
+        let texts: Vec<String> = (0..N_PYTHON).map(|_| random.text()).collect();
+        let (input, output) = (work.path().join("texts.json"), work.path().join("rows.json"));
+        std::fs::write(&input, serde_json::to_vec(&texts).unwrap()).unwrap();
+        let script = repository().join("scripts/oracles/tokenize.py");
+        let json = folder.join("tokenizer.json");
+        run(Command::new(oracle("venv/bin/python")).arg(script).args([&json, &input, &output]));
+        let rows: Vec<(Vec<u32>, Vec<u32>, Option<String>)> =
+            serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        assert_eq!(rows.len(), texts.len());
+        let ours = Arc::new(Tokenizer::from_metadata(&converted(&folder, config(&folder))).unwrap());
+        let mut counts = Counts::default();
+        texts.iter().zip(&rows).for_each(|(text, row)| counts.add(&ours, text, row));
+        equal.push(counts.print(&name));
+    }
+    assert!(equal.iter().all(|equal| *equal));
+}
+
+/// llama.cpp on the files that we make: where it differs, it differs from the library, and the table says how often.
+#[test]
+fn llama_cpp_reads_our_files() {
+    println!("{:38} {:>17} {:>8}   first text that differs", "llama.cpp on our files", "ids", "aborted");
+    let (prose, work) = (prose(), tempfile::tempdir().unwrap());
+    for (name, folder) in folders() {
+        let mut metadata = Metadata::from_iter([("general.architecture", GgufValue::String("llama".into()))]);
+        let converted = converted(&folder, config(&folder));
+        converted.iter().for_each(|(key, value)| drop(metadata.insert(key, value.clone())));
+        let (file, prompt) = (work.path().join("vocabulary.gguf"), work.path().join("prompt.txt"));
+        Writer::new(std::fs::File::create(&file).unwrap(), &metadata, &[]).unwrap().finish().unwrap();
+        let ours = Tokenizer::from_metadata(&metadata).unwrap();
+        let tokens = token_texts(&library(&folder));
+        let mut random = RandomText::new(9, Ingredients { tokens: &tokens, prose: &prose });
+        let (mut count, mut n_aborted) = (Count::default(), 0);
+        while count.all < N_LLAMA_CPP {
+            let text = random.text();
+            if text.is_empty() {
+                continue;
+            }
+            std::fs::write(&prompt, &text).unwrap();
+            let mut command = Command::new(oracle("build/bin/llama-tokenize"));
+            command.arg("-m").arg(&file).arg("-f").arg(&prompt);
+            let output =
+                command.args(["--ids", "--no-bos", "--no-escape", "--log-disable"]).output().unwrap();
+            // It ends abnormally where a byte of the text has no token.
+            n_aborted += usize::from(!output.status.success());
+            let theirs: Vec<Token> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            count.add(&text, ours.encode(&text, false).unwrap(), theirs);
+        }
+        let shown: String = count.shown.iter().flat_map(|text| text.trim().lines().next()).take(1).collect();
+        let (equal, all, shown) = (count.equal, count.all, shown.chars().take(80).collect::<String>());
+        println!("{name:38} {equal:>7} of {all:>6} {n_aborted:>8}   {shown}");
+        // Prose that holds no token's text is read alike by all.
+        assert!(count.equal > 0, "{name}");
+    }
+}
+
+#[test]
+fn other_kinds_are_refused_by_name() {
+    let work = tempfile::tempdir().unwrap();
+    for (model, refused) in [
+        (
+            json!({"type": "WordPiece", "vocab": {"[UNK]": 0}}),
+            "model.type: expected BPE or Unigram, got WordPiece",
+        ),
+        (
+            json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}),
+            "model.type: expected BPE or Unigram, got WordLevel",
+        ),
+        (
+            json!({"type": "BPE", "vocab": {"a": 0}, "merges": []}),
+            "pre_tokenizer: expected one that llama.cpp knows, got null",
+        ),
+    ] {
+        std::fs::write(work.path().join("tokenizer.json"), json!({"model": model}).to_string()).unwrap();
+        let family = Family::for_model_type("llama").unwrap();
+        let error = quantizer::tokenizer::convert(work.path(), &json!({}), family).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("tokenizer.json: {refused}")), "{error}");
+    }
 }

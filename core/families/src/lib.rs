@@ -14,6 +14,7 @@ pub mod model_name;
 pub mod pre_tokenizers;
 mod role;
 mod tensors;
+pub mod tokenizer;
 
 pub use description::{
     Attention, Description, FeedForward, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,

@@ -1,6 +1,7 @@
 //! Tokenizer files of a checkpoint → `tokenizer.ggml.*` metadata, as llama.cpp's converter writes it.
 //! Knows tokenizer.json, tokenizer.model and the two config files; must not tokenize.
 
+mod beyond;
 mod chat_template;
 mod post_processor;
 mod sentencepiece;
@@ -10,6 +11,7 @@ mod vocabulary;
 
 use crate::source::SourceJson;
 use crate::{Error, Result};
+pub use families::tokenizer::TokenType;
 use families::{Family, pre_tokenizers};
 use formats::gguf::{Metadata, Value};
 use formats::tokenizer_json::{self, Model, TokenizerJson};
@@ -18,28 +20,10 @@ use special::Sources;
 use std::path::Path;
 use vocabulary::Vocabulary;
 
-/// Token types of `tokenizer.ggml.token_type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
-pub enum TokenType {
-    /// A piece of text.
-    Normal = 1,
-    /// Stands for what the vocabulary lacks.
-    Unknown = 2,
-    /// Has a meaning instead of a text.
-    Control = 3,
-    /// Added by the user, matched before anything else.
-    UserDefined = 4,
-    /// A hole in the numbering.
-    Unused = 5,
-    /// One byte.
-    Byte = 6,
-}
-
 /// The tokenizer keys of the checkpoint in `directory`.
 ///
 /// # Errors
-/// Missing or broken tokenizer files, an unknown kind of tokenizer or pre-tokenizer.
+/// Missing or broken tokenizer files, an unknown kind of tokenizer or pre-tokenizer, rules that no key can state.
 pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metadata> {
     let json_path = directory.join("tokenizer.json");
     let tokenizer = read_tokenizer_json(&json_path)?;
@@ -75,6 +59,9 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
     special.write(kind.with_merges, &mut metadata);
     if family.never_adds_bos_at() == n_vocab && n_vocab.is_some() {
         metadata.insert("tokenizer.ggml.add_bos_token", Value::Bool(false));
+    }
+    if let Some(tokenizer) = tokenizer {
+        beyond::write(&json_path, tokenizer, &mut metadata)?;
     }
     Ok(metadata)
 }

@@ -1,4 +1,4 @@
-//! The tokenizer of a model, built from its metadata alone. Knows `tokenizer.ggml.*`; the algorithms are the Hugging
+//! The tokenizer of a model, built from its metadata alone. Knows the tables of `tokenizer.ggml.*`; the algorithms are the Hugging
 //! Face library's, so that ids are the ones the model was trained with.
 
 mod build;
@@ -7,10 +7,12 @@ mod pieces;
 pub use pieces::TextStream;
 
 use crate::{Error, Result};
+use ahash::AHashMap;
 use engine::Token;
+use families::tokenizer::TokenType;
 use formats::gguf::Metadata;
 use pieces::Pieces;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// Texts that mark the end of a turn, whatever the metadata says.
 const END_OF_TURN: [&str; 8] = [
@@ -28,12 +30,13 @@ const END_OF_TURN: [&str; 8] = [
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// The library's ids of added tokens that are not the file's.
+    ids: AHashMap<u32, u32>,
     pieces: Pieces,
-    ids: HashMap<String, Token>,
     bos: Option<Token>,
     eos: Option<Token>,
-    add_bos: bool,
-    add_eos: bool,
+    prefix: Vec<Token>,
+    suffix: Vec<Token>,
     ends: HashSet<Token>,
 }
 
@@ -44,27 +47,24 @@ impl Tokenizer {
     /// A kind that is not known, or tables that do not fit together.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let tables = build::Tables::read(metadata)?;
-        let inner = tables.build()?;
+        let build::Built { inner, ids } = tables.build()?;
+        let parts = &tables.parts;
         let id = |key: &str| {
             let id = metadata.u64(&format!("tokenizer.ggml.{key}_token_id"))?;
             Token::try_from(id).ok().filter(|id| (*id as usize) < tables.tokens.len())
         };
-        let flag = |key: &str| metadata.bool(&format!("tokenizer.ggml.add_{key}_token"));
-        let ids: HashMap<String, Token> =
-            tables.tokens.iter().enumerate().map(|(id, text)| (text.clone(), id as Token)).collect();
-        let mut ends: HashSet<Token> = ["eos", "eot", "eom"].iter().filter_map(|key| id(key)).collect();
-        let control = |id: &Token| tables.kinds.get(*id as usize) == Some(&build::CONTROL);
-        ends.extend(END_OF_TURN.iter().filter_map(|text| ids.get(*text).copied()).filter(control));
-        Ok(Self {
-            pieces: Pieces::new(&tables),
-            inner,
-            bos: id("bos"),
-            eos: id("eos"),
-            add_bos: flag("bos").unwrap_or(tables.kind.adds_bos()),
-            add_eos: flag("eos").unwrap_or(tables.kind.adds_eos()),
-            ids,
-            ends,
-        })
+        let tokens = |ids: &[u32]| ids.iter().map(|id| *id as Token).collect();
+        let (bos, eos) = (parts.bos.map(|id| id as Token), parts.eos.map(|id| id as Token));
+        let mut ends: HashSet<Token> = ["eot", "eom"].iter().filter_map(|key| id(key)).chain(eos).collect();
+        let texts: HashSet<&str> = END_OF_TURN.into();
+        let ending = |(id, text): (usize, &String)| {
+            let ends = tables.kind_of(id) == TokenType::Control && texts.contains(text.as_str());
+            ends.then_some(id as Token)
+        };
+        ends.extend(tables.tokens.iter().enumerate().filter_map(ending));
+        let pieces = Pieces::new(&tables);
+        let (prefix, suffix) = (tokens(&parts.prefix), tokens(&parts.suffix));
+        Ok(Self { inner, ids, pieces, bos, eos, prefix, suffix, ends })
     }
 
     /// Number of tokens.
@@ -79,22 +79,24 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<Token>> {
         let encoding =
             self.inner.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        let bos = self.bos.filter(|_| add_special && self.add_bos);
-        let eos = self.eos.filter(|_| add_special && self.add_eos);
-        let ids = encoding.get_ids().iter().map(|id| *id as Token);
-        Ok(bos.into_iter().chain(ids).chain(eos).collect())
+        let around = |tokens: &[Token]| if add_special { tokens.to_vec() } else { Vec::new() };
+        let ids = encoding.get_ids().iter().map(|id| self.id_in_file(*id));
+        Ok(around(&self.prefix).into_iter().chain(ids).chain(around(&self.suffix)).collect())
     }
 
     /// Text of `tokens`, without control tokens.
     pub fn decode(&self, tokens: &[Token]) -> String {
-        let bytes: Vec<u8> =
-            tokens.iter().flat_map(|token| self.pieces.bytes(*token).iter().copied()).collect();
+        let bytes: Vec<u8> = tokens.iter().flat_map(|token| self.pieces.bytes(*token)).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The id of the token spelled `text`.
     pub fn token_id(&self, text: &str) -> Option<Token> {
-        self.ids.get(text).copied()
+        self.inner.token_to_id(text).map(|id| self.id_in_file(id))
+    }
+
+    fn id_in_file(&self, id: u32) -> Token {
+        self.ids.get(&id).copied().unwrap_or(id) as Token
     }
 
     /// The spelling of a token in the vocabulary.

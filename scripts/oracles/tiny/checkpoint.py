@@ -34,6 +34,8 @@ class Model:
     files: tuple = FILES
     # What to write as tokenizer_config.json instead.
     settings: dict | None = None
+    # Parts of tokenizer.json to put in the place of its own.
+    parts: dict | None = None
     # Ids beyond the tokenizer's own.
     beyond: int = 0
     # Largest size of a shard.
@@ -67,6 +69,9 @@ class Model:
                 shutil.copy(self.tokenizer / file, folder / file)
         if self.old_rope:
             respell_rope(folder / "config.json")
+        if self.parts:
+            stated = json.loads((folder / "tokenizer.json").read_text())
+            (folder / "tokenizer.json").write_text(json.dumps(dict(stated, **self.parts)))
         if self.settings:
             (folder / "tokenizer_config.json").write_text(json.dumps(self.settings))
         if self.saved:

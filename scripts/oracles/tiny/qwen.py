@@ -14,6 +14,8 @@ MODELS = {
     "qwen3-untied": Model(config("Qwen3Config", head_dim=32, tie_word_embeddings=False), F32, BYTE_LEVEL, beyond=7),
     "qwen3-bias": Model(config("Qwen3Config", head_dim=16, attention_bias=True), F16, BYTE_LEVEL, runs=False),
     "qwen3-gpt2": Model(config("Qwen3Config", head_dim=16), BF16, TOKENIZERS / "gpt2", beyond=15),
+    "qwen3-normalized": Model(config("Qwen3Config", head_dim=16), BF16, BYTE_LEVEL,
+                              parts=dict(normalizer=dict(type="NFC"))),
     "qwen3-moe": Model(moe(), BF16, BYTE_LEVEL, shard="100KB"),
     "qwen3-moe-mixed": Model(moe(), BF16, BYTE_LEVEL, shard="100KB", mixed=True),
     "qwen3-moe-tied": Model(moe(tie_word_embeddings=True), F32, BYTE_LEVEL),

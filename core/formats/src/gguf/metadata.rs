@@ -228,6 +228,14 @@ impl Metadata {
         }
     }
 
+    /// An array of 64-bit floats.
+    pub fn f64s(&self, key: &str) -> Option<&[f64]> {
+        match self.get(key)? {
+            Value::Array(Array::F64(values)) => Some(values),
+            _ => None,
+        }
+    }
+
     /// An array of 32-bit integers.
     pub fn i32s(&self, key: &str) -> Option<&[i32]> {
         match self.get(key)? {

@@ -1,50 +1,30 @@
-//! Metadata tables → a tokenizer of the Hugging Face library, one way per kind of model.
+//! Metadata tables → a tokenizer of the Hugging Face library, one way per kind of model. Must not know what a key of a
+//! file implies: the rules come from families.
 
 use crate::{Error, Result};
-use families::pre_tokenizers;
+use ahash::AHashMap;
+use families::tokenizer::{self as rules, Kind, Parts, SPACE, TokenType, own_keys};
 use formats::gguf::{Array, Metadata, Value};
-use serde_json::json;
-use std::collections::HashMap;
+use serde_json::Value as Json;
 use tokenizers::models::bpe::BPE;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::{Precompiled, Sequence};
 use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
-/// Numbers of `tokenizer.ggml.token_type`.
-pub(super) const CONTROL: i32 = 3;
-pub(super) const USER_DEFINED: i32 = 4;
-pub(super) const UNKNOWN: i32 = 2;
-pub(super) const BYTE: i32 = 6;
-/// How SentencePiece writes a space.
-pub(super) const SPACE: char = '\u{2581}';
-
-/// Kinds of `tokenizer.ggml.model`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    ByteLevelBpe,
-    SentencePieceBpe,
-    Unigram,
-    WordPiece,
-}
-
-impl Kind {
-    pub(super) fn adds_bos(self) -> bool {
-        matches!(self, Self::SentencePieceBpe | Self::WordPiece)
-    }
-
-    pub(super) fn adds_eos(self) -> bool {
-        matches!(self, Self::Unigram | Self::WordPiece)
-    }
-}
-
-/// The tables of a file.
+/// The tables of a file and the rules beside them.
 pub(super) struct Tables<'a> {
-    pub(super) kind: Kind,
+    pub(super) parts: Parts,
     pub(super) tokens: &'a [String],
-    pub(super) kinds: Vec<i32>,
+    types: &'a [i32],
     scores: &'a [f32],
-    merges: Option<&'a [String]>,
     metadata: &'a Metadata,
+}
+
+/// A tokenizer of the library. Its ids are the file's but for the added tokens in `ids`.
+pub(super) struct Built {
+    pub(super) inner: tokenizers::Tokenizer,
+    pub(super) ids: AHashMap<u32, u32>,
 }
 
 fn refuse(problem: impl std::fmt::Display) -> Error {
@@ -53,131 +33,103 @@ fn refuse(problem: impl std::fmt::Display) -> Error {
 
 impl<'a> Tables<'a> {
     pub(super) fn read(metadata: &'a Metadata) -> Result<Self> {
-        let kind = match metadata.str("tokenizer.ggml.model") {
-            Some("gpt2") => Kind::ByteLevelBpe,
-            Some("llama") => Kind::SentencePieceBpe,
-            Some("t5") => Kind::Unigram,
-            Some("bert") => Kind::WordPiece,
-            other => {
-                return Err(refuse(format!(
-                    "tokenizer.ggml.model: expected gpt2, llama, t5 or bert, got {other:?}"
-                )));
-            }
-        };
-        let tokens = metadata
-            .strings("tokenizer.ggml.tokens")
-            .ok_or_else(|| refuse("tokenizer.ggml.tokens is missing"))?;
-        let kinds = metadata.i32s("tokenizer.ggml.token_type").unwrap_or_default().to_vec();
+        let parts = Parts::read(metadata).map_err(refuse)?;
+        let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap_or_default();
+        let types = metadata.i32s("tokenizer.ggml.token_type").unwrap_or_default();
         let scores = metadata.f32s("tokenizer.ggml.scores").unwrap_or_default();
-        let wants_scores = matches!(kind, Kind::SentencePieceBpe | Kind::Unigram);
+        let wants_scores = matches!(parts.kind, Kind::SentencePieceBpe | Kind::Unigram);
         if wants_scores && scores.len() != tokens.len() {
-            return Err(refuse(format!(
-                "tokenizer.ggml.scores: expected {}, got {}",
-                tokens.len(),
-                scores.len()
-            )));
+            let (expected, got) = (tokens.len(), scores.len());
+            return Err(refuse(format!("tokenizer.ggml.scores: expected {expected}, got {got}")));
         }
-        let merges = metadata.strings("tokenizer.ggml.merges");
-        Ok(Self { kind, tokens, kinds, scores, merges, metadata })
+        Ok(Self { parts, tokens, types, scores, metadata })
     }
 
-    pub(super) fn build(&self) -> Result<tokenizers::Tokenizer> {
-        let mut tokenizer = match self.kind {
-            Kind::ByteLevelBpe => self.byte_level_bpe()?,
-            Kind::SentencePieceBpe => self.sentencepiece_bpe()?,
-            Kind::Unigram => self.unigram()?,
-            Kind::WordPiece => self.word_piece()?,
+    pub(super) fn kind_of(&self, id: usize) -> TokenType {
+        TokenType::from_number(self.types.get(id).copied().unwrap_or_default())
+    }
+
+    pub(super) fn build(&self) -> Result<Built> {
+        let model = match self.parts.kind {
+            Kind::ByteLevelBpe | Kind::SentencePieceBpe => ModelWrapper::BPE(self.bpe()?),
+            Kind::Unigram => ModelWrapper::Unigram(self.unigram()?),
+            Kind::WordPiece => ModelWrapper::WordPiece(self.word_piece()?),
         };
-        let added = self
-            .kinds
-            .iter()
-            .enumerate()
-            .filter(|(_, kind)| matches!(**kind, CONTROL | USER_DEFINED | UNKNOWN));
-        let added: Vec<AddedToken> = added
-            .filter_map(|(id, kind)| Some((self.tokens.get(id).filter(|text| !text.is_empty())?, *kind)))
-            .map(|(text, kind)| AddedToken::from(text.clone(), kind != USER_DEFINED).normalized(false))
-            .collect();
-        tokenizer.add_tokens(&added);
-        Ok(tokenizer)
+        let mut inner = tokenizers::Tokenizer::new(model);
+        if !self.parts.normalizer.is_null() {
+            inner.with_normalizer(Some(self.normalizer(&self.parts.normalizer)?));
+        }
+        if !self.parts.pre_tokenizer.is_null() {
+            let part = serde_json::from_value::<PreTokenizerWrapper>(self.parts.pre_tokenizer.clone());
+            inner.with_pre_tokenizer(Some(part.map_err(|error| refuse(format!("pre-tokenizer: {error}")))?));
+        }
+        let n_of_model = inner.get_vocab_size(false) as u32;
+        let added: Vec<AddedToken> = self.parts.added_tokens.iter().map(added_token).collect();
+        inner.add_tokens(&added);
+        // The library numbers tokens that its model lacks on its own.
+        let renumbered = self.parts.added_tokens.iter().filter_map(|token| {
+            let id = inner.token_to_id(&token.content)?;
+            (id >= n_of_model && id != token.id).then_some((id, token.id))
+        });
+        let ids = renumbered.collect();
+        Ok(Built { inner, ids })
     }
 
-    fn vocabulary(&self) -> HashMap<String, u32> {
-        self.tokens.iter().enumerate().map(|(id, text)| (text.clone(), id as u32)).collect()
+    /// The tokens that the model itself knows.
+    fn own_tokens(&self) -> &'a [String] {
+        &self.tokens[..self.parts.rules.n_tokens as usize]
     }
 
-    fn unknown(&self) -> Option<usize> {
-        let stated = self.metadata.u64("tokenizer.ggml.unknown_token_id").map(|id| id as usize);
-        stated
-            .or_else(|| self.kinds.iter().position(|kind| *kind == UNKNOWN))
-            .filter(|id| *id < self.tokens.len())
+    fn unknown(&self) -> Option<&'a String> {
+        self.parts.rules.unk_id.and_then(|id| self.tokens.get(id as usize))
     }
 
-    fn byte_level_bpe(&self) -> Result<tokenizers::Tokenizer> {
-        let name = self.metadata.str("tokenizer.ggml.pre").unwrap_or("gpt-2");
-        let pre = pre_tokenizers::by_name(name)
-            .ok_or_else(|| refuse(format!("tokenizer.ggml.pre: `{name}` is not known")))?;
-        let merges = self.merges.ok_or_else(|| refuse("tokenizer.ggml.merges is missing"))?;
-        let split =
-            |merge: &String| merge.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string()));
-        let merges: Option<Vec<(String, String)>> = merges.iter().map(split).collect();
-        let merges = merges.ok_or_else(|| refuse("tokenizer.ggml.merges: expected `left right`"))?;
-        let model = BPE::builder().vocab_and_merges(self.ahash(), merges).build().map_err(refuse)?;
-        let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::BPE(model));
-        tokenizer.with_pre_tokenizer(Some(pre_tokenizer(pre.to_json())?));
-        Ok(tokenizer)
-    }
-
-    fn ahash(&self) -> ahash::AHashMap<String, u32> {
-        self.vocabulary().into_iter().collect()
-    }
-
-    fn sentencepiece_bpe(&self) -> Result<tokenizers::Tokenizer> {
-        let vocabulary = self.vocabulary();
-        let merges = match self.merges {
-            Some(merges) => stored_merges(merges),
-            None => merges_from_scores(self.tokens, self.scores, &self.kinds, &vocabulary),
+    fn bpe(&self) -> Result<BPE> {
+        let rules = &self.parts.rules;
+        let merges = match (self.metadata.strings("tokenizer.ggml.merges"), self.parts.kind) {
+            (Some(merges), _) => pairs(merges)?,
+            (None, Kind::SentencePieceBpe) => rules::merges_from_scores(self.tokens, self.scores, self.types),
+            (None, _) => return Err(refuse("tokenizer.ggml.merges is missing")),
         };
-        let mut builder =
-            BPE::builder().vocab_and_merges(self.ahash(), merges).byte_fallback(true).fuse_unk(true);
+        let mut vocabulary = AHashMap::with_capacity(self.own_tokens().len());
+        for (id, text) in self.own_tokens().iter().enumerate() {
+            // An added token spelled like one of the model's is that one.
+            match self.kind_of(id) {
+                TokenType::Normal | TokenType::Byte => drop(vocabulary.insert(text.clone(), id as u32)),
+                _ => drop(vocabulary.entry(text.clone()).or_insert(id as u32)),
+            }
+        }
+        let mut builder = BPE::builder()
+            .vocab_and_merges(vocabulary, merges)
+            .byte_fallback(rules.byte_fallback)
+            .fuse_unk(rules.fuse_unk)
+            .ignore_merges(rules.ignore_merges);
         if let Some(unknown) = self.unknown() {
-            builder = builder.unk_token(self.tokens[unknown].clone());
+            builder = builder.unk_token(unknown.clone());
         }
-        let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::BPE(builder.build().map_err(refuse)?));
-        let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE.to_string()});
-        let prefixed = self.metadata.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
-        let steps = if prefixed {
-            json!([{"type": "Prepend", "prepend": SPACE.to_string()}, replace])
-        } else {
-            json!([replace])
-        };
-        tokenizer.with_normalizer(Some(normalizer(json!({"type": "Sequence", "normalizers": steps}))?));
-        Ok(tokenizer)
+        builder.build().map_err(|error| refuse(format!("tokenizer.ggml.merges: {error}")))
     }
 
-    fn unigram(&self) -> Result<tokenizers::Tokenizer> {
-        let vocabulary =
-            self.tokens.iter().zip(self.scores).map(|(text, score)| (text.clone(), f64::from(*score)));
-        let model = Unigram::from(vocabulary.collect(), self.unknown(), false).map_err(refuse)?;
-        let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::Unigram(model));
-        if let Some(Value::Array(Array::U8(map))) = self.metadata.get("tokenizer.ggml.precompiled_charsmap") {
-            let precompiled = tokenizers::normalizers::Precompiled::from(map)
-                .map_err(|error| refuse(format!("{error:?}")))?;
-            tokenizer.with_normalizer(Some(NormalizerWrapper::Precompiled(precompiled)));
-        }
-        let metaspace = json!({"type": "Metaspace", "replacement": SPACE.to_string(), "prepend_scheme": "always", "split": true});
-        let steps = match self.metadata.bool("tokenizer.ggml.remove_extra_whitespaces") {
-            Some(false) => json!([metaspace]),
-            _ => json!([{"type": "WhitespaceSplit"}, metaspace]),
+    fn unigram(&self) -> Result<Unigram> {
+        let exact = match self.metadata.f64s(own_keys::SCORES) {
+            Some(exact) if exact.len() < self.own_tokens().len() => {
+                let (key, n) = (own_keys::SCORES, self.own_tokens().len());
+                return Err(refuse(format!("{key}: expected {n} or more, got {}", exact.len())));
+            }
+            exact => exact,
         };
-        tokenizer
-            .with_pre_tokenizer(Some(pre_tokenizer(json!({"type": "Sequence", "pretokenizers": steps}))?));
-        Ok(tokenizer)
+        let score = |id: usize| exact.map_or_else(|| f64::from(self.scores[id]), |exact| exact[id]);
+        let vocabulary = self.own_tokens().iter().enumerate().map(|(id, text)| (text.clone(), score(id)));
+        let rules = &self.parts.rules;
+        let unknown = rules.unk_id.map(|id| id as usize);
+        Unigram::from(vocabulary.collect(), unknown, rules.byte_fallback).map_err(refuse)
     }
 
     /// GGUF marks the beginnings of words with `▁`; WordPiece marks what is not one with `##`.
-    fn word_piece(&self) -> Result<tokenizers::Tokenizer> {
+    fn word_piece(&self) -> Result<WordPiece> {
         let spell = |(id, text): (usize, &String)| {
-            let special = matches!(self.kinds.get(id), Some(&CONTROL | &USER_DEFINED | &UNKNOWN));
+            let special =
+                matches!(self.kind_of(id), TokenType::Control | TokenType::UserDefined | TokenType::Unknown);
             let spelled = match text.strip_prefix(SPACE) {
                 Some(word) => word.to_string(),
                 None if special || (text.starts_with('[') && text.ends_with(']')) => text.clone(),
@@ -185,54 +137,120 @@ impl<'a> Tables<'a> {
             };
             (spelled, id as u32)
         };
-        let vocabulary: ahash::AHashMap<String, u32> = self.tokens.iter().enumerate().map(spell).collect();
-        let unknown = self.unknown().map_or("[UNK]".to_string(), |id| self.tokens[id].clone());
-        let model = WordPiece::builder().vocab(vocabulary).unk_token(unknown).build().map_err(refuse)?;
-        let mut tokenizer = tokenizers::Tokenizer::new(ModelWrapper::WordPiece(model));
-        let lowercase = self.metadata.bool("tokenizer.ggml.normalizer.lowercase").unwrap_or(true);
-        let bert = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-            "strip_accents": null, "lowercase": lowercase});
-        tokenizer.with_normalizer(Some(normalizer(bert)?));
-        tokenizer.with_pre_tokenizer(Some(pre_tokenizer(json!({"type": "BertPreTokenizer"}))?));
-        Ok(tokenizer)
+        let vocabulary: AHashMap<String, u32> = self.own_tokens().iter().enumerate().map(spell).collect();
+        let unknown = self.unknown().map_or("[UNK]", String::as_str);
+        WordPiece::builder().vocab(vocabulary).unk_token(unknown.into()).build().map_err(refuse)
     }
-}
 
-fn normalizer(json: serde_json::Value) -> Result<NormalizerWrapper> {
-    serde_json::from_value(json).map_err(refuse)
-}
-
-fn pre_tokenizer(json: serde_json::Value) -> Result<PreTokenizerWrapper> {
-    serde_json::from_value(json).map_err(refuse)
-}
-
-fn stored_merges(merges: &[String]) -> Vec<(String, String)> {
-    let split =
-        |merge: &String| merge.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string()));
-    merges.iter().filter_map(split).collect()
-}
-
-/// Merges in the order that scores imply: every split of a token into two others, best score first
-/// (as transformers converts SentencePiece models).
-fn merges_from_scores(
-    tokens: &[String],
-    scores: &[f32],
-    kinds: &[i32],
-    vocabulary: &HashMap<String, u32>,
-) -> Vec<(String, String)> {
-    let mut merges: Vec<(f32, u32, u32)> = Vec::new();
-    for (id, token) in tokens.iter().enumerate() {
-        if matches!(kinds.get(id), Some(&CONTROL | &BYTE | &UNKNOWN)) {
-            continue;
-        }
-        for (at, _) in token.char_indices().skip(1) {
-            if let (Some(&left), Some(&right)) = (vocabulary.get(&token[..at]), vocabulary.get(&token[at..]))
-            {
-                merges.push((scores[id], left, right));
+    /// A normalizer as tokenizer.json spells it; the character map is the file's.
+    fn normalizer(&self, part: &Json) -> Result<NormalizerWrapper> {
+        let refuse = |problem: String| refuse(format!("normalizer: {problem}"));
+        match part["type"].as_str() {
+            Some("Sequence") => {
+                let steps =
+                    part["normalizers"].as_array().ok_or_else(|| refuse("no list of steps".into()))?;
+                let steps = steps.iter().map(|step| self.normalizer(step)).collect::<Result<_>>()?;
+                Ok(NormalizerWrapper::Sequence(Sequence::new(steps)))
             }
+            Some("Precompiled") => match self.metadata.get("tokenizer.ggml.precompiled_charsmap") {
+                Some(Value::Array(Array::U8(map))) => Precompiled::from(map)
+                    .map(NormalizerWrapper::Precompiled)
+                    .map_err(|error| refuse(format!("{error:?}"))),
+                other => {
+                    Err(refuse(format!("tokenizer.ggml.precompiled_charsmap: expected bytes, got {other:?}")))
+                }
+            },
+            _ => serde_json::from_value(part.clone()).map_err(|error| refuse(error.to_string())),
         }
     }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let text = |id: u32| tokens[id as usize].clone();
-    merges.into_iter().map(|(_, left, right)| (text(left), text(right))).collect()
+}
+
+fn added_token(token: &rules::AddedToken) -> AddedToken {
+    AddedToken {
+        content: token.content.clone(),
+        single_word: token.single_word,
+        lstrip: token.lstrip,
+        rstrip: token.rstrip,
+        normalized: token.normalized,
+        special: token.special,
+    }
+}
+
+/// Merges as a file holds them: `left right`.
+fn pairs(merges: &[String]) -> Result<Vec<(String, String)>> {
+    let pair = |merge: &String| {
+        let pair = merge.split_once(' ').map(|(left, right)| (left.to_string(), right.to_string()));
+        pair.ok_or_else(|| refuse(format!("tokenizer.ggml.merges: expected `left right`, got {merge:?}")))
+    };
+    merges.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Tokenizer;
+    use super::*;
+
+    fn metadata(model: &str, tokens: &[(&str, i32)], own: &[(&str, &str)]) -> Metadata {
+        let texts = tokens.iter().map(|(text, _)| text.to_string()).collect();
+        let tables = [
+            ("tokenizer.ggml.model", Value::String(model.into())),
+            ("tokenizer.ggml.pre", Value::String("gpt-2".into())),
+            ("tokenizer.ggml.tokens", Value::Array(Array::String(texts))),
+            (
+                "tokenizer.ggml.token_type",
+                Value::Array(Array::I32(tokens.iter().map(|(_, kind)| *kind).collect())),
+            ),
+            ("tokenizer.ggml.scores", Value::Array(Array::F32(vec![-1.0; tokens.len()]))),
+            ("tokenizer.ggml.merges", Value::Array(Array::String(Vec::new()))),
+        ];
+        let own = own.iter().map(|(key, text)| (*key, Value::String(text.to_string())));
+        tables.into_iter().chain(own).collect()
+    }
+
+    fn ids(metadata: &Metadata, text: &str) -> Vec<i32> {
+        Tokenizer::from_metadata(metadata).unwrap().encode(text, false).unwrap()
+    }
+
+    #[test]
+    fn added_tokens_behind_the_models_keep_the_ids_of_the_file() {
+        let tokens = [("<unk>", 2), ("▁a", 1), ("▁", 1), ("[PAD3]", 5), ("[PAD4]", 5), ("<x>", 4)];
+        let rules =
+            r#"{"n_tokens":3,"unk_id":0,"fuse_unk":true,"byte_fallback":false,"ignore_merges":false}"#;
+        let metadata = metadata("t5", &tokens, &[(own_keys::MODEL, rules)]);
+        assert_eq!(ids(&metadata, "a<x>a"), [1, 5, 1]);
+        let tokenizer = Tokenizer::from_metadata(&metadata).unwrap();
+        assert_eq!((tokenizer.token_id("<x>"), tokenizer.token_text(5)), (Some(5), Some("<x>")));
+        assert_eq!(tokenizer.decode(&[1, 5]), " a<x>");
+    }
+
+    #[test]
+    fn an_added_token_spelled_like_one_of_the_models_is_that_one() {
+        let tokens = [("a", 1), ("b", 1), ("a", 4)];
+        assert_eq!(ids(&metadata("gpt2", &tokens, &[]), "ba"), [1, 0]);
+    }
+
+    #[test]
+    fn own_keys_change_how_a_text_is_normalized_and_cut() {
+        let tokens = [("a", 1), ("b", 1), ("<s>", 3)];
+        assert_eq!(ids(&metadata("gpt2", &tokens, &[]), "aB<s>"), [0, 2]);
+        let lower = (own_keys::NORMALIZER, r#"{"type":"Sequence","normalizers":[{"type":"Lowercase"}]}"#);
+        assert_eq!(ids(&metadata("gpt2", &tokens, &[lower]), "aB<S>"), [0, 1]);
+        let added = (own_keys::ADDED_TOKENS, r#"[{"id":2,"content":"<s>","normalized":true}]"#);
+        let metadata = metadata("gpt2", &tokens, &[lower, added]);
+        assert_eq!(ids(&metadata, "aB<S>"), [0, 1, 2]);
+        assert_eq!(Tokenizer::from_metadata(&metadata).unwrap().decode(&[2]), "<s>");
+    }
+
+    #[test]
+    fn parts_that_the_library_does_not_know_are_refused() {
+        for (key, text, word) in [
+            (own_keys::NORMALIZER, r#"{"type":"New"}"#, "normalizer: "),
+            (own_keys::NORMALIZER, r#"{"type":"Precompiled"}"#, "precompiled_charsmap: expected bytes"),
+            (own_keys::NORMALIZER, r#"{"type":"Sequence"}"#, "no list of steps"),
+            (own_keys::PRE_TOKENIZER, r#"{"type":"New"}"#, "pre-tokenizer: "),
+        ] {
+            let error = Tokenizer::from_metadata(&metadata("gpt2", &[("a", 1)], &[(key, text)])).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
 }

@@ -1,89 +1,141 @@
 //! Tokens back to bytes, and bytes to text that never breaks a character.
 
 use super::Tokenizer;
-use super::build::{BYTE, CONTROL, Kind, SPACE, Tables, UNKNOWN};
+use super::build::Tables;
+use ahash::AHashSet;
 use engine::Token;
+use families::tokenizer::{Kind, LeadingSpace, SPACE, TokenType, byte_of_character, byte_of_token};
 use std::sync::Arc;
 
 /// The bytes and spelling of every token.
 #[derive(Debug)]
 pub(super) struct Pieces {
-    bytes: Vec<Vec<u8>>,
-    texts: Vec<String>,
-    strips_first_space: bool,
+    bytes: Pool,
+    texts: Pool,
+    leading_space: LeadingSpace,
+}
+
+/// Byte strings one after the other.
+#[derive(Debug, Default)]
+struct Pool {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Pool {
+    fn with_capacity(n: usize, n_bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(n_bytes), ends: Vec::with_capacity(n) }
+    }
+
+    /// What was written to `bytes` since the last end is one string.
+    fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+
+    fn get(&self, token: Token) -> Option<&[u8]> {
+        let at = usize::try_from(token).ok()?;
+        let end = *self.ends.get(at)?;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        Some(&self.bytes[start..end])
+    }
 }
 
 impl Pieces {
     pub(super) fn new(tables: &Tables<'_>) -> Self {
-        let piece = |(id, text): (usize, &String)| {
-            let kind = tables.kinds.get(id).copied().unwrap_or(1);
-            match (kind, tables.kind) {
-                (CONTROL | UNKNOWN, _) => Vec::new(),
-                (BYTE, _) => {
-                    u8::from_str_radix(text.get(3..5).unwrap_or(""), 16).map_or(Vec::new(), |byte| vec![byte])
-                }
-                (1, Kind::ByteLevelBpe) => text.chars().flat_map(byte_of).collect(),
-                (_, Kind::ByteLevelBpe) => text.clone().into_bytes(),
-                _ => text.replace(SPACE, " ").into_bytes(),
+        let (n, n_bytes) = (tables.tokens.len(), tables.tokens.iter().map(String::len).sum());
+        let special = tables.parts.added_tokens.iter().filter(|token| token.special);
+        let special: AHashSet<usize> = special.map(|token| token.id as usize).collect();
+        let spelled: ahash::AHashMap<usize, &str> = tables
+            .parts
+            .added_tokens
+            .iter()
+            .map(|token| (token.id as usize, token.content.as_str()))
+            .collect();
+        let (mut bytes, mut texts) = (Pool::with_capacity(n, n_bytes), Pool::with_capacity(n, n_bytes));
+        for (id, text) in tables.tokens.iter().enumerate() {
+            let text = spelled.get(&id).copied().unwrap_or(text);
+            if !special.contains(&id) {
+                write_piece(tables, id, text, &mut bytes.bytes);
             }
-        };
-        Self {
-            bytes: tables.tokens.iter().enumerate().map(piece).collect(),
-            texts: tables.tokens.to_vec(),
-            strips_first_space: tables.kind != Kind::ByteLevelBpe,
+            bytes.end();
+            texts.bytes.extend_from_slice(text.as_bytes());
+            texts.end();
         }
+        Self { bytes, texts, leading_space: tables.parts.leading_space }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.texts.len()
+        self.texts.ends.len()
     }
 
     pub(super) fn bytes(&self, token: Token) -> &[u8] {
-        usize::try_from(token).ok().and_then(|token| self.bytes.get(token)).map_or(&[], Vec::as_slice)
+        self.bytes.get(token).unwrap_or_default()
     }
 
     pub(super) fn text(&self, token: Token) -> Option<&str> {
-        self.texts.get(usize::try_from(token).ok()?).map(String::as_str)
+        std::str::from_utf8(self.texts.get(token)?).ok()
     }
 }
 
-/// GPT-2's printable stand-ins for bytes: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and on.
-fn byte_of(character: char) -> Option<u8> {
-    let itself = |byte: u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    let code = u32::from(character);
-    if code < 0x100 {
-        return itself(code).then_some(code as u8);
+/// The bytes of a token, as the library decodes it.
+fn write_piece(tables: &Tables<'_>, id: usize, text: &str, bytes: &mut Vec<u8>) {
+    let kind = tables.parts.kind;
+    let may_be_byte = tables.kind_of(id) == TokenType::Byte || tables.parts.rules.byte_fallback;
+    if kind == Kind::ByteLevelBpe {
+        let start = bytes.len();
+        for character in text.chars() {
+            let Some(byte) = byte_of_character(character) else {
+                // Not of the byte alphabet: an added token, whose text stands for itself.
+                bytes.truncate(start);
+                bytes.extend_from_slice(text.as_bytes());
+                return;
+            };
+            bytes.push(byte);
+        }
+    } else if let Some(byte) = byte_of_token(text).filter(|_| may_be_byte) {
+        bytes.push(byte);
+    } else {
+        let mut buffer = [0; 4];
+        for character in text.chars() {
+            let character = if character == SPACE { ' ' } else { character };
+            bytes.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+        }
     }
-    (0..0x100u32).filter(|byte| !itself(*byte)).nth((code - 0x100) as usize).map(|byte| byte as u8)
 }
 
 /// Turns tokens into text as they come: characters whose bytes are not all there yet are held back.
 pub struct TextStream {
     tokenizer: Arc<Tokenizer>,
     pending: Vec<u8>,
-    at_start: bool,
+    leading_space: LeadingSpace,
 }
 
 impl TextStream {
     /// A stream at the start of an answer.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, pending: Vec::new(), at_start: false }
+        Self { tokenizer, pending: Vec::new(), leading_space: LeadingSpace::Kept }
     }
 
     /// A stream at the start of a text, where SentencePiece's leading space is dropped.
     pub fn from_start(tokenizer: Arc<Tokenizer>) -> Self {
-        let at_start = tokenizer.pieces.strips_first_space;
-        Self { tokenizer, pending: Vec::new(), at_start }
+        let leading_space = tokenizer.pieces.leading_space;
+        Self { tokenizer, pending: Vec::new(), leading_space }
     }
 
     /// Text that `token` completes.
     pub fn push(&mut self, token: Token) -> String {
-        let mut bytes = self.tokenizer.pieces.bytes(token);
-        if self.at_start && !bytes.is_empty() {
-            bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
-            self.at_start = false;
+        let bytes = self.tokenizer.pieces.bytes(token);
+        if !bytes.is_empty() {
+            match std::mem::replace(&mut self.leading_space, LeadingSpace::Kept) {
+                LeadingSpace::Kept => self.pending.extend_from_slice(bytes),
+                LeadingSpace::OneDropped => {
+                    self.pending.extend_from_slice(bytes.strip_prefix(b" ").unwrap_or(bytes))
+                }
+                LeadingSpace::FirstTokenWithout => {
+                    self.pending.extend(bytes.iter().filter(|byte| **byte != b' '))
+                }
+            }
         }
-        self.pending.extend_from_slice(bytes);
         let mut text = String::new();
         loop {
             match std::str::from_utf8(&self.pending) {
