@@ -26,6 +26,8 @@ pub struct Reference {
     pub tokens: Vec<i32>,
     /// One row per token, as long as the vocabulary.
     pub logits: Vec<Vec<f32>>,
+    /// Largest difference that another order of summing explains, relative to the largest logit.
+    pub max_error: f32,
 }
 
 impl Reference {
@@ -41,6 +43,7 @@ impl Reference {
         let tokens: Vec<i32> = words("tokens").into_iter().map(i32::from_le_bytes).collect();
         let logits: Vec<f32> = words("logits").into_iter().map(f32::from_le_bytes).collect();
         let logits = logits.chunks(logits.len() / tokens.len()).map(<[f32]>::to_vec).collect();
-        Self { tokens, logits }
+        let max_error = f32::from_le_bytes(words("max_error")[0]);
+        Self { tokens, logits, max_error }
     }
 }

@@ -225,6 +225,9 @@ pub struct Moe {
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
+    /// Base of the frequencies in layers that see a part of the context, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_theta: Option<f64>,
     /// How contexts beyond the trained one are reached.
     pub scaling: RopeScaling,
 }

@@ -149,10 +149,19 @@ fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'
 
 fn check_requirements(config: &Config<'_>, family: &Family) -> Result<(), Error> {
     for requirement in &family.table.requirements {
-        if let Some(value) = config.stated(&requirement.field)
-            && !requirement.one_of.contains(value)
-        {
-            let allowed: Vec<String> = requirement.one_of.iter().map(Value::to_string).collect();
+        let is = |(field, wanted): (&String, &Value)| config.get(field) == Some(wanted);
+        if !requirement.only_with.iter().all(is) || requirement.except_with.iter().any(is) {
+            continue;
+        }
+        let Some(value) = config.get(&requirement.field) else { continue };
+        let mut allowed: Vec<String> = requirement.one_of.iter().map(Value::to_string).collect();
+        let mut holds = requirement.one_of.contains(value);
+        if let Some(expression) = &requirement.equals {
+            let number = config.evaluate(expression, &requirement.field)?;
+            holds |= value.as_f64() == Some(number as f64);
+            allowed.push(format!("{number} ({})", expression.text()));
+        }
+        if !holds {
             return Err(wrong(&requirement.field, &allowed.join(" or "), value));
         }
     }

@@ -83,6 +83,9 @@ fn blocks_of_decoders() -> String {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Checkpoint {
     pub(crate) model_type: String,
+    /// Other names that mean the same.
+    #[serde(default)]
+    also: Vec<String>,
     /// Values of fields that the file may leave out.
     #[serde(default)]
     pub(crate) defaults: BTreeMap<String, Value>,
@@ -94,12 +97,28 @@ pub(crate) struct Checkpoint {
     pub(crate) routed: bool,
 }
 
-/// A field that, where it is there, must hold one of some values.
+impl Checkpoint {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.model_type).chain(&self.also).map(String::as_str)
+    }
+}
+
+/// A field that must hold one of some values where it is there: what the engine takes for granted.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Requirement {
     pub(crate) field: String,
+    /// The values that are allowed.
+    #[serde(default)]
     pub(crate) one_of: Vec<Value>,
+    /// The one number that is, as an expression over the configuration's fields.
+    pub(crate) equals: Option<Extent>,
+    /// Fields and their values with which alone it holds.
+    #[serde(default)]
+    pub(crate) only_with: BTreeMap<String, Value>,
+    /// Fields and their values with which it does not hold.
+    #[serde(default)]
+    pub(crate) except_with: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -160,7 +179,7 @@ impl Family {
 
     /// The `model_type`s it answers to, the usual one first.
     pub fn model_types(&self) -> impl Iterator<Item = &str> {
-        self.table.checkpoints.iter().map(|checkpoint| checkpoint.model_type.as_str())
+        self.table.checkpoints.iter().flat_map(Checkpoint::names)
     }
 
     /// Whether the tokenizer's `add_prefix_space` is stated in GGUF.
@@ -181,7 +200,7 @@ impl Family {
     }
 
     pub(crate) fn checkpoint(&self, model_type: &str) -> Option<&Checkpoint> {
-        self.table.checkpoints.iter().find(|checkpoint| checkpoint.model_type == model_type)
+        self.table.checkpoints.iter().find(|checkpoint| checkpoint.names().any(|name| name == model_type))
     }
 
     /// What the GGUF tensor `name` does; [`Role::Other`] where no rule names it.

@@ -25,7 +25,7 @@ fn models() -> [Model; 3] {
         "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
         "vocab_size": 4096, "max_position_embeddings": 2048, "rope_theta": 10000, "rms_norm_eps": 1e-6,
         "tie_word_embeddings": true});
-    let moe = json!({"model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 6144,
+    let moe = json!({"model_type": "qwen3_moe", "norm_topk_prob": true, "hidden_size": 2048, "intermediate_size": 6144,
         "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
         "vocab_size": 151936, "max_position_embeddings": 40960, "rope_theta": 1000000, "rms_norm_eps": 1e-6,
         "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "norm_topk_prob": true,

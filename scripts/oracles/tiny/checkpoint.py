@@ -46,12 +46,15 @@ class Model:
     mixed: bool = False
     # Whether the engine runs it: llama.cpp's converter writes more than its engine reads.
     runs: bool = True
+    # Largest difference of logits, relative to the largest logit: what another order of summing leaves. ggml looks GELU
+    # up in a table of 16-bit floats, which leaves more.
+    max_error: float = 2e-5
     # Called with the model after its weights were drawn, and with the folder after it was saved.
     weights: object = None
     saved: object = None
 
     def write(self, folder):
-        """Writes the checkpoint, and reference.safetensors: `tokens` and the `logits` after each."""
+        """Writes the checkpoint, and reference.st: `tokens`, the `logits` after each and their `max_error`."""
         self.config.vocab_size = n_tokens(self.tokenizer) + self.beyond
         torch.manual_seed(len(folder.name))
         model = getattr(transformers, self.auto).from_config(self.config).to(self.dtype).eval()
@@ -77,7 +80,8 @@ class Model:
         if self.saved:
             self.saved(folder)
         if self.runs and not self.mixed:
-            safetensors.torch.save_file(reference(model), folder / "reference.st")
+            stated = dict(reference(model), max_error=torch.tensor([self.max_error]))
+            safetensors.torch.save_file(stated, folder / "reference.st")
 
 
 def config(kind, **more):

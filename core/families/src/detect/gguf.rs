@@ -56,8 +56,14 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
     let ffn_size = ffn_sizes.iter().copied().max().unwrap_or(0);
     let quantities = keys.quantities()?;
     let moe = keys.moe(ffn_size)?;
-    let layers =
-        Layers { keys: &keys, n_layers, hidden_size, ffn_sizes: &ffn_sizes, quantities: &quantities };
+    let layers = Layers {
+        keys: &keys,
+        n_layers,
+        hidden_size,
+        ffn_sizes: &ffn_sizes,
+        quantities: &quantities,
+        window_group: family.and_then(|family| family.table.layers.engine_group),
+    };
     let layers = layers.read(moe.is_some(), tensors, &mut warnings)?;
     let embedding = tensors.iter().find(|tensor| tensor.name == "token_embd.weight");
     let tokens = metadata.strings("tokenizer.ggml.tokens").map(|tokens| tokens.len() as u64);

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 /// The base of transformers' configuration classes where neither file nor family states one.
 const DEFAULT_THETA: f64 = 10_000.0;
+/// Spellings of the base of sliding layers in files of older versions.
+const LOCAL_THETAS: [&str; 5] =
+    ["local_rope_theta", "rope_local_theta", "rope_theta_local", "swa_rope_theta", "rope_local_base_freq"];
 
 /// The object that holds a checkpoint's RoPE settings, with the name it goes by: `rope_parameters`
 /// (its `full_attention` part where it has parts), or the older `rope_scaling`.
@@ -32,8 +35,11 @@ pub(crate) fn of_config(config: &Config<'_>, max_context: u64) -> Result<Rope, E
         Some(theta) => theta,
         None => config.number("rope_theta")?.unwrap_or(DEFAULT_THETA),
     };
-    if theta <= 0.0 {
-        return Err(wrong("rope_theta", "a number above 0", &Value::from(theta)));
+    let local_theta = local_theta(config)?;
+    for (field, theta) in [("rope_theta", Some(theta)), ("local rope_theta", local_theta)] {
+        if let Some(theta) = theta.filter(|theta| *theta <= 0.0) {
+            return Err(wrong(field, "a number above 0", &Value::from(theta)));
+        }
     }
     let kind = inner.get("rope_type").or_else(|| inner.get("type")).filter(|kind| !kind.is_null());
     let kind = match kind {
@@ -69,7 +75,18 @@ pub(crate) fn of_config(config: &Config<'_>, max_context: u64) -> Result<Rope, E
         },
         other => RopeScaling::Other { kind: other.into() },
     };
-    Ok(Rope { theta, scaling })
+    Ok(Rope { theta, local_theta, scaling })
+}
+
+/// The base of sliding layers: their part of `rope_parameters`, or a field of its own where there are no parts.
+fn local_theta(config: &Config<'_>) -> Result<Option<f64>, Error> {
+    let settings = config.get("rope_parameters").or_else(|| config.get("rope_scaling"));
+    if let Some(parts) = settings.filter(|s| s.get("full_attention").or(s.get("sliding_attention")).is_some())
+    {
+        let local = parts.get("sliding_attention").unwrap_or(&Value::Null);
+        return number_in("rope_parameters.sliding_attention", local, "rope_theta");
+    }
+    LOCAL_THETAS.iter().find_map(|field| config.number(field).transpose()).transpose()
 }
 
 /// RoPE of a GGUF file's metadata; `stored` says whether the file holds factors of its own.
@@ -90,8 +107,9 @@ pub(crate) fn of_gguf(metadata: &Metadata, architecture: &str, stored: bool) -> 
         None => RopeScaling::None,
         Some(kind) => RopeScaling::Other { kind: kind.into() },
     };
-    let theta = metadata.f64(&key("freq_base")).filter(|theta| theta.is_finite() && *theta > 0.0);
-    Rope { theta: theta.unwrap_or(DEFAULT_THETA), scaling }
+    let base = |name: &str| metadata.f64(&key(name)).filter(|theta| theta.is_finite() && *theta > 0.0);
+    let theta = base("freq_base").unwrap_or(DEFAULT_THETA);
+    Rope { theta, local_theta: base("freq_base_swa"), scaling }
 }
 
 /// The factors that stand for Llama-3 scaling, one per pair of a head's `head_dim` dimensions: 1 for short
@@ -134,10 +152,13 @@ mod tests {
     fn both_spellings_mean_the_same() {
         let old = json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 8}});
         let new = json!({"rope_parameters": {"rope_theta": 5e5, "rope_type": "linear", "factor": 8.0}});
-        let expected = Rope { theta: 5e5, scaling: RopeScaling::Linear { factor: 8.0 } };
+        let expected = Rope { theta: 5e5, local_theta: None, scaling: RopeScaling::Linear { factor: 8.0 } };
         assert_eq!(read(old), Ok(expected.clone()));
         assert_eq!(read(new), Ok(expected));
-        assert_eq!(read(json!({})), Ok(Rope { theta: 10_000.0, scaling: RopeScaling::None }));
+        assert_eq!(
+            read(json!({})),
+            Ok(Rope { theta: 10_000.0, local_theta: None, scaling: RopeScaling::None })
+        );
     }
 
     #[test]
@@ -175,11 +196,14 @@ mod tests {
             high_freq_factor: 4.0,
             original_context: 8192,
         };
-        let factors = llama3_factors(&Rope { theta: 5e5, scaling }, 128).expect("llama3");
+        let factors = llama3_factors(&Rope { theta: 5e5, local_theta: None, scaling }, 128).expect("llama3");
         assert_eq!(factors.len(), 64);
         assert_eq!((factors[0], factors[63]), (1.0, 8.0));
         assert!(factors.is_sorted());
         assert!(factors.iter().any(|factor| (1.5..7.5).contains(factor)), "{factors:?}");
-        assert!(llama3_factors(&Rope { theta: 5e5, scaling: RopeScaling::None }, 128).is_none());
+        assert!(
+            llama3_factors(&Rope { theta: 5e5, local_theta: None, scaling: RopeScaling::None }, 128)
+                .is_none()
+        );
     }
 }

@@ -23,6 +23,9 @@ pub(crate) struct Schedule {
     /// Kinds of layers by name.
     #[serde(default)]
     kind: BTreeMap<String, Kind>,
+    /// Length of the groups of layers whose last one alone sees everything, as the engine takes it where a GGUF file with
+    /// a sliding window does not state it.
+    pub(crate) engine_group: Option<u64>,
     /// Which layers are routed, where the checkpoint has experts.
     #[serde(default)]
     routing: Routing,

@@ -80,6 +80,9 @@ impl Family {
                     }
                 }
                 Entry::Mechanism { mechanism: Mechanism::Rope } => {
+                    if let Some(Replacement::Written(false)) = self.table.decoder_keys.get("rope") {
+                        continue;
+                    }
                     for (name, value) in rope_keys(&config, &description.rope)? {
                         metadata.insert(format!("{}.rope.{name}", self.architecture()), value);
                     }
@@ -176,6 +179,7 @@ fn rope_keys(config: &Config<'_>, rope: &Rope) -> Result<Vec<(&'static str, Valu
         keys.push(("dimension_sections", Value::Array(Array::I32(numbers))));
     }
     keys.push(("freq_base", Value::F32(rope.theta as f32)));
+    keys.extend(rope.local_theta.map(|theta| ("freq_base_swa", Value::F32(theta as f32))));
     Ok(keys)
 }
 

@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_name_in_the_tables_stands_for_something() {
-        let config = json!({"model_type": "qwen3_moe", "hidden_size": 8, "intermediate_size": 16,
+        let config = json!({"model_type": "qwen3_moe", "norm_topk_prob": true, "hidden_size": 8, "intermediate_size": 16,
             "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
             "vocab_size": 10, "max_position_embeddings": 16, "num_experts": 2, "num_experts_per_tok": 1,
             "moe_intermediate_size": 4});

@@ -14,6 +14,8 @@ pub(crate) struct Layers<'k> {
     pub(crate) hidden_size: u64,
     pub(crate) ffn_sizes: &'k [u64],
     pub(crate) quantities: &'k BTreeMap<String, u64>,
+    /// Length of the groups of layers whose last one alone sees everything, where the file does not state it.
+    pub(crate) window_group: Option<u64>,
 }
 
 /// What the names of a layer's tensors say.
@@ -128,7 +130,7 @@ impl Layers<'_> {
                     "another array".into(),
                 ));
             }
-            _ => match self.keys.number(name)? {
+            _ => match self.keys.number(name)?.or(self.window_group) {
                 Some(group) if group > 0 => {
                     (0..self.n_layers).map(|layer| layer % group < group - 1).collect()
                 }

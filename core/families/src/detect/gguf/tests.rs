@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn config() -> serde_json::Value {
-    json!({"model_type": "qwen3_moe", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+    json!({"model_type": "qwen3_moe", "norm_topk_prob": true, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 100,
         "max_position_embeddings": 512, "num_experts": 4, "num_experts_per_tok": 2,
         "moe_intermediate_size": 32, "rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0,

@@ -65,6 +65,7 @@ fn mixtral_writes_experts_and_no_head_width_unless_stated() {
 #[test]
 fn qwen3moe_writes_the_expert_width_behind_the_file_type() {
     let mut config = base("qwen3_moe");
+    config["norm_topk_prob"] = json!(true);
     config["num_experts"] = json!(8);
     config["num_experts_per_tok"] = json!(2);
     config["moe_intermediate_size"] = json!(32);

@@ -10,10 +10,12 @@ fn describe(config: serde_json::Value) -> (&'static Family, Description) {
 }
 
 fn moe() -> (&'static Family, Description) {
-    describe(json!({"model_type": "qwen3_moe", "hidden_size": 8, "intermediate_size": 8,
+    describe(
+        json!({"model_type": "qwen3_moe", "norm_topk_prob": true, "hidden_size": 8, "intermediate_size": 8,
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
         "vocab_size": 10, "max_position_embeddings": 16, "num_experts": 2, "num_experts_per_tok": 1,
-        "moe_intermediate_size": 4}))
+        "moe_intermediate_size": 4}),
+    )
 }
 
 fn dense() -> (&'static Family, Description) {
