@@ -10,7 +10,7 @@ struct Priors {
 }
 
 static PRIORS: LazyLock<Priors> = LazyLock::new(|| {
-    toml::from_str(include_str!("../data/precision_priors.toml"))
+    serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/precision_priors.json")))
         .expect("the built-in table parses: a test reads it")
 });
 
