@@ -4,6 +4,7 @@ use crate::open::read_header;
 use crate::session::Session;
 use crate::template::Template;
 use crate::{Error, Result, Tokenizer};
+use bundle::UseGuard;
 use engine::{CancelToken, ContextSettings, Engine, KvType, LoadSettings, MemoryUse, Model};
 use planner::Choice;
 use std::ops::ControlFlow;
@@ -24,6 +25,8 @@ pub struct LoadedModel {
     tokenizer: Arc<Tokenizer>,
     template: Arc<Template>,
     choice: Choice,
+    /// Mapped weights are read as long as the model lives: the bundle is in use until then.
+    _hold: Option<Arc<UseGuard>>,
 }
 
 impl LoadedModel {
@@ -31,6 +34,7 @@ impl LoadedModel {
         engine: &dyn Engine,
         path: &Path,
         choice: Choice,
+        hold: Option<UseGuard>,
         progress: &mut dyn FnMut(f32),
         cancel: &CancelToken,
     ) -> Result<Self> {
@@ -43,7 +47,13 @@ impl LoadedModel {
         let model = engine.load(path, &settings, &mut watch).map_err(cancelled)?;
         let tokenizer = Tokenizer::from_metadata(&header.metadata).map_err(|error| of_file(path, error))?;
         let template = Template::from_metadata(&header.metadata, &tokenizer);
-        Ok(Self { model, tokenizer: Arc::new(tokenizer), template: Arc::new(template), choice })
+        Ok(Self {
+            model,
+            tokenizer: Arc::new(tokenizer),
+            template: Arc::new(template),
+            choice,
+            _hold: hold.map(Arc::new),
+        })
     }
 
     /// The tokenizer.

@@ -102,13 +102,15 @@ impl Runtime {
     ) -> Result<LoadedModel> {
         let refusal = || Error::NothingFits(plan.refusal().unwrap_or_default());
         let choice = plan.chosen.as_ref().ok_or_else(refusal)?;
+        // From here on nobody evicts the files that are about to be read.
+        let hold = self.bundle.as_ref().map(Bundle::hold).transpose()?;
         let variant = self.variants.iter().find(|variant| variant.candidate.id == choice.id);
         let path = variant.and_then(|variant| variant.path.as_deref()).ok_or_else(|| Error::Request {
             what: "plan",
             expected: "a variant of this bundle that is on this machine".into(),
             got: choice.id.clone(),
         })?;
-        LoadedModel::load(self.engine.as_ref(), path, choice.clone(), progress, cancel)
+        LoadedModel::load(self.engine.as_ref(), path, choice.clone(), hold, progress, cancel)
     }
 }
 
