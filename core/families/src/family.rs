@@ -1,24 +1,22 @@
 //! Families as data: the TOML tables of `data/`, and how a family is found.
 //! Owns loading; must not branch on a family's name.
 
-use crate::Role;
 use crate::detect::schedule::Schedule;
 use crate::extent::Extent;
 use crate::keys::rule::{KeyRule, Replacement};
 use crate::tensors::rule::{Condition, TensorRule, TensorTable};
+use crate::{Role, tables};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
-
-include!(concat!(env!("OUT_DIR"), "/tables.rs"));
 
 static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
     let parse = |(name, text): &(&str, &str)| match Family::parse(text) {
         Ok(family) => family,
         Err(error) => panic!("built-in family {name}: {error}"),
     };
-    FAMILIES_TOML.iter().map(parse).collect()
+    tables::FAMILIES.iter().map(parse).collect()
 });
 
 /// One family: checkpoints, names, shapes and keys of one GGUF architecture, as its TOML file states them.
@@ -135,17 +133,17 @@ pub(crate) struct Mechanisms {
 }
 
 impl Family {
-    /// Reads a file of `data/families`.
+    /// Reads a file of `data/families`, as JSON.
     fn parse(text: &str) -> Result<Self, String> {
-        let table: FamilyTable = toml::from_str(text).map_err(|error| error.to_string())?;
+        let table: FamilyTable = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let identity = &table.family;
         let rules = |part: &TensorTable| part.rules(&identity.layers, &identity.blocks);
         let mut tensors = Vec::new();
         for part in &identity.parts {
-            let found = PARTS_TOML.iter().find(|(name, _)| name == part);
+            let found = tables::PARTS.iter().find(|(name, _)| name == part);
             let (_, text) = found.ok_or_else(|| format!("no part `{part}` in data/parts"))?;
             let part: TensorTable =
-                toml::from_str(text).map_err(|error| format!("part `{part}`: {error}"))?;
+                serde_json::from_str(text).map_err(|error| format!("part `{part}`: {error}"))?;
             tensors.extend(rules(&part)?);
         }
         tensors.extend(rules(&table.own_tensors)?);
@@ -243,9 +241,13 @@ mod tests {
                 "[family]\nid = 'x'\narchitecture = 'x'\nparts = [{parts}]\n[[checkpoint]]\nmodel_type = 'x'"
             )
         };
-        assert!(Family::parse(&table("'embedding'")).is_ok());
-        assert!(Family::parse(&table("'nothing'")).is_err_and(|error| error.contains("`nothing`")));
+        let parse = |table: String| {
+            let json: Value = toml::from_str(&table).expect("TOML");
+            Family::parse(&json.to_string())
+        };
+        assert!(parse(table("'embedding'")).is_ok());
+        assert!(parse(table("'nothing'")).is_err_and(|error| error.contains("`nothing`")));
         let unknown = format!("{}\n[mechanisms]\nmagic = true", table(""));
-        assert!(Family::parse(&unknown).is_err_and(|error| error.contains("magic")));
+        assert!(parse(unknown).is_err_and(|error| error.contains("magic")));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 static DECODER: LazyLock<Decoder> = LazyLock::new(|| {
-    toml::from_str(include_str!("../data/decoder.toml"))
+    serde_json::from_str(crate::tables::DECODER)
         .expect("the built-in table parses: every test of this crate reads it")
 });
 

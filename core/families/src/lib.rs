@@ -13,6 +13,7 @@ pub mod memory;
 pub mod model_name;
 pub mod pre_tokenizers;
 mod role;
+mod tables;
 mod tensors;
 pub mod tokenizer;
 

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use std::sync::LazyLock;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    toml::from_str(include_str!("../data/pre_tokenizers.toml"))
-        .expect("the built-in table parses: a test reads it")
+    serde_json::from_str(crate::tables::PRE_TOKENIZERS).expect("the built-in table parses: a test reads it")
 });
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 static TABLE: LazyLock<BTreeMap<String, Quantity>> = LazyLock::new(|| {
-    toml::from_str(include_str!("../../data/quantities.toml"))
+    serde_json::from_str(crate::tables::QUANTITIES)
         .expect("the built-in table parses: every test of detection reads it")
 });
 
