@@ -1,0 +1,264 @@
+//! Greedy generation against llama-completion of the engine's own sources: the same file, prompts, thread count and
+//! cut of the prompt must give the same prompt tokens, the same written tokens and the same end.
+//! Knows the runtime's public API; where tokens differ it also prints by how little they were chosen.
+//!
+//! llama-completion tells token ids only through its prompt cache, and with one it computes the prompt's last token
+//! apart from the others, which rounds differently. So there are two comparisons: ids with the last token apart, and
+//! text with the whole prompt at once. On a busy machine it sometimes exits before its last words are
+//! printed, which shows by the missing end of line, and is run again.
+
+use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
+use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits};
+use llama_pajamas::{
+    CancelToken, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Sampling,
+    SessionSettings, StopReason, Token,
+};
+use llama_pajamas_tests::{oracle, run, shared};
+use quantizer::recipe::{FileType, Overrides};
+use quantizer::source::Checkpoint;
+use std::io::BufWriter;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
+
+/// Precisions, each with how many tokens of the prompt are computed at a time: all of it, parts, single tokens.
+const FILES: [(&str, &[u32]); 5] =
+    [("BF16", &[512]), ("F16", &[512]), ("Q8_0", &[512]), ("Q4_K_M", &[512, 8, 1]), ("IQ4_XS", &[512])];
+const THREADS: u32 = 2;
+const CONTEXT: u32 = 512;
+const WRITTEN: u32 = 64;
+/// A further GGUF file to compare.
+const FURTHER: &str = "LLAMA_PAJAMAS_GGUF";
+
+const PROMPTS: [&str; 10] = [
+    "Once upon a time, there was a little llama who",
+    "One day, Lily went to the park with her mom. She saw a big red ball and wanted to play with it. \"Can I play with \
+     your ball?\" she asked the boy. The boy shook his head. Lily felt sad, so she",
+    "They all laughed and hugged each other. From that day on, they were the best of friends.\n\nThe end",
+    "The",
+    "Mr. President, the state of our union is",
+    "def fibonacci(n):\n    \"\"\"Returns the n-th number.\"\"\"\n    if n < 2:\n        return n\n",
+    "Natalia sold 48 clips in April and half as many in May. How many clips did she sell altogether? Natalia sold 48/2 =",
+    "Все люди рождаются свободными и равными 在起初 人人生而自由 🦙\u{301}é",
+    "<|im_start|>user\nTell me a story.<|im_end|>\n<|im_start|>assistant\n",
+    "   \t two spaces  and\r\n\r\n lines, 1234567 numbers, it's <b>fine</b>\\n",
+];
+
+/// What one program made of one prompt.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    prompt: Vec<Token>,
+    written: Vec<Token>,
+    ended_turn: bool,
+}
+
+/// How the prompt is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prompt {
+    Whole,
+    LastTokenApart,
+}
+
+/// The answer and its text.
+fn ours(model: &LoadedModel, prompt: &str, how: Prompt) -> (Answer, String) {
+    let mut session = model.session(&SessionSettings::default()).unwrap();
+    let prompt = model.tokenizer().encode(prompt, true).unwrap();
+    let mut settings = GenerateSettings { sampling: Sampling::greedy(), ..GenerateSettings::default() };
+    if let (Prompt::LastTokenApart, Some((_, before @ [_, ..]))) = (how, prompt.split_last()) {
+        settings.max_tokens = 0;
+        session
+            .generate_tokens(before, &settings, &CancelToken::new(), &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+    }
+    settings.max_tokens = WRITTEN;
+    let (mut written, mut text) = (Vec::new(), String::new());
+    let mut on_event = |event: Event<'_>| {
+        match event {
+            Event::Token(token) => written.push(token),
+            Event::Text(more) => text.push_str(more),
+            Event::Prompt { .. } => {}
+        }
+        ControlFlow::Continue(())
+    };
+    let usage = session.generate_tokens(&prompt, &settings, &CancelToken::new(), &mut on_event).unwrap();
+    let ended_turn = usage.stop_reason == StopReason::EndOfTurn;
+    assert!(ended_turn || usage.stop_reason == StopReason::MaxTokens, "{usage:?}");
+    (Answer { prompt, written, ended_turn }, text)
+}
+
+/// llama-completion with what both comparisons share.
+fn llama_completion(file: &Path, prompt: &str, step: u32) -> Command {
+    let number = |number: u32| number.to_string();
+    let mut command = Command::new(oracle("build/bin/llama-completion"));
+    command
+        .arg("-m")
+        .arg(file)
+        .args(["-no-cnv", "--no-escape", "--simple-io", "--temp", "0", "-ngl", "0", "--no-display-prompt"])
+        .args(["-c", &number(CONTEXT), "-n", &number(WRITTEN), "-b", &number(CONTEXT), "-ub", &number(step)])
+        .args(["-t", &number(THREADS), "-tb", &number(THREADS), "-p", prompt]);
+    command
+}
+
+/// Their tokens, with the prompt's last one computed apart.
+fn their_tokens(model: &LoadedModel, file: &Path, prompt: &str, step: u32) -> Answer {
+    let work = tempfile::tempdir().unwrap();
+    let cache = work.path().join("session");
+    run(llama_completion(file, prompt, step).arg("--prompt-cache-all").arg("--prompt-cache").arg(&cache));
+    let mut tokens = session_tokens(&std::fs::read(cache).unwrap());
+    let n_prompt = model.tokenizer().encode(prompt, true).unwrap().len().min(tokens.len());
+    let mut written = tokens.split_off(n_prompt);
+    let ended_turn = written.last().is_some_and(|last| model.tokenizer().ends_turn(*last));
+    if ended_turn {
+        written.pop();
+    }
+    Answer { prompt: tokens, written, ended_turn }
+}
+
+/// Their text, with the whole prompt at once, and whether they ended the turn.
+fn their_text(file: &Path, prompt: &str, step: u32) -> (String, bool) {
+    for _ in 0..20 {
+        let output = llama_completion(file, prompt, step).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        if let Some(text) = text.strip_suffix("\n\n") {
+            let ended = text.strip_suffix(" [end of text]\n");
+            return (ended.unwrap_or(text).to_owned(), ended.is_some());
+        }
+    }
+    panic!("llama-completion never printed all of its answer");
+}
+
+/// The tokens at the head of llama.cpp's session file: magic, version, count, ids.
+fn session_tokens(bytes: &[u8]) -> Vec<Token> {
+    let words: Vec<u32> =
+        bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
+    assert_eq!(words[0], u32::from_le_bytes(*b"nsgg"), "not a session file");
+    words[3..3 + words[2] as usize].iter().map(|id| *id as Token).collect()
+}
+
+/// Makes the file of `precision`; what the quantizer writes equals llama-quantize's, which another comparison shows.
+fn quantize(checkpoint: &Checkpoint, precision: &str, out: &Path) {
+    let file_type = FileType::ALL.iter().copied().find(|file_type| file_type.name() == precision).unwrap();
+    let job = quantizer::plan_file(checkpoint, file_type, &Overrides::default(), None, false).unwrap();
+    let file = BufWriter::new(std::fs::File::create(out).unwrap());
+    quantizer::write_file(&job, checkpoint, file, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+fn load(file: &Path, step: u32) -> LoadedModel {
+    let runtime = Runtime::open(file, RuntimeSettings::default()).unwrap();
+    let request = PlanRequest {
+        context_tokens: Some(CONTEXT.into()),
+        n_threads: Some(THREADS),
+        ..PlanRequest::default()
+    };
+    let mut plan = runtime.plan(&request);
+    plan.chosen.as_mut().expect("a small model fits").n_ubatch = step;
+    runtime.load(&plan, &mut |_| {}, &CancelToken::new()).unwrap()
+}
+
+fn check(name: &str) {
+    let work = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(&shared(&format!("models/{name}"))).unwrap();
+    let mut unequal = Vec::new();
+    for (precision, steps) in FILES {
+        let file = work.path().join(format!("{precision}.gguf"));
+        quantize(&checkpoint, precision, &file);
+        for step in steps {
+            unequal.extend(compare(name, precision, &file, *step));
+        }
+    }
+    assert!(unequal.is_empty(), "{unequal:#?}");
+}
+
+/// Compares all prompts, prints a line of the table and returns what differs.
+fn compare(name: &str, precision: &str, file: &Path, step: u32) -> Vec<String> {
+    let model = load(file, step);
+    let (mut equal_ids, mut equal_texts, mut tokens, mut ends) = (0, 0, 0, 0);
+    let mut unequal = Vec::new();
+    for (number, prompt) in PROMPTS.iter().enumerate() {
+        let theirs = their_tokens(&model, file, prompt, step);
+        let (ours_apart, _) = ours(&model, prompt, Prompt::LastTokenApart);
+        tokens += theirs.written.len();
+        ends += usize::from(theirs.ended_turn);
+        if ours_apart == theirs {
+            equal_ids += 1;
+        } else {
+            let difference = difference(file, &ours_apart, &theirs);
+            unequal.push(format!("{name} {precision} by {step}, prompt {number}: {difference}"));
+        }
+        let theirs = their_text(file, prompt, step);
+        let (whole, text) = ours(&model, prompt, Prompt::Whole);
+        let ours = (text, whole.ended_turn);
+        if ours == theirs {
+            equal_texts += 1;
+        } else {
+            unequal
+                .push(format!("{name} {precision} by {step}, prompt {number}: {ours:?}, theirs {theirs:?}"));
+        }
+    }
+    let all = PROMPTS.len();
+    println!(
+        "{name:17} {precision:6} prompt by {step:3}: ids {equal_ids}/{all}, texts {equal_texts}/{all} equal; \
+         {tokens} tokens, {ends} ended by the model"
+    );
+    unequal
+}
+
+/// Where two answers part, and how near the two logits there were.
+fn difference(file: &Path, ours: &Answer, theirs: &Answer) -> String {
+    if ours.prompt != theirs.prompt {
+        return format!("prompt tokens: ours {:?}, theirs {:?}", ours.prompt, theirs.prompt);
+    }
+    let common = ours.written.iter().zip(&theirs.written).take_while(|(a, b)| a == b).count();
+    let (a, b) = (ours.written.get(common), theirs.written.get(common));
+    let margin = match (a, b) {
+        (Some(a), Some(b)) => {
+            let logits = logits(file, &[ours.prompt.as_slice(), &ours.written[..common]].concat());
+            format!("logits apart by {}", logits[*a as usize] - logits[*b as usize])
+        }
+        _ => "one of them ended".to_owned(),
+    };
+    format!("after {common} tokens ours {a:?}, theirs {b:?}: {margin}")
+}
+
+/// Logits after `tokens`.
+fn logits(file: &Path, tokens: &[Token]) -> Vec<f32> {
+    let engine = GgufEngine::start(EngineOptions::default()).unwrap();
+    let model = engine.load(file, &LoadSettings::default(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let mut context =
+        model.new_context(&ContextSettings { n_ctx: CONTEXT, ..ContextSettings::default() }).unwrap();
+    context.decode(tokens, Logits::Last, &CancelToken::new()).unwrap();
+    context.logits(0).unwrap().to_vec()
+}
+
+#[test]
+fn stories_are_token_equal() {
+    check("pajama-stories-4m");
+}
+
+#[test]
+fn dense_model_is_token_equal() {
+    check("pajama-7m");
+}
+
+#[test]
+fn mixture_of_experts_is_token_equal() {
+    check("pajama-moe-21m");
+}
+
+#[test]
+fn sentencepiece_llama_is_token_equal() {
+    check("tinystories-656k");
+}
+
+#[test]
+fn a_further_file_is_token_equal() {
+    let Some(file) = std::env::var_os(FURTHER) else {
+        println!("skipped: {FURTHER} names no file");
+        return;
+    };
+    let file = Path::new(&file);
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let unequal = compare(&name, "", file, CONTEXT);
+    assert!(unequal.is_empty(), "{unequal:#?}");
+}
