@@ -51,6 +51,9 @@ pub enum Error {
     /// No variant fits.
     #[error("no variant fits this machine: {0}")]
     NothingFits(String),
+    /// Logits that no token can be chosen from.
+    #[error("logits: {0}")]
+    Logits(String),
     /// A request that cannot be met.
     #[error("{what}: expected {expected}, got {got}")]
     Request {

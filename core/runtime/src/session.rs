@@ -131,7 +131,7 @@ impl Session {
         cancel: &CancelToken,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut sampler = Sampler::new(settings.sampling.clone());
+        let mut sampler = Sampler::new(settings.sampling.clone(), &self.tokenizer)?;
         sampler.remember(&self.held);
         let mut stream = TextStream::new(Arc::clone(&self.tokenizer));
         let mut stops = StopTexts::new(&settings.stop);
@@ -142,7 +142,7 @@ impl Session {
             if cancel.is_cancelled() {
                 break StopReason::Cancelled;
             }
-            let token = sampler.choose(self.context.logits(0)?);
+            let token = sampler.choose(self.context.logits(0)?)?;
             usage.completion_tokens += 1;
             if self.tokenizer.ends_turn(token) && !settings.ignore_end_of_turn {
                 break StopReason::EndOfTurn;
