@@ -97,6 +97,12 @@ fn print_report(report: &BuildReport, screen: &Screen) {
         }
     }
     let work = report.variants.iter().map(|variant| variant.work_bytes).max().unwrap_or(0);
-    println!("{}", screen.dim(&format!("takes {} of work memory", bytes(work))));
+    println!(
+        "{}",
+        screen.dim(&format!(
+            "takes {} of buffers, beside the vocabulary and an importance matrix",
+            bytes(work)
+        ))
+    );
     report.warnings.iter().for_each(|warning| println!("warning: {warning}"));
 }

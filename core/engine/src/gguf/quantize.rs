@@ -41,8 +41,9 @@ pub fn requires_imatrix(ty: GgmlType) -> bool {
     unsafe { ggml_quantize_requires_imatrix(ty.id()) }
 }
 
-/// Fills the tables that the lattice types search in (a tenth of a second for the
-/// 3-bit ones, seconds for the 1- and 2-bit ones, kept for the life of the process). [`quantize_rows`] does it by itself; call it to choose the moment.
+/// Fills the tables that the lattice types search in (a tenth of a second for the 3-bit ones, seconds
+/// for the 1- and 2-bit ones, kept for the life of the process). [`quantize_rows`] does it by itself;
+/// call it to choose the moment.
 pub fn init(ty: GgmlType) {
     start();
     // SAFETY: a known type id; the function locks.
