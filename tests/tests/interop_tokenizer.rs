@@ -338,7 +338,7 @@ fn the_python_library_agrees() {
         let texts: Vec<String> = (0..N_PYTHON).map(|_| random.text()).collect();
         let (input, output) = (work.path().join("texts.json"), work.path().join("rows.json"));
         std::fs::write(&input, serde_json::to_vec(&texts).unwrap()).unwrap();
-        let script = repository().join("scripts/oracles/tokenize.py");
+        let script = repository().join("scripts/oracles/library_ids.py");
         let json = folder.join("tokenizer.json");
         run(Command::new(oracle("venv/bin/python")).arg(script).args([&json, &input, &output]));
         let rows: Vec<(Vec<u32>, Vec<u32>, Option<String>)> =

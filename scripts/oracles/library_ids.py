@@ -1,4 +1,4 @@
-"""Tokenizes with the Hugging Face library: tokenize.py TOKENIZER_JSON TEXTS OUT.
+"""Tokenizes with the Hugging Face library: library_ids.py TOKENIZER_JSON TEXTS OUT.
 
 TEXTS is a JSON list of texts; OUT gets a list of [ids, ids with special tokens, text of the latter]."""
 
