@@ -1,12 +1,12 @@
 //! Merges of a vocabulary that has scores alone. Must not judge the vocabulary.
 
 use super::TokenType;
-use std::collections::HashMap;
+use ahash::AHashMap;
 
 /// Merges in the order that scores imply: every split of a token into two others, best score first, as transformers
 /// converts SentencePiece models.
 pub fn merges_from_scores(tokens: &[String], scores: &[f32], types: &[i32]) -> Vec<(String, String)> {
-    let ids: HashMap<&str, u32> =
+    let ids: AHashMap<&str, u32> =
         tokens.iter().enumerate().map(|(id, text)| (text.as_str(), id as u32)).collect();
     let mut merges: Vec<(f32, u32, u32)> = Vec::new();
     for ((id, token), score) in tokens.iter().enumerate().zip(scores) {
@@ -15,12 +15,14 @@ pub fn merges_from_scores(tokens: &[String], scores: &[f32], types: &[i32]) -> V
             continue;
         }
         for (at, _) in token.char_indices().skip(1) {
-            if let (Some(&left), Some(&right)) = (ids.get(&token[..at]), ids.get(&token[at..])) {
+            // Most splits fail at one side: the other is not looked up.
+            let Some(&right) = ids.get(&token[at..]) else { continue };
+            if let Some(&left) = ids.get(&token[..at]) {
                 merges.push((*score, left, right));
             }
         }
     }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    merges.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     let text = |id: u32| tokens[id as usize].clone();
     merges.into_iter().map(|(_, left, right)| (text(left), text(right))).collect()
 }
