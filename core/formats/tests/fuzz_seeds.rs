@@ -36,6 +36,54 @@ fn gguf_file(metadata: &Metadata, types: &[GgmlType]) -> Vec<u8> {
     writer.finish().expect("a seed")
 }
 
+/// A file with what describes a decoder of two layers, and no weights to speak of.
+fn described(architecture: &str, more: &[(&str, Value)]) -> Vec<u8> {
+    let numbers = [
+        ("block_count", 2),
+        ("embedding_length", 32),
+        ("feed_forward_length", 32),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+        ("context_length", 1024),
+    ];
+    let mut metadata = Metadata::from_iter([("general.architecture", Value::String(architecture.into()))]);
+    for (key, number) in numbers {
+        metadata.insert(format!("{architecture}.{key}"), Value::U32(number));
+    }
+    for (key, value) in more {
+        metadata.insert(format!("{architecture}.{key}"), value.clone());
+    }
+    let tokens = Array::String(vec!["a".into(), "b".into()]);
+    metadata.insert("tokenizer.ggml.tokens", Value::Array(tokens));
+    let spec = |name: &str| TensorSpec { name: name.into(), dims: vec![32, 2], ty: GgmlType::F32 };
+    let specs = ["token_embd.weight", "blk.0.ffn_gate_inp.weight"].map(spec);
+    let mut writer = Writer::new(Vec::new(), &metadata, &specs).expect("a seed");
+    specs.iter().for_each(|_| writer.write(&[0; 256]).expect("a seed"));
+    writer.finish().expect("a seed")
+}
+
+#[test]
+fn gguf_descriptions() {
+    let experts = [
+        ("expert_count", Value::U32(4)),
+        ("expert_used_count", Value::U32(2)),
+        ("attention.key_length", Value::U32(16)),
+        ("attention.sliding_window", Value::U32(8)),
+        ("attention.sliding_window_pattern", Value::Array(Array::Bool(vec![true, false]))),
+    ];
+    let rope = [("rope.freq_base", Value::F32(1e4)), ("rope.scaling.type", Value::String("yarn".into()))];
+    let seeds = [
+        ("dense", described("llama", &rope)),
+        ("experts", described("qwen3moe", &experts)),
+        ("unknown", described("unheard-of", &[])),
+    ];
+    check("gguf_description", &seeds);
+    for (name, seed) in seeds {
+        let header = gguf::Header::read(seed.as_slice(), seed.len() as u64).expect("a seed");
+        assert_eq!(header.tensors.len(), 2, "{name}");
+    }
+}
+
 #[test]
 fn gguf_headers() {
     let every_value = Metadata::from_iter([

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, Tokenizer};
 use formats::gguf::Metadata;
-use minijinja::{Environment, Value, context};
+use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 
 /// One message of a conversation.
@@ -44,7 +44,17 @@ const CHAT_ML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.
 const PLAIN: &str = "{% for message in messages %}{{ message.role + ': ' + message.content + '\n' }}{% endfor %}\
                      {% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
 
+/// Steps that a template may take, some hundred times what a long conversation needs.
+const MAX_STEPS: u64 = 20_000_000;
+/// Longest prompt, in bytes: more than any context holds.
+const MAX_PROMPT_BYTES: usize = 64 << 20;
+
 impl Template {
+    /// A template in jinja, with the texts of `bos_token` and `eos_token`.
+    pub fn new(source: impl Into<String>, bos: impl Into<String>, eos: impl Into<String>) -> Self {
+        Self { source: Source::Own(source.into()), bos: bos.into(), eos: eos.into() }
+    }
+
     pub(crate) fn from_metadata(metadata: &Metadata, tokenizer: &Tokenizer) -> Self {
         let own = metadata.str("tokenizer.chat_template").map(str::to_string);
         let source = match own {
@@ -60,7 +70,7 @@ impl Template {
     /// The prompt of a conversation; `add_generation_prompt` opens the assistant's turn.
     ///
     /// # Errors
-    /// A template that does not parse or raises, with its line.
+    /// A template that does not parse or raises, or takes too many steps, with its line; a prompt beyond 64 MiB.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let source = match &self.source {
             Source::Own(own) => own.as_str(),
@@ -69,23 +79,32 @@ impl Template {
         };
         let describe = |error: minijinja::Error| {
             let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
-            Error::Template(format!("{line}{error}"))
+            Error::Template(match error.kind() {
+                ErrorKind::OutOfFuel => format!("{line}expected an end within {MAX_STEPS} steps"),
+                ErrorKind::WriteFailure => {
+                    format!("{line}expected a prompt of at most {MAX_PROMPT_BYTES} bytes")
+                }
+                _ => format!("{line}{error}"),
+            })
         };
         let mut environment = Environment::new();
+        environment.set_fuel(Some(MAX_STEPS));
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function(
             "raise_exception",
             |message: String| -> std::result::Result<Value, minijinja::Error> {
-                Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
             },
         );
         environment.add_template("chat", source).map_err(describe)?;
         let template = environment.get_template("chat").map_err(describe)?;
         let values =
             context! { messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos };
-        template.render(values).map_err(describe)
+        let mut prompt = Prompt::default();
+        template.render_captured_to(values, &mut prompt).map_err(describe)?;
+        Ok(String::from_utf8(prompt.0).expect("templates write text"))
     }
 
     /// Texts that end a turn where the model has no token for it.
@@ -100,6 +119,24 @@ impl Template {
     pub(crate) fn writes_bos(&self, tokenizer: &Tokenizer) -> bool {
         let bos = tokenizer.bos().and_then(|bos| tokenizer.token_text(bos));
         matches!(&self.source, Source::Own(own) if own.contains("bos_token") || bos.is_some_and(|bos| own.contains(bos)))
+    }
+}
+
+/// A prompt of at most [`MAX_PROMPT_BYTES`].
+#[derive(Default)]
+struct Prompt(Vec<u8>);
+
+impl std::io::Write for Prompt {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        if text.len() > MAX_PROMPT_BYTES - self.0.len() {
+            return Err(std::io::Error::other("too long"));
+        }
+        self.0.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -122,6 +159,16 @@ mod tests {
     fn chat_ml_opens_the_assistants_turn() {
         let text = template(Source::ChatMl).render(&[Message::new("user", "hi")], true).unwrap();
         assert_eq!(text, "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+    }
+
+    #[test]
+    fn a_template_without_end_is_stopped() {
+        let render =
+            |own: &str| template(Source::Own(own.into())).render(&[], false).unwrap_err().to_string();
+        let error = render("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}");
+        assert!(error.contains("line 1: expected an end within 20000000 steps"), "{error}");
+        let error = render("\n{% for a in range(99999) %}{{ 'abcd' * 999999 }}{% endfor %}");
+        assert!(error.contains("at most 67108864 bytes"), "{error}");
     }
 
     #[test]

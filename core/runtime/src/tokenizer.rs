@@ -2,6 +2,7 @@
 //! Face library's, so that ids are the ones the model was trained with.
 
 mod build;
+mod charsmap;
 mod pieces;
 
 pub use pieces::TextStream;

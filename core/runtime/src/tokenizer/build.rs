@@ -1,6 +1,7 @@
 //! Metadata tables → a tokenizer of the Hugging Face library, one way per kind of model. Must not know what a key of a
 //! file implies: the rules come from families.
 
+use super::charsmap;
 use crate::{Error, Result};
 use ahash::AHashMap;
 use families::tokenizer::{self as rules, Kind, Parts, SPACE, TokenType, own_keys};
@@ -153,9 +154,13 @@ impl<'a> Tables<'a> {
                 Ok(NormalizerWrapper::Sequence(Sequence::new(steps)))
             }
             Some("Precompiled") => match self.metadata.get("tokenizer.ggml.precompiled_charsmap") {
-                Some(Value::Array(Array::U8(map))) => Precompiled::from(map)
-                    .map(NormalizerWrapper::Precompiled)
-                    .map_err(|error| refuse(format!("{error:?}"))),
+                Some(Value::Array(Array::U8(map))) => {
+                    let refuse =
+                        |problem: String| refuse(format!("tokenizer.ggml.precompiled_charsmap: {problem}"));
+                    charsmap::check(map).map_err(refuse)?;
+                    let map = Precompiled::from(map).map_err(|error| refuse(error.to_string()))?;
+                    Ok(NormalizerWrapper::Precompiled(map))
+                }
                 other => {
                     Err(refuse(format!("tokenizer.ggml.precompiled_charsmap: expected bytes, got {other:?}")))
                 }
@@ -239,6 +244,15 @@ mod tests {
         let metadata = metadata("gpt2", &tokens, &[lower, added]);
         assert_eq!(ids(&metadata, "aB<S>"), [0, 1, 2]);
         assert_eq!(Tokenizer::from_metadata(&metadata).unwrap().decode(&[2]), "<s>");
+    }
+
+    #[test]
+    fn a_character_map_that_leads_nowhere_is_refused() {
+        let mut metadata = metadata("t5", &[("<unk>", 2), ("▁a", 1)], &[]);
+        let map = [4u32.to_le_bytes(), (1u32 << 20).to_le_bytes()].concat();
+        metadata.insert("tokenizer.ggml.precompiled_charsmap", Value::Array(Array::U8(map)));
+        let error = Tokenizer::from_metadata(&metadata).unwrap_err().to_string();
+        assert!(error.contains("precompiled_charsmap: trie: expected places below 1"), "{error}");
     }
 
     #[test]
