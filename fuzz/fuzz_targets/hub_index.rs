@@ -55,6 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     // Nothing appears beside the cache.
-    let names: Vec<_> = std::fs::read_dir(&place).expect("it is there").flatten().map(|e| e.file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(&place).expect("it is there").flatten().map(|e| e.file_name()).collect();
     assert!(names.iter().all(|name| name == "cache"), "{names:?}");
 });

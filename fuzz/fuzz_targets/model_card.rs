@@ -8,7 +8,8 @@ fuzz_target!(|text: &str| {
     let none = serde_json::json!({});
     for card in [ModelCard::parse(text), ModelCard::parse(&format!("---\n{text}\n---\n"))] {
         // What the naming rules make of it.
-        let sources = Sources { directory: "organisation/name-7B", config: &none, generation: None, card: &card };
+        let sources =
+            Sources { directory: "organisation/name-7B", config: &none, generation: None, card: &card };
         let metadata = general(sources, WeightCounts::default());
         assert!(metadata.iter().all(|(key, _)| key.starts_with("general.")));
     }

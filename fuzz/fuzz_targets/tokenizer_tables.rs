@@ -11,14 +11,15 @@ use std::sync::Arc;
 fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.splitn(7, |byte| *byte == 0);
     let mut part = || parts.next().unwrap_or_default();
-    let lines = |part: &[u8]| String::from_utf8_lossy(part).split('\n').map(str::to_string).collect::<Vec<_>>();
-    let [kind, pre, space] = ["gpt2", "gpt-2", ""].map(|usual| usual.to_string());
+    let lines =
+        |part: &[u8]| String::from_utf8_lossy(part).split('\n').map(str::to_string).collect::<Vec<_>>();
+    // Kind of tokenizer, pre-tokenizer, and anything at all for no space in front.
     let mut head = lines(part()).into_iter();
-    let (kind, pre) = (head.next().unwrap_or(kind), head.next().unwrap_or(pre));
-    let space = head.next().unwrap_or(space);
+    let [kind, pre, space] = [(); 3].map(|()| head.next().unwrap_or_default());
     let tokens = lines(part());
     let kinds = part().iter().map(|byte| i32::from(*byte) - i32::from(b'0')).collect();
-    let scores = lines(part()).iter().map(|text| text.parse().unwrap_or(-1.0)).chain([-2.0; 4096]);
+    let scores = lines(part()).into_iter().map(|text| text.parse().unwrap_or(-1.0));
+    let scores = scores.chain(std::iter::repeat(-2.0)).take(tokens.len()).collect();
     let (merges, text) = (lines(part()), String::from_utf8_lossy(part()).into_owned());
     let map = part();
     let mut metadata = Metadata::new();
@@ -29,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
     metadata.insert("tokenizer.ggml.model", Value::String(kind));
     metadata.insert("tokenizer.ggml.pre", Value::String(pre));
     metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(space.is_empty()));
-    metadata.insert("tokenizer.ggml.scores", Value::Array(Array::F32(scores.take(tokens.len()).collect())));
+    metadata.insert("tokenizer.ggml.scores", Value::Array(Array::F32(scores)));
     metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(kinds)));
     if merges != [""] {
         metadata.insert("tokenizer.ggml.merges", Value::Array(Array::String(merges)));
