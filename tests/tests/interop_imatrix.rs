@@ -1,7 +1,6 @@
 //! Importance matrices that other programs wrote: read whole, plausible in every number, and equal to what llama-imatrix
 //! and gguf-py read.
 
-
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
 
 use formats::imatrix::{self, Imatrix};
