@@ -92,7 +92,7 @@ pub fn pull(
     if let Err(error) = fs::remove_dir_all(&partials) {
         tracing::debug!(path = %partials.display(), %error, "no partial files to remove");
     }
-    drop(bundle.hold()?);
+    drop(usage::hold(request.destination)?);
     Ok(Pulled { bundle, signature: status, fetched_bytes: need, evicted })
 }
 

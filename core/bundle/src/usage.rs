@@ -18,16 +18,20 @@ pub(crate) const MARKER: &str = ".use";
 /// While it lives, the directory is not evicted. Several may exist at once.
 #[derive(Debug)]
 pub struct UseGuard {
-    /// Absent where the directory cannot be written: nothing can be evicted there either.
+    /// Absent where nothing is evicted: outside stores, and where the directory cannot be written.
     _lock: Option<LockFile>,
 }
 
 impl Bundle {
-    /// Marks the bundle as used now and protects it from eviction while the guard lives.
+    /// Marks the bundle as used now and protects it from eviction while the guard lives. A bundle that is no entry of a
+    /// store is never evicted: nothing is written there.
     ///
     /// # Errors
     /// [`Error::Locked`] while another process is evicting it.
     pub fn hold(&self) -> Result<UseGuard> {
+        if !self.root().join(MARKER).is_file() {
+            return Ok(UseGuard { _lock: None });
+        }
         match hold(self.root()) {
             Err(Error::Io { path, source, .. }) => {
                 tracing::debug!(path = %path.display(), %source, "use of the bundle is not recorded");
