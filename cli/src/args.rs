@@ -89,13 +89,13 @@ pub(crate) struct Network {
 pub(crate) struct Quantize {
     /// Checkpoint directory, GGUF file or hub id (organisation/name[@revision])
     pub(crate) model: String,
-    /// Variants to write, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
-    #[arg(long, value_delimiter = ',', default_value = "Q4_K_M")]
+    /// Variants to write: high, balanced or extreme (types by role), or llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
+    #[arg(long, value_delimiter = ',', default_value = "balanced")]
     pub(crate) precision: Vec<String>,
     /// Bundle directory to create or to add variants to
     #[arg(short, long)]
     pub(crate) output: PathBuf,
-    /// How types are chosen: stock = llama.cpp's own recipes
+    /// How types are chosen where a precision is llama.cpp's: stock = its own recipes
     #[arg(long, default_value = "stock", value_parser = ["stock"])]
     pub(crate) recipe: String,
     /// Importance matrix (GGUF or legacy .dat)

@@ -7,7 +7,7 @@ use engine::gguf::{EngineOptions, GgufEngine};
 use engine::{CancelToken, Context, ContextSettings, Engine, KvType, LoadSettings, Logits};
 use families::{OutputType, Role, role_of};
 use llama_pajamas_tests::{GgufFile, Reference, tiny_models};
-use quantizer::recipe::{FileType, Overrides};
+use quantizer::recipe::{FileType, Overrides, Preset, Recipe};
 use quantizer::source::Checkpoint;
 use std::io::BufWriter;
 use std::ops::ControlFlow;
@@ -77,8 +77,8 @@ impl Bench {
             ));
         }
         self.check_state(&converted, &reference.tokens, &mut row.problems);
-        for file_type in [FileType::Q4_K_M, FileType::Q2_K] {
-            self.check_quantized(&checkpoint, file_type, &reference.tokens, &mut row.problems);
+        for recipe in [FileType::Q4_K_M.into(), FileType::Q2_K.into(), Preset::Balanced.into()] {
+            self.check_quantized(&checkpoint, recipe, &reference.tokens, &mut row.problems);
         }
         row
     }
@@ -107,23 +107,23 @@ impl Bench {
     fn check_quantized(
         &self,
         checkpoint: &Checkpoint,
-        file_type: FileType,
+        recipe: Recipe,
         tokens: &[engine::Token],
         problems: &mut Vec<String>,
     ) {
         let path = self.file("quantized.gguf");
-        let job = quantizer::plan_file(checkpoint, file_type, &Overrides::default(), None, false).unwrap();
+        let job = quantizer::plan_file(checkpoint, recipe, &Overrides::default(), None, false).unwrap();
         let out = BufWriter::new(std::fs::File::create(&path).unwrap());
         quantizer::write_file(&job, checkpoint, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
         for tensor in &GgufFile::read(&path).header.tensors {
             if is_kept(role_of(&tensor.name), tensor.dims.len()) && tensor.ty.is_quantized() {
-                problems.push(format!("{}: {} is stored as {}", file_type.name(), tensor.name, tensor.ty));
+                problems.push(format!("{}: {} is stored as {}", recipe.name(), tensor.name, tensor.ty));
             }
         }
         let mut context = self.context(&path, 1);
         context.decode(tokens, Logits::Last, &CancelToken::new()).unwrap();
         if !context.logits(0).unwrap().iter().all(|logit| logit.is_finite()) {
-            problems.push(format!("{}: logits that are not finite", file_type.name()));
+            problems.push(format!("{}: logits that are not finite", recipe.name()));
         }
     }
 }

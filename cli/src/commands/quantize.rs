@@ -6,7 +6,7 @@ use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result};
 use llama_pajamas::hardware;
-use llama_pajamas::quantizer::recipe::{FileType, Overrides, parse_type};
+use llama_pajamas::quantizer::recipe::{Overrides, Recipe, parse_type};
 use llama_pajamas::quantizer::{BuildReport, BuildRequest, build_bundle};
 use std::ops::ControlFlow;
 
@@ -42,9 +42,9 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
-    let known = || FileType::ALL.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(", ");
-    let file_type = |name: &String| {
-        FileType::from_name(name.trim())
+    let known = || Recipe::names().collect::<Vec<_>>().join(", ");
+    let recipe = |name: &String| {
+        Recipe::from_name(name.trim())
             .with_context(|| format!("--precision: `{name}` is none of {}", known()))
     };
     let mut overrides = Overrides {
@@ -66,7 +66,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         model_id: located.repository.clone().unwrap_or_else(of_path),
         revision: located.commit.clone(),
         output: args.output.clone(),
-        precisions: args.precision.iter().map(file_type).collect::<Result<_>>()?,
+        precisions: args.precision.iter().map(recipe).collect::<Result<_>>()?,
         imatrix: args.imatrix.clone(),
         overrides,
         allow_requantize: args.allow_requantize,

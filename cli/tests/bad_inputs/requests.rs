@@ -223,7 +223,7 @@ fn build_request(model: &str, id: &str, output: &str) -> BuildRequest {
         model_id: id.into(),
         revision: None,
         output: output.into(),
-        precisions: vec![FileType::from_name("Q4_0").unwrap(), FileType::from_name("Q5_0").unwrap()],
+        precisions: vec![FileType::Q4_0.into(), FileType::Q5_0.into()],
         imatrix: None,
         overrides: Overrides::default(),
         allow_requantize: false,

@@ -8,9 +8,6 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a bundle keeps of every load: when it was last used, for who makes room.
-const MARK_OF_USE: &str = ".use";
-
 /// What is below a place: relative path → kind, length and content.
 pub(crate) type Listing = BTreeMap<String, String>;
 
@@ -239,9 +236,6 @@ pub(crate) fn edit_json(path: &Path, change: impl Fn(&mut serde_json::Value)) {
 fn list(root: &Path, directory: &Path, listing: &mut Listing) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.ends_with(MARK_OF_USE) {
-            continue;
-        }
         let metadata = path.symlink_metadata().unwrap();
         let entry = if metadata.is_symlink() {
             format!("link to {}", fs::read_link(&path).unwrap().display())

@@ -4,8 +4,8 @@
 use crate::convert::conversion_job;
 use crate::execute::{work_bytes, write_file};
 use crate::plan::{Job, TensorPlan, plan_file};
-use crate::recipe::{FileType, Overrides};
-use crate::source::{Checkpoint, GgufSource, TensorSource};
+use crate::recipe::{FileType, Overrides, Recipe};
+use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
 use crate::{Error, Importance, Result, Watch};
 use bundle::manifest::{ImatrixSource, TensorOverride};
 use bundle::{
@@ -28,8 +28,8 @@ pub struct BuildRequest {
     pub revision: Option<String>,
     /// Bundle directory, new or existing.
     pub output: PathBuf,
-    /// File types, in order; ignored where tensors are copied, which leaves the model's own.
-    pub precisions: Vec<FileType>,
+    /// Recipes, in order; ignored where tensors are copied, which leaves the model's own.
+    pub precisions: Vec<Recipe>,
     /// Importance matrix file.
     pub imatrix: Option<PathBuf>,
     /// Wishes that override the recipe.
@@ -101,7 +101,7 @@ pub fn build_bundle(
     let importance = importance.as_ref();
     let mut report = BuildReport { variants: Vec::new(), warnings: Vec::new() };
     let precisions = match request.overrides.copy {
-        true => vec![stated_file_type(source.as_ref())?],
+        true => vec![stated_file_type(source.as_ref())?.into()],
         false => request.precisions.clone(),
     };
     for &precision in &precisions {
@@ -130,8 +130,8 @@ pub fn build_bundle(
             id: variant.id.clone(),
             format: Format::Gguf,
             precision: precision.name().into(),
-            method: if request.overrides.copy { "copied" } else { "llama.cpp stock recipe" }.into(),
-            settings: settings(source.as_ref(), request, importance),
+            method: method(precision, request).into(),
+            settings: settings(source.as_ref(), precision, request, importance),
             compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
             min_runtime: env!("CARGO_PKG_VERSION").into(),
             files: vec![entry],
@@ -176,15 +176,15 @@ fn ensure_memory(request: &BuildRequest, report: &BuildReport) -> Result<()> {
 
 fn plan(
     source: &dyn TensorSource,
-    precision: FileType,
+    precision: Recipe,
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
 ) -> Result<Job> {
     let plain = (0..source.tensors().len()).all(|index| source.stored_bytes(index).is_none());
     let float = match precision {
-        FileType::F32 => Some(OutputType::F32),
-        FileType::F16 => Some(OutputType::F16),
-        FileType::BF16 => Some(OutputType::Bf16),
+        Recipe::Stock(FileType::F32) => Some(OutputType::F32),
+        Recipe::Stock(FileType::F16) => Some(OutputType::F16),
+        Recipe::Stock(FileType::BF16) => Some(OutputType::Bf16),
         _ => None,
     };
     match float {
@@ -193,7 +193,7 @@ fn plan(
     }
 }
 
-fn describe(job: &Job, precision: FileType, threads: usize) -> Result<VariantReport> {
+fn describe(job: &Job, precision: Recipe, threads: usize) -> Result<VariantReport> {
     let mut types: Vec<(String, usize, u64)> = Vec::new();
     for plan in &job.tensors {
         match types.iter_mut().find(|(name, ..)| name == plan.to.name()) {
@@ -222,7 +222,7 @@ fn describe_model(
     request: &BuildRequest,
     writer: &mut BundleWriter,
 ) -> Result<()> {
-    let description = description_of(source)?;
+    let description = describe_source(source)?;
     let manifest = writer.manifest_mut();
     manifest.architecture = Some(Architecture {
         family: description.family.clone(),
@@ -247,22 +247,8 @@ fn describe_model(
     Ok(())
 }
 
-fn description_of(source: &dyn TensorSource) -> Result<families::Description> {
-    let header = formats::gguf::Header {
-        version: formats::gguf::VERSION,
-        metadata: source.metadata().clone(),
-        tensors: Vec::new(),
-        alignment: formats::gguf::DEFAULT_ALIGNMENT,
-        data_offset: 0,
-    };
-    let mut description = families::detect_gguf(&header)
-        .map_err(|error| Error::Family { path: source.path().into(), source: error })?;
-    description.tied_embeddings = !source.tensors().iter().any(|tensor| tensor.name == "output.weight");
-    Ok(description)
-}
-
 fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
-    let description = description_of(source)?;
+    let description = describe_source(source)?;
     let active = |plan: &TensorPlan| match description.moe {
         Some(moe) if plan.name.contains("_exps.") => {
             plan.bytes() / u64::from(moe.n_experts.max(1)) * u64::from(moe.n_active)
@@ -278,16 +264,27 @@ fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
     })
 }
 
+/// How the types were chosen, in words.
+fn method(precision: Recipe, request: &BuildRequest) -> &'static str {
+    match precision {
+        _ if request.overrides.copy => "copied",
+        Recipe::Stock(_) => "llama.cpp stock recipe",
+        Recipe::Preset(_) => "types by role",
+    }
+}
+
 fn settings(
     source: &dyn TensorSource,
+    precision: Recipe,
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
 ) -> Settings {
     let wishes = &request.overrides;
-    let recipe = match wishes {
-        Overrides { copy: true, .. } => "copy",
-        Overrides { pure: true, .. } => "pure",
-        _ => "stock",
+    let recipe = match (wishes, precision) {
+        (Overrides { copy: true, .. }, _) => "copy",
+        (Overrides { pure: true, .. }, _) => "pure",
+        (_, Recipe::Stock(_)) => "stock",
+        (_, Recipe::Preset(preset)) => preset.name(),
     };
     let named = |tensor: &str, ty: GgmlType| TensorOverride { tensor: tensor.into(), ty: ty.name().into() };
     let whole = [("token_embd.weight", wishes.token_embedding), ("output.weight", wishes.output)];

@@ -6,6 +6,7 @@
 mod build;
 mod convert;
 mod error;
+mod estimate;
 mod execute;
 mod importance;
 mod pipeline;
@@ -18,6 +19,7 @@ pub mod tokenizer;
 pub use build::{BuildReport, BuildRequest, VariantReport, build_bundle, open_source};
 pub use convert::convert;
 pub use error::{Error, Result};
+pub use estimate::{Estimate, RoleEstimate, estimate, strategy};
 pub use execute::{Summary, work_bytes, write_file};
 pub use importance::Importance;
 pub use plan::{Job, TensorPlan, plan_file};

@@ -1,8 +1,8 @@
 //! Plans a file: which tensor becomes which type, under which metadata, and how long the file gets.
 //! Knows recipes and a source's tables; reads no weight.
 
-use crate::recipe::{FileType, Overrides, Shape, order, requires_imatrix, stock};
-use crate::source::{QUANTIZATION_VERSION, SourceTensor, TensorSource};
+use crate::recipe::{FileType, Overrides, Recipe, Shape, order, preset, requires_imatrix, stock};
+use crate::source::{QUANTIZATION_VERSION, SourceTensor, TensorSource, describe};
 use crate::{Error, Importance, Result};
 use formats::gguf::{GgmlType, Metadata, TensorSpec, Value, Writer};
 use std::sync::Arc;
@@ -86,24 +86,30 @@ impl Job {
     }
 }
 
-/// Plans `source` as `file_type` with the stock recipe, in llama.cpp's order of tensors and with its metadata.
+/// Plans `source` by `recipe`, in llama.cpp's order of tensors and with its metadata.
 ///
 /// # Errors
 /// Quantized input without leave, a type that needs an importance matrix, one that does not fit.
 pub fn plan_file(
     source: &dyn TensorSource,
-    file_type: FileType,
+    recipe: impl Into<Recipe>,
     wishes: &Overrides,
     importance: Option<&Arc<Importance>>,
     allow_requantize: bool,
 ) -> Result<Job> {
+    let recipe = recipe.into();
     // A matrix without entries counts as none, as llama-quantize has it.
     let importance = importance.filter(|importance| !importance.is_empty());
     let mut tensors: Vec<(usize, &SourceTensor)> = source.tensors().iter().enumerate().collect();
     tensors.sort_by(|(_, a), (_, b)| order(&a.name).cmp(&order(&b.name)));
     let rows: Vec<(&str, &[u64], GgmlType)> =
         tensors.iter().map(|(_, t)| (t.name.as_str(), &t.dims[..], t.ty)).collect();
-    let choices = stock(&rows, file_type, Shape::of(source.metadata(), importance.is_some()), wishes);
+    let choices = match recipe {
+        Recipe::Stock(file_type) => {
+            stock(&rows, file_type, Shape::of(source.metadata(), importance.is_some()), wishes)
+        }
+        Recipe::Preset(wanted) => preset(&rows, wanted, &describe(source)?, wishes),
+    };
     let mut plan = Vec::new();
     let mut unknown = Vec::new();
     for ((index, tensor), choice) in tensors.into_iter().zip(choices) {
@@ -114,7 +120,7 @@ pub fn plan_file(
                 let (path, tensor) = (source.path().into(), tensor.name.clone());
                 return Err(Error::Tensor { path, tensor, problem });
             }
-            if !is_important(tensor, choice.ty, file_type, importance)? {
+            if !is_important(tensor, choice.ty, recipe, importance)? {
                 unknown.push(tensor.name.as_str());
             }
         }
@@ -129,19 +135,34 @@ pub fn plan_file(
         });
     }
     Ok(Job {
-        label: file_type.name().into(),
-        metadata: quantized_metadata(source.metadata(), file_type, wishes, importance),
+        label: recipe.name().into(),
+        metadata: quantized_metadata(source.metadata(), stated_type(recipe, &plan), wishes, importance),
         tensors: plan,
         importance: importance.cloned(),
         warnings: warning_of(&unknown).into_iter().collect(),
     })
 }
 
+/// What `general.file_type` says: the recipe's own, or the plainest that most bytes are of.
+fn stated_type(recipe: Recipe, plan: &[TensorPlan]) -> FileType {
+    match recipe {
+        Recipe::Stock(file_type) => file_type,
+        Recipe::Preset(_) => {
+            let bytes_of = |file_type: FileType| -> u64 {
+                let of_type = plan.iter().filter(|plan| plan.to == file_type.default_type());
+                of_type.map(TensorPlan::bytes).sum()
+            };
+            let most = FileType::ALL.iter().rev().copied().max_by_key(|file_type| bytes_of(*file_type));
+            most.unwrap_or(FileType::F16)
+        }
+    }
+}
+
 /// Whether the tensor's importance is known, or nobody asks for it.
 fn is_important(
     tensor: &SourceTensor,
     to: GgmlType,
-    file_type: FileType,
+    recipe: Recipe,
     importance: Option<&Arc<Importance>>,
 ) -> Result<bool> {
     let refuse = |problem: String| {
@@ -155,7 +176,7 @@ fn is_important(
         Some(found) if !embedding => refuse(format!(
             "importance matrix: expected {columns} columns × {matrices} matrices, got {found} values"
         )),
-        _ if requires_imatrix(&tensor.name, to, file_type) => {
+        _ if requires_imatrix(&tensor.name, to, recipe) => {
             let lack = match importance {
                 Some(_) => "the importance matrix says nothing of it",
                 None => "needs an importance matrix",

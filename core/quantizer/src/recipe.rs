@@ -4,17 +4,62 @@
 mod category;
 mod exceptions;
 mod file_type;
+mod preset;
 mod shape;
 mod stock;
 
 pub(crate) use category::order;
 pub use file_type::FileType;
+pub use preset::Preset;
+pub(crate) use preset::{Strategy, preset};
 pub(crate) use shape::Shape;
 pub(crate) use stock::{requires_imatrix, stock};
 
 use crate::{Error, Result};
 use formats::gguf::GgmlType;
 use regex::Regex;
+
+/// How types are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recipe {
+    /// llama.cpp's own recipe of this name.
+    Stock(FileType),
+    /// By role and loss.
+    Preset(Preset),
+}
+
+impl Recipe {
+    /// The recipe that `name` means, in any case: a preset's or a file type's.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let preset = Preset::ALL.into_iter().find(|preset| preset.name().eq_ignore_ascii_case(name));
+        preset.map(Self::Preset).or_else(|| FileType::from_name(name).map(Self::Stock))
+    }
+
+    /// The name users type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stock(file_type) => file_type.name(),
+            Self::Preset(preset) => preset.name(),
+        }
+    }
+
+    /// Every name, presets first.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Preset::ALL.iter().map(|preset| preset.name()).chain(FileType::ALL.iter().map(|ty| ty.name()))
+    }
+}
+
+impl From<FileType> for Recipe {
+    fn from(file_type: FileType) -> Self {
+        Self::Stock(file_type)
+    }
+}
+
+impl From<Preset> for Recipe {
+    fn from(preset: Preset) -> Self {
+        Self::Preset(preset)
+    }
+}
 
 /// Wishes that override the recipe, as llama-quantize knows them.
 #[derive(Debug, Clone, Default)]

@@ -16,8 +16,9 @@ pub use gguf_file::GgufSource;
 pub(crate) use json::SourceJson;
 pub(crate) use rows::largest_magnitude;
 
-use crate::Result;
-use formats::gguf::{GgmlType, Metadata};
+use crate::{Error, Result};
+use families::Description;
+use formats::gguf::{GgmlType, Metadata, TensorInfo};
 use std::path::Path;
 
 /// A tensor as the output will name it.
@@ -67,4 +68,21 @@ pub trait TensorSource: Sync {
 
     /// The type of most of its weights, for the provenance.
     fn precision(&self) -> String;
+}
+
+/// What the model is, as its metadata and tensors say.
+///
+/// # Errors
+/// Metadata that does not describe a model.
+pub fn describe(source: &dyn TensorSource) -> Result<Description> {
+    let info = |tensor: &SourceTensor| TensorInfo {
+        name: tensor.name.clone(),
+        dims: tensor.dims.clone(),
+        ty: tensor.ty,
+        offset: 0,
+        bytes: tensor.source_bytes,
+    };
+    let tensors: Vec<TensorInfo> = source.tensors().iter().map(info).collect();
+    families::detect_gguf_tensors(source.metadata(), &tensors)
+        .map_err(|error| Error::Family { path: source.path().into(), source: error })
 }

@@ -4,7 +4,7 @@
 //! the types are the same. Where it gives up (rows that do not divide into blocks of 64 or 128 weights), F16 is chosen.
 
 use super::category::{Category, PER_LAYER_EMBEDDING, is_quantizable};
-use super::{FileType, Overrides, Shape};
+use super::{FileType, Overrides, Recipe, Shape};
 use formats::gguf::GgmlType::{self as T, *};
 
 /// A choice and the rule behind it.
@@ -41,13 +41,13 @@ pub(crate) fn stock(
 }
 
 /// Whether a tensor of this type must not be made without an importance matrix.
-pub(crate) fn requires_imatrix(name: &str, to: T, file_type: FileType) -> bool {
+pub(crate) fn requires_imatrix(name: &str, to: T, recipe: Recipe) -> bool {
     if matches!(Category::of(name), Category::TokenEmbedding | Category::Output) {
         return false;
     }
     match to {
         IQ3_XXS | IQ2_XXS | IQ2_XS | IQ2_S | IQ1_M | IQ1_S => true,
-        Q2_K => file_type == FileType::Q2_K_S,
+        Q2_K => recipe == Recipe::Stock(FileType::Q2_K_S),
         _ => false,
     }
 }
@@ -306,7 +306,7 @@ fn use_more_bits(i: usize, n: usize) -> bool {
 }
 
 /// `ty`, or a smaller-blocked type for rows of `columns` weights that do not divide into its blocks.
-fn fitting(ty: T, columns: u64, reason: &'static str) -> Choice {
+pub(super) fn fitting(ty: T, columns: u64, reason: &'static str) -> Choice {
     if columns.is_multiple_of(ty.block_len()) {
         return Choice { ty, reason, instead_of: None };
     }

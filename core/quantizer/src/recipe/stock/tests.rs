@@ -371,7 +371,7 @@ fn some_types_are_garbage_without_an_importance_matrix() {
         ("blk.0.ffn_up.weight", Q2_K, FileType::Q2_K, false),
         ("token_embd.weight", IQ2_XS, FileType::IQ2_XS, false),
     ] {
-        assert_eq!(requires_imatrix(name, ty, file_type), expected, "{name} {ty}");
+        assert_eq!(requires_imatrix(name, ty, file_type.into()), expected, "{name} {ty}");
     }
 }
 

@@ -1,0 +1,146 @@
+//! What a recipe makes of a model that is only described: types by role and bytes, without a weight.
+//! Knows descriptions and recipes; must not know sources.
+
+use crate::recipe::{Overrides, Recipe, Shape, Strategy, order, preset, stock};
+use families::{Description, OutputType, Role, TensorShape};
+use formats::gguf::{Array, GgmlType, Metadata, Value};
+use std::collections::BTreeMap;
+
+/// Sizes under one recipe.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Estimate {
+    /// The recipe.
+    pub precision: String,
+    /// Bytes of all tensors; metadata and vocabulary come on top.
+    pub tensor_bytes: u64,
+    /// Everything counted.
+    pub bits_per_weight: f64,
+    /// By role.
+    pub roles: BTreeMap<Role, RoleEstimate>,
+}
+
+/// All tensors of one role.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct RoleEstimate {
+    /// How many there are.
+    pub n_tensors: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The type that holds most of them.
+    pub ty: &'static str,
+}
+
+/// What `recipe` makes of the model; `None` where no family file gives its tensors. Types that need an importance
+/// matrix are taken as if there were one.
+pub fn estimate(description: &Description, recipe: Recipe) -> Option<Estimate> {
+    let shapes = shapes_of(description)?;
+    let rows: Vec<(&str, &[u64], GgmlType)> =
+        shapes.iter().map(|(shape, ty)| (shape.name.as_str(), &shape.dims[..], *ty)).collect();
+    let wishes = Overrides::default();
+    let choices = match recipe {
+        Recipe::Stock(file_type) => stock(&rows, file_type, Shape::of(&metadata(description), true), &wishes),
+        Recipe::Preset(wanted) => preset(&rows, wanted, description, &wishes),
+    };
+    let mut by_type: BTreeMap<Role, Vec<(GgmlType, u64, usize)>> = BTreeMap::new();
+    let (mut tensor_bytes, mut n_weights) = (0u64, 0u64);
+    for ((shape, _), choice) in shapes.iter().zip(choices) {
+        let rows: u64 = shape.dims[1..].iter().product();
+        let bytes = choice.ty.row_bytes(shape.dims[0])?.saturating_mul(rows);
+        tensor_bytes = tensor_bytes.saturating_add(bytes);
+        n_weights = n_weights.saturating_add(shape.n_elements());
+        let types = by_type.entry(shape.role).or_default();
+        match types.iter_mut().find(|(ty, ..)| *ty == choice.ty) {
+            Some((_, sum, n_tensors)) => {
+                *sum = sum.saturating_add(bytes);
+                *n_tensors += 1;
+            }
+            None => types.push((choice.ty, bytes, 1)),
+        }
+    }
+    let roles = by_type.into_iter().filter_map(|(role, types)| {
+        let (ty, ..) = types.iter().max_by_key(|(_, bytes, _)| *bytes)?;
+        let n_tensors = types.iter().map(|(.., n)| n).sum();
+        let bytes = types.iter().map(|(_, bytes, _)| bytes).sum();
+        Some((role, RoleEstimate { n_tensors, bytes, ty: ty.name() }))
+    });
+    Some(Estimate {
+        precision: recipe.name().into(),
+        tensor_bytes,
+        bits_per_weight: tensor_bytes as f64 * 8.0 / n_weights.max(1) as f64,
+        roles: roles.collect(),
+    })
+}
+
+/// What the strategy is called that the presets follow for this model; `None` as for [`estimate`].
+pub fn strategy(description: &Description) -> Option<&'static str> {
+    let shapes = shapes_of(description)?;
+    let rows: Vec<(&str, &[u64], GgmlType)> =
+        shapes.iter().map(|(shape, ty)| (shape.name.as_str(), &shape.dims[..], *ty)).collect();
+    Some(Strategy::of(description, &rows).name())
+}
+
+/// The tensors in the order of recipes, with the types that a plain conversion gives them.
+fn shapes_of(description: &Description) -> Option<Vec<(TensorShape, GgmlType)>> {
+    let mut shapes = description.tensor_shapes();
+    if shapes.is_empty() {
+        return None;
+    }
+    shapes.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
+    let native = description.native_quantization.as_ref();
+    let in_mxfp4 = native.is_some_and(|native| native.method == "mxfp4");
+    let ty = |shape: &TensorShape| match shape.role.is_routed_expert() && shape.dims.len() == 3 && in_mxfp4 {
+        true => GgmlType::MXFP4,
+        false => OutputType::F16.of_tensor(&shape.name, shape.dims.len()),
+    };
+    Some(shapes.into_iter().map(|shape| (ty(&shape), shape)).map(|(ty, shape)| (shape, ty)).collect())
+}
+
+/// The keys that recipes read.
+fn metadata(description: &Description) -> Metadata {
+    let key = |name: &str| format!("{}.{name}", description.architecture);
+    let heads = |of: fn(&families::Attention) -> u32| {
+        let number = |layer: &families::Layer| layer.attention().map_or(0, of).cast_signed();
+        Value::Array(Array::I32(description.layers.iter().map(number).collect()))
+    };
+    Metadata::from_iter([
+        ("general.architecture".to_string(), Value::String(description.architecture.clone())),
+        (key("block_count"), Value::U32(description.n_layers)),
+        (key("expert_count"), Value::U32(description.moe.map_or(0, |moe| moe.n_experts))),
+        (key("attention.head_count"), heads(|attention| attention.n_heads)),
+        (key("attention.head_count_kv"), heads(|attention| attention.n_kv_heads)),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::FileType;
+    use serde_json::json;
+
+    /// Bytes that design arithmetic gives for released models, in GB of 10^9 bytes.
+    #[test]
+    fn sizes_are_those_of_released_models() {
+        let qwen3_8b = json!({"model_type": "qwen3", "hidden_size": 4096, "intermediate_size": 12288,
+            "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+            "vocab_size": 151936, "max_position_embeddings": 40960});
+        let qwen3_30b = json!({"model_type": "qwen3_moe", "norm_topk_prob": true, "hidden_size": 2048,
+            "intermediate_size": 6144, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4,
+            "head_dim": 128, "vocab_size": 151936, "max_position_embeddings": 40960, "num_experts": 128,
+            "num_experts_per_tok": 8, "moe_intermediate_size": 768});
+        use FileType::*;
+        let sizes = [Q8_0, Q4_K_M, IQ4_XS, Q3_K_M, Q2_K, IQ2_XXS, IQ1_S];
+        for (config, expected) in [
+            (qwen3_8b, [8.70, 5.02, 4.55, 4.12, 3.27, 2.48, 2.11]),
+            (qwen3_30b, [32.48, 18.55, 16.36, 14.71, 11.25, 8.17, 6.41]),
+        ] {
+            let description = families::detect_config(&config).expect("a whole configuration");
+            for (file_type, expected) in sizes.into_iter().zip(expected) {
+                let estimate = estimate(&description, file_type.into()).expect("a family");
+                let got = estimate.tensor_bytes as f64 / 1e9;
+                assert!((got / expected - 1.0).abs() < 0.005, "{}: {got} for {expected}", file_type.name());
+                let by_role: u64 = estimate.roles.values().map(|role| role.bytes).sum();
+                assert_eq!(by_role, estimate.tensor_bytes);
+            }
+        }
+    }
+}
