@@ -24,6 +24,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
         std::io::stdin().read_to_string(&mut prompt).context("reading the prompt from standard input")?;
     }
     let mut answer = String::new();
+    let mut tokens = Vec::new();
     let mut first_token = None;
     let mut out = std::io::stdout();
     let mut broken = None;
@@ -33,7 +34,10 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     }
     let mut on_event = |event: Event<'_>| {
         match event {
-            Event::Token(_) => _ = first_token.get_or_insert_with(|| start.elapsed()),
+            Event::Token(token) => {
+                first_token.get_or_insert_with(|| start.elapsed());
+                tokens.push(token);
+            }
             Event::Text(text) if screen.json => answer.push_str(text),
             Event::Text(text) => {
                 if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -56,7 +60,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     }
     if screen.json {
         screen.print_json(&serde_json::json!({
-            "text": answer, "usage": usage, "plan": plan.chosen,
+            "text": answer, "tokens": tokens, "usage": usage, "plan": plan.chosen,
             "seconds_to_ready": loaded.as_secs_f64(),
             "seconds_to_first_token": first_token.map(|t| t.as_secs_f64()),
             "prompt_tokens_per_s": usage.prompt_tokens_per_s(), "decode_tokens_per_s": usage.decode_tokens_per_s(),

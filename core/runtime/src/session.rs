@@ -135,10 +135,11 @@ impl Session {
         sampler.remember(&self.held);
         let mut stream = TextStream::new(Arc::clone(&self.tokenizer));
         let mut stops = StopTexts::new(&settings.stop);
+        if settings.max_tokens == 0 {
+            usage.stop_reason = StopReason::MaxTokens;
+            return Ok(());
+        }
         usage.stop_reason = loop {
-            if usage.completion_tokens >= settings.max_tokens as usize {
-                break StopReason::MaxTokens;
-            }
             if cancel.is_cancelled() {
                 break StopReason::Cancelled;
             }
@@ -156,6 +157,10 @@ impl Session {
             }
             if let Some(text) = stopped {
                 break StopReason::StopText(text);
+            }
+            // The last token is not computed: nothing is chosen after it.
+            if usage.completion_tokens >= settings.max_tokens as usize {
+                break StopReason::MaxTokens;
             }
             if self.context.n_past() >= self.context.n_ctx() {
                 break StopReason::ContextFull;

@@ -100,5 +100,6 @@ fn metadata_that_would_end_the_process() {
     check(set("llama.context_length", Value::String("long".to_owned())), "llama.context_length");
     check(set("tokenizer.ggml.tokens", Value::U32(7)), "is not a list of texts");
     check(set("tokenizer.ggml.tokens", Value::Array(Array::String(Vec::new()))), "has 0 tokens");
-    check(set("split.count", Value::U32(3)), "`split.no`");
+    check(set("split.count", Value::U32(3)), "split.count: expected a u16");
+    check(set("split.count", Value::U16(3)), "split.no");
 }

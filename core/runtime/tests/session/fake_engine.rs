@@ -1,0 +1,146 @@
+//! An engine that recites: after n tokens it expects the n-th token of a fixed text, whatever it was given.
+//!
+//! Owns: the engine's contract without a model, and a record of what was computed. Must not know: sessions.
+
+use llama_pajamas::engine::{
+    Context, ContextSettings, DeviceInfo, Engine, Error, LoadSettings, Logits, MemoryUse, Model,
+};
+use llama_pajamas::{CancelToken, Token};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// What the engine does.
+#[derive(Clone, Default)]
+pub struct Fake {
+    /// The text; behind its end comes `end`.
+    pub recital: Vec<Token>,
+    /// The token behind the end.
+    pub end: Token,
+    /// Number of token ids.
+    pub n_vocab: usize,
+    /// Whether the memory can only be emptied, as recurrent models' can.
+    pub only_anew: bool,
+    /// Holding so many tokens, the next decode fails once.
+    pub fails_at: Arc<Mutex<Option<usize>>>,
+    /// Holding so many tokens, logits are not numbers.
+    pub broken_at: Option<usize>,
+    /// Tokens of every decode.
+    pub computed: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Engine for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn devices(&self) -> Vec<DeviceInfo> {
+        Vec::new()
+    }
+
+    fn load(
+        &self,
+        _path: &Path,
+        _settings: &LoadSettings,
+        progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
+    ) -> Result<Arc<dyn Model>, Error> {
+        match progress(0.5) {
+            ControlFlow::Continue(()) => Ok(Arc::new(self.clone())),
+            ControlFlow::Break(()) => Err(Error::Cancelled),
+        }
+    }
+}
+
+impl Model for Fake {
+    fn n_vocab(&self) -> usize {
+        self.n_vocab
+    }
+
+    fn n_ctx_train(&self) -> u64 {
+        512
+    }
+
+    fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
+        let fake = self.as_ref().clone();
+        Ok(Box::new(FakeContext { fake, n_ctx: settings.n_ctx as usize, held: 0, logits: None }))
+    }
+
+    fn memory(&self) -> MemoryUse {
+        MemoryUse::default()
+    }
+}
+
+struct FakeContext {
+    fake: Fake,
+    n_ctx: usize,
+    held: usize,
+    logits: Option<Vec<f32>>,
+}
+
+impl Context for FakeContext {
+    fn decode(&mut self, tokens: &[Token], _want: Logits, cancel: &CancelToken) -> Result<(), Error> {
+        let (n_past, n_tokens, n_ctx, n_vocab) = (self.held, tokens.len(), self.n_ctx, self.fake.n_vocab);
+        if tokens.is_empty() {
+            return Err(Error::EmptyBatch);
+        }
+        if let Some(index) = tokens.iter().position(|token| !(0..n_vocab as Token).contains(token)) {
+            return Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab });
+        }
+        if n_past + n_tokens > n_ctx {
+            return Err(Error::ContextFull { n_past, n_tokens, n_ctx });
+        }
+        self.logits = None;
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let mut fails_at = self.fake.fails_at.lock().expect("not poisoned");
+        if fails_at.is_some_and(|at| self.held >= at) {
+            *fails_at = None;
+            return Err(Error::Decode { n_past, code: -3, reason: "out of luck".into() });
+        }
+        self.held += n_tokens;
+        self.fake.computed.lock().expect("not poisoned").push(n_tokens);
+        let mut logits = vec![0.0; n_vocab];
+        logits[self.fake.recital.get(self.held).copied().unwrap_or(self.fake.end) as usize] = 1.0;
+        if self.fake.broken_at.is_some_and(|at| self.held >= at) {
+            logits[7] = f32::NAN;
+        }
+        self.logits = Some(logits);
+        Ok(())
+    }
+
+    fn logits(&self, row: usize) -> Result<&[f32], Error> {
+        self.logits.as_deref().filter(|_| row == 0).ok_or(Error::NoLogits { row, kept: 0 })
+    }
+
+    fn n_past(&self) -> usize {
+        self.held
+    }
+
+    fn n_ctx(&self) -> usize {
+        self.n_ctx
+    }
+
+    fn truncate(&mut self, to: usize) -> Result<(), Error> {
+        if to > self.held || (self.fake.only_anew && to > 0 && to < self.held) {
+            return Err(Error::Truncate { to, n_past: self.held, reason: "the fake cannot" });
+        }
+        self.held = to;
+        self.logits = None;
+        Ok(())
+    }
+
+    fn state(&self) -> Result<Vec<u8>, Error> {
+        Err(Error::State { reason: "the fake has none".into() })
+    }
+
+    fn restore(&mut self, _state: &[u8]) -> Result<(), Error> {
+        Err(Error::State { reason: "the fake has none".into() })
+    }
+
+    fn set_threads(&mut self, _decode: usize, _batch: usize) {}
+
+    fn memory(&self) -> MemoryUse {
+        MemoryUse::default()
+    }
+}

@@ -1,0 +1,110 @@
+//! One binary on processors of several levels: every CPU variant chooses the same tokens, and on an emulated
+//! processor without AVX2 the command starts, plans, checks hashes and generates with the variant that fits.
+//! Knows the command line only; emulation needs qemu's user mode, and is skipped with a printed line without it.
+
+use llama_pajamas_tests::{committed, repository, run};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Emulated processors, from the plainest that x86-64 allows, and the variant that fits each.
+const PROCESSORS: [(&str, &str); 3] = [("qemu64", "x64"), ("Nehalem", "x64"), ("Haswell", "haswell")];
+const EMULATOR: &str = "qemu-x86_64";
+const PRECISIONS: [&str; 2] = ["Q8_0", "Q4_K_M"];
+
+/// The command, on this processor or an emulated one.
+struct Cli {
+    binary: PathBuf,
+    processor: Option<&'static str>,
+}
+
+impl Cli {
+    /// Builds the command that is tested, beside this test.
+    fn build() -> Self {
+        run(Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "-p", "llama-pajamas-cli"])
+            .current_dir(repository()));
+        let test = std::env::current_exe().unwrap();
+        let folder = test.parent().and_then(Path::parent).unwrap();
+        Self { binary: folder.join("llama-pajamas"), processor: None }
+    }
+
+    fn on(&self, processor: &'static str) -> Self {
+        Self { binary: self.binary.clone(), processor: Some(processor) }
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let mut command = match self.processor {
+            None => Command::new(&self.binary),
+            Some(processor) => {
+                let mut command = Command::new(EMULATOR);
+                command.args(["-cpu", processor]).arg(&self.binary);
+                command
+            }
+        };
+        serde_json::from_str(&run(command.arg("--json").args(args))).unwrap()
+    }
+
+    /// Greedy tokens of `precision`, with the best variant or a forced one.
+    fn tokens(&self, bundle: &str, precision: &str, variant: Option<&str>) -> Value {
+        let mut args = vec!["run", bundle, "--variant", precision, "--prompt", "Once upon a time"];
+        args.extend(["--temperature", "0", "--max-tokens", "32", "--threads", "2", "--context", "128"]);
+        args.extend(variant.iter().flat_map(|variant| ["--cpu-variant", variant]));
+        let answer = self.json(&args);
+        assert_eq!(answer["tokens"].as_array().map(Vec::len), Some(32), "{answer}");
+        answer["tokens"].clone()
+    }
+
+    fn best_variant(&self) -> String {
+        self.json(&["hardware"])["cpu_variants"]["best"].as_str().unwrap().to_owned()
+    }
+}
+
+fn make_bundle(cli: &Cli, folder: &Path) -> String {
+    let bundle = folder.join("bundle").display().to_string();
+    let checkpoint = committed("models/pajama-stories-4m").display().to_string();
+    cli.json(&["quantize", &checkpoint, "--precision", &PRECISIONS.join(","), "--output", &bundle]);
+    bundle
+}
+
+#[test]
+fn every_variant_chooses_the_same_tokens() {
+    let (cli, work) = (Cli::build(), tempfile::tempdir().unwrap());
+    let bundle = make_bundle(&cli, work.path());
+    let hardware = cli.json(&["hardware"]);
+    let variants = hardware["cpu_variants"]["all"].as_array().unwrap();
+    for precision in PRECISIONS {
+        let best = cli.tokens(&bundle, precision, None);
+        for variant in variants.iter().filter(|variant| variant["usable"] == true) {
+            let name = variant["name"].as_str().unwrap();
+            let tokens = cli.tokens(&bundle, precision, Some(name));
+            println!("{precision:7} {name:8} {}", if tokens == best { "equal" } else { "other tokens" });
+            assert_eq!(tokens, best, "{precision} with {name}");
+        }
+    }
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn processors_without_the_best_instructions_run_the_variant_that_fits() {
+    if Command::new(EMULATOR).arg("--version").output().is_err() {
+        println!("skipped: no {EMULATOR} (Debian: qemu-user)");
+        return;
+    }
+    let (cli, work) = (Cli::build(), tempfile::tempdir().unwrap());
+    let bundle = make_bundle(&cli, work.path());
+    for (processor, fitting) in PROCESSORS {
+        let emulated = cli.on(processor);
+        assert_eq!(emulated.best_variant(), fitting, "{processor}");
+        let verified = emulated.json(&["bundle", "verify", &bundle]);
+        let plan = emulated.json(&["plan", &bundle]);
+        let chosen = plan["chosen"]["id"].as_str().unwrap_or_else(|| panic!("{plan}"));
+        for precision in PRECISIONS {
+            let tokens = emulated.tokens(&bundle, precision, None);
+            assert_eq!(tokens, cli.tokens(&bundle, precision, Some(fitting)), "{precision} on {processor}");
+        }
+        println!(
+            "{processor:8} picked {fitting}, planned {chosen}, verified {verified}, generated {PRECISIONS:?} equal"
+        );
+    }
+}
