@@ -13,7 +13,7 @@ use crate::fetch::{Located, Take, locate};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::{Bundle, SignaturePolicy, TrustStore};
-use llama_pajamas::{GenerateSettings, PlanRequest, Runtime, RuntimeSettings};
+use llama_pajamas::{Dry, GenerateSettings, Mirostat, PlanRequest, Runtime, RuntimeSettings, Step};
 use std::path::Path;
 
 /// Opens what `model` names, after the signature check that `wishes` ask for. What came from a hub stays in the cache
@@ -69,7 +69,18 @@ fn generate_settings(sampling: &Sampling) -> GenerateSettings {
             top_k: sampling.top_k,
             top_p: sampling.top_p,
             min_p: sampling.min_p,
+            typical_p: sampling.typical_p,
+            top_n_sigma: sampling.top_n_sigma,
+            xtc_probability: sampling.xtc_probability,
+            xtc_threshold: sampling.xtc_threshold,
+            temperature_range: sampling.temperature_range,
             repeat_penalty: sampling.repeat_penalty,
+            frequency_penalty: sampling.frequency_penalty,
+            presence_penalty: sampling.presence_penalty,
+            penalty_window: sampling.penalty_window,
+            dry: Dry { multiplier: sampling.dry_multiplier, ..Dry::default() },
+            mirostat: sampling.mirostat.map(|target_bits| Mirostat { target_bits, ..Mirostat::default() }),
+            order: sampling.sampling_steps.clone().unwrap_or_else(|| Step::ALL.to_vec()),
             seed: sampling.seed,
             ..llama_pajamas::Sampling::default()
         },

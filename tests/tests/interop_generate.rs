@@ -13,7 +13,7 @@ use llama_pajamas::{
     CancelToken, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Sampling,
     SessionSettings, StopReason, Token,
 };
-use llama_pajamas_tests::{oracle, run, shared};
+use llama_pajamas_tests::{oracle, shared};
 use quantizer::recipe::{FileType, Overrides};
 use quantizer::source::Checkpoint;
 use std::io::BufWriter;
@@ -100,10 +100,18 @@ fn llama_completion(file: &Path, prompt: &str, step: u32) -> Command {
 }
 
 /// Their tokens, with the prompt's last one computed apart.
-fn their_tokens(model: &LoadedModel, file: &Path, prompt: &str, step: u32) -> Answer {
+///
+/// `None` where its tokenizer ends the process: it takes for granted that the vocabulary has a token for every byte.
+fn their_tokens(model: &LoadedModel, file: &Path, prompt: &str, step: u32) -> Option<Answer> {
     let work = tempfile::tempdir().unwrap();
     let cache = work.path().join("session");
-    run(llama_completion(file, prompt, step).arg("--prompt-cache-all").arg("--prompt-cache").arg(&cache));
+    let mut command = llama_completion(file, prompt, step);
+    let output = command.arg("--prompt-cache-all").arg("--prompt-cache").arg(&cache).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    if told.contains("unordered_map::at") {
+        return None;
+    }
+    assert!(output.status.success(), "{told}");
     let mut tokens = session_tokens(&std::fs::read(cache).unwrap());
     let n_prompt = model.tokenizer().encode(prompt, true).unwrap().len().min(tokens.len());
     let mut written = tokens.split_off(n_prompt);
@@ -111,7 +119,7 @@ fn their_tokens(model: &LoadedModel, file: &Path, prompt: &str, step: u32) -> An
     if ended_turn {
         written.pop();
     }
-    Answer { prompt: tokens, written, ended_turn }
+    Some(Answer { prompt: tokens, written, ended_turn })
 }
 
 /// Their text, with the whole prompt at once, and whether they ended the turn.
@@ -173,10 +181,11 @@ fn check(name: &str) {
 /// Compares all prompts, prints a line of the table and returns what differs.
 fn compare(name: &str, precision: &str, file: &Path, step: u32) -> Vec<String> {
     let model = load(file, step);
-    let (mut equal_ids, mut equal_texts, mut tokens, mut ends) = (0, 0, 0, 0);
+    let (mut compared, mut equal_ids, mut equal_texts, mut tokens, mut ends) = (0, 0, 0, 0, 0);
     let mut unequal = Vec::new();
     for (number, prompt) in PROMPTS.iter().enumerate() {
-        let theirs = their_tokens(&model, file, prompt, step);
+        let Some(theirs) = their_tokens(&model, file, prompt, step) else { continue };
+        compared += 1;
         let (ours_apart, _) = ours(&model, prompt, Prompt::LastTokenApart);
         tokens += theirs.written.len();
         ends += usize::from(theirs.ended_turn);
@@ -196,11 +205,13 @@ fn compare(name: &str, precision: &str, file: &Path, step: u32) -> Vec<String> {
                 .push(format!("{name} {precision} by {step}, prompt {number}: {ours:?}, theirs {theirs:?}"));
         }
     }
-    let all = PROMPTS.len();
     println!(
-        "{name:17} {precision:6} prompt by {step:3}: ids {equal_ids}/{all}, texts {equal_texts}/{all} equal; \
+        "{name:17} {precision:6} prompt by {step:3}: ids {equal_ids}/{compared}, texts {equal_texts}/{compared} equal; \
          {tokens} tokens, {ends} ended by the model"
     );
+    if 2 * compared < PROMPTS.len() {
+        unequal.push(format!("{name} {precision} by {step}: only {compared} prompts could be compared"));
+    }
     unequal
 }
 

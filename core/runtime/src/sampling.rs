@@ -122,6 +122,33 @@ impl Step {
         Self::Temperature,
     ];
 
+    /// Its name in settings, e.g. `top_k`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Penalties => "penalties",
+            Self::Dry => "dry",
+            Self::TopNSigma => "top_n_sigma",
+            Self::TopK => "top_k",
+            Self::TypicalP => "typical_p",
+            Self::TopP => "top_p",
+            Self::MinP => "min_p",
+            Self::Xtc => "xtc",
+            Self::Temperature => "temperature",
+        }
+    }
+
+    /// The step of that name.
+    ///
+    /// # Errors
+    /// [`Error::Request`] with the names there are.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|step| step.name() == name).ok_or_else(|| Error::Request {
+            what: "sampling step",
+            expected: Self::ALL.map(Self::name).join(", "),
+            got: name.into(),
+        })
+    }
+
     /// Whether it takes tokens out by their probability.
     pub(crate) fn filters(self) -> bool {
         !matches!(self, Self::Penalties | Self::Dry | Self::Temperature)
@@ -229,6 +256,18 @@ impl Sampling {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_have_names() {
+        assert!(
+            Step::ALL.into_iter().all(|step| Step::from_name(step.name()).is_ok_and(|named| named == step))
+        );
+        let error = Step::from_name("top_q").expect_err("no step").to_string();
+        assert!(
+            error.starts_with("sampling step: expected penalties, dry, ") && error.ends_with("got top_q"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn numbers_out_of_range_are_refused_with_their_name() {
