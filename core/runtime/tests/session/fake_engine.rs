@@ -12,21 +12,21 @@ use std::sync::{Arc, Mutex};
 
 /// What the engine does.
 #[derive(Clone, Default)]
-pub struct Fake {
+pub(crate) struct Fake {
     /// The text; behind its end comes `end`.
-    pub recital: Vec<Token>,
+    pub(crate) recital: Vec<Token>,
     /// The token behind the end.
-    pub end: Token,
+    pub(crate) end: Token,
     /// Number of token ids.
-    pub n_vocab: usize,
+    pub(crate) n_vocab: usize,
     /// Whether the memory can only be emptied, as recurrent models' can.
-    pub only_anew: bool,
+    pub(crate) only_anew: bool,
     /// Holding so many tokens, the next decode fails once.
-    pub fails_at: Arc<Mutex<Option<usize>>>,
+    pub(crate) fails_at: Arc<Mutex<Option<usize>>>,
     /// Holding so many tokens, logits are not numbers.
-    pub broken_at: Option<usize>,
+    pub(crate) broken_at: Option<usize>,
     /// Tokens of every decode.
-    pub computed: Arc<Mutex<Vec<usize>>>,
+    pub(crate) computed: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Engine for Fake {

@@ -13,53 +13,53 @@ use std::sync::Arc;
 /// Control tokens in front of the 256 bytes.
 const SPECIAL: [&str; 3] = ["<unk>", "<s>", "</s>"];
 /// Ends the model's turn.
-pub const END: Token = 2;
+pub(crate) const END: Token = 2;
 
 /// The token of a byte.
-pub fn byte(byte: u8) -> Token {
+pub(crate) fn byte(byte: u8) -> Token {
     Token::from(byte) + SPECIAL.len() as Token
 }
 
 /// One token per byte.
-pub fn bytes(text: &str) -> Vec<Token> {
+pub(crate) fn bytes(text: &str) -> Vec<Token> {
     text.bytes().map(byte).collect()
 }
 
 /// An engine that recites `text`, beginning of sequence included.
-pub fn reciting(text: &str) -> Fake {
+pub(crate) fn reciting(text: &str) -> Fake {
     let recital = std::iter::once(1).chain(bytes(text)).collect();
     Fake { recital, end: END, n_vocab: SPECIAL.len() + 256, ..Fake::default() }
 }
 
 /// Greedy, and as much as comes.
-pub fn greedy() -> GenerateSettings {
+pub(crate) fn greedy() -> GenerateSettings {
     GenerateSettings { sampling: Sampling::greedy(), ..GenerateSettings::default() }
 }
 
 /// What a generation told.
 #[derive(Debug)]
-pub struct Told {
+pub(crate) struct Told {
     /// Pieces of text as they came.
-    pub texts: Vec<String>,
+    pub(crate) texts: Vec<String>,
     /// How it ended.
-    pub usage: Usage,
+    pub(crate) usage: Usage,
 }
 
 impl Told {
     /// All of the text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.texts.concat()
     }
 }
 
 /// Loads the model file with `fake` for an engine.
-pub fn load(fake: &Fake, n_ctx: u32) -> LoadedModel {
+pub(crate) fn load(fake: &Fake, n_ctx: u32) -> LoadedModel {
     let request = PlanRequest { context_tokens: Some(n_ctx.into()), ..PlanRequest::default() };
     try_load(fake, &request).expect("loads")
 }
 
 /// The same, as planned for `request`.
-pub fn try_load(fake: &Fake, request: &PlanRequest) -> Result<LoadedModel, Error> {
+pub(crate) fn try_load(fake: &Fake, request: &PlanRequest) -> Result<LoadedModel, Error> {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let path = folder.path().join("bytes.gguf");
     std::fs::write(&path, model_file()).expect("writable");
@@ -69,12 +69,16 @@ pub fn try_load(fake: &Fake, request: &PlanRequest) -> Result<LoadedModel, Error
 }
 
 /// A session of `n_ctx` tokens.
-pub fn session(fake: &Fake, n_ctx: u32) -> Session {
+pub(crate) fn session(fake: &Fake, n_ctx: u32) -> Session {
     load(fake, n_ctx).session(&SessionSettings { context_tokens: Some(n_ctx) }).expect("opens")
 }
 
 /// Generates to the end.
-pub fn generate(session: &mut Session, prompt: &str, settings: &GenerateSettings) -> Result<Told, Error> {
+pub(crate) fn generate(
+    session: &mut Session,
+    prompt: &str,
+    settings: &GenerateSettings,
+) -> Result<Told, Error> {
     let mut texts = Vec::new();
     let mut on_event = |event: Event<'_>| {
         if let Event::Text(text) = event {
