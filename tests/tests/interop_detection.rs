@@ -248,7 +248,8 @@ fn ours(case: &Case) -> (Vec<Json>, Option<Vec<f32>>) {
     for (key, value) in general(sources, counts).iter().chain(own.iter()) {
         metadata.insert(key, value.clone());
     }
-    (spelled(&metadata), family.rope_factors(&case.config).unwrap())
+    let factors = family.rope_factors(&description).into_iter().next().map(|(_, factors)| factors);
+    (spelled(&metadata), factors)
 }
 
 #[test]

@@ -5,13 +5,20 @@
 
 use engine::gguf::{EngineOptions, GgufEngine};
 use engine::{CancelToken, Context, ContextSettings, Engine, KvType, LoadSettings, Logits};
-use families::{OutputType, Role, role_of};
+use families::memory::{kv_bytes, state_bytes};
+use families::{Description, Mixer, OutputType, Reach, Role, RopeScaling, role_of};
+use formats::gguf::GgmlType;
 use llama_pajamas_tests::{GgufFile, Reference, tiny_models};
 use quantizer::recipe::{FileType, Overrides, Preset, Recipe};
 use quantizer::source::Checkpoint;
 use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+
+/// Tokens of a context, a multiple of what the engine rounds to.
+const N_CTX: u32 = 256;
+/// What files of models without positions state as their longest context.
+const NO_LIMIT: u64 = 1 << 20;
 
 struct Bench {
     engine: GgufEngine,
@@ -38,9 +45,9 @@ impl Bench {
             .load(path, &load, &mut |_| ControlFlow::Continue(()))
             .unwrap_or_else(|e| panic!("{e}"));
         let settings = ContextSettings {
-            n_ctx: 256,
-            n_batch: 256,
-            n_ubatch: 256,
+            n_ctx: N_CTX,
+            n_batch: N_CTX,
+            n_ubatch: N_CTX,
             n_threads: 1,
             n_threads_batch: 1,
             n_outputs_max: n_tokens as u32,
@@ -69,6 +76,7 @@ impl Bench {
             row.error = row.error.max(error / largest);
             row.same_top += usize::from(top(ours) == top(theirs));
         }
+        self.check_description(model, &converted, context.memory().context_bytes, &mut row.problems);
         drop(context);
         if row.error > reference.max_error || row.same_top != row.n_positions {
             row.problems.push(format!(
@@ -81,6 +89,51 @@ impl Bench {
             self.check_quantized(&checkpoint, recipe, &reference.tokens, &mut row.problems);
         }
         row
+    }
+
+    /// What is read from the file is what is read from the configuration, and the context's buffers are as long as both
+    /// say.
+    fn check_description(
+        &self,
+        model: &Path,
+        converted: &Path,
+        context_bytes: u64,
+        problems: &mut Vec<String>,
+    ) {
+        let config = std::fs::read(model.join("config.json")).unwrap();
+        let stated = families::detect_config(&serde_json::from_slice(&config).unwrap()).unwrap();
+        let mut read = families::detect_gguf(&GgufFile::read(converted).header).unwrap();
+        // What the format has no place for, or states where configurations do not.
+        read.warnings.clone_from(&stated.warnings);
+        read.name.clone_from(&stated.name);
+        read.model_type.clone_from(&stated.model_type);
+        read.quantities.retain(|name, _| stated.quantities.contains_key(name));
+        read.modalities = stated.modalities;
+        if read.max_context == NO_LIMIT {
+            read.max_context = stated.max_context;
+        }
+        if read.rope.scaling == RopeScaling::Stored {
+            read.rope.scaling.clone_from(&stated.rope.scaling);
+        }
+        let (stated, read) = (serde_json::to_value(&stated).unwrap(), serde_json::to_value(&read).unwrap());
+        for (field, value) in
+            stated.as_object().unwrap().iter().filter(|(field, value)| read[*field] != **value)
+        {
+            problems.push(format!("{field}: {value} in config.json, {} in the file", read[field]));
+        }
+        let mut description: Description = serde_json::from_value(stated).unwrap();
+        // The windows are shorter than the engine's smallest cache.
+        for layer in &mut description.layers {
+            if let Mixer::Attention(attention) = &mut layer.mixer {
+                attention.reach = Reach::Full;
+            }
+        }
+        let cache = kv_bytes(&description, u64::from(N_CTX), GgmlType::F32, GgmlType::F32).unwrap();
+        let state = state_bytes(&description);
+        if cache + state != context_bytes {
+            problems
+                .push(format!("memory: {cache} + {state} bytes expected, {context_bytes} in the context"));
+        }
     }
 
     /// The second half of the tokens after the first, straight on and in another context from a snapshot.

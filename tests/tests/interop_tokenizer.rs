@@ -80,7 +80,7 @@ fn vectors_give_their_ids() {
 
 /// What our converter makes of the tokenizer in `folder`.
 fn converted(folder: &Path, config: Value) -> Metadata {
-    let family = Family::for_model_type("llama").unwrap();
+    let family = Family::for_architecture("llama").unwrap();
     quantizer::tokenizer::convert(folder, &config, family).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -408,7 +408,7 @@ fn other_kinds_are_refused_by_name() {
         ),
     ] {
         std::fs::write(work.path().join("tokenizer.json"), json!({"model": model}).to_string()).unwrap();
-        let family = Family::for_model_type("llama").unwrap();
+        let family = Family::for_architecture("llama").unwrap();
         let error = quantizer::tokenizer::convert(work.path(), &json!({}), family).unwrap_err().to_string();
         assert!(error.ends_with(&format!("tokenizer.json: {refused}")), "{error}");
     }

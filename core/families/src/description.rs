@@ -262,7 +262,16 @@ pub enum RopeScaling {
         /// Trained context in tokens.
         original_context: u64,
     },
-    /// Factors per dimension stored with the weights (a GGUF's `rope_freqs`).
+    /// LongRoPE: a factor per pair of dimensions, other ones for contexts up to `original_context` and beyond.
+    Long {
+        /// Trained context in tokens.
+        original_context: u64,
+        /// Factors up to the trained context.
+        short_factors: Vec<f64>,
+        /// Factors beyond it.
+        long_factors: Vec<f64>,
+    },
+    /// Factors per dimension stored with the weights (a GGUF's `rope_freqs`, `rope_factors_long`).
     Stored,
     /// A kind that is not applied; its name in the file.
     Other {

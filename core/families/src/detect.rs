@@ -25,7 +25,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     let model_type =
         config.string("model_type")?.ok_or_else(|| Error::Missing { field: "model_type".into() })?;
     let mut warnings = Vec::new();
-    let (id, family, checkpoint) = match family_and_checkpoint(model_type) {
+    let (id, family, checkpoint) = match Family::for_config(&config, model_type) {
         Some((family, checkpoint)) => (family.id(), family, checkpoint),
         None => {
             let (family, checkpoint) = generic(&config, model_type)?;
@@ -44,11 +44,16 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     let hidden_size = config.required_extent_of(key("embedding_length"))?;
     let heads = Heads::of(&config)?;
     let ffn_size = config.required_extent_of(key("feed_forward_length"))?;
+    let ffn_size = match &family.table.mechanisms.adjusted_ffn {
+        Some(adjusted) => adjusted.width(&config, ffn_size)?,
+        None => ffn_size,
+    };
     let quantities = quantities::of_config(&config, family)?;
-    let moe = if checkpoint.routed { Some(moe_of(&config, ffn_size, &quantities)?) } else { None };
+    let moe =
+        if checkpoint.is_routed(&config) { Some(moe_of(&config, ffn_size, &quantities)?) } else { None };
     let max_context = config.required_extent_of(key("context_length"))?;
-    let rope = rope::of_config(&config, max_context)?;
-    if let RopeScaling::Other { kind } = &rope.scaling {
+    let rope = rope::of_config(&config, max_context, heads.dim)?;
+    if let Some(kind) = rope.unstated(family) {
         warnings.push(format!("RoPE scaling `{kind}` is not applied"));
     }
     let attention = Attention {
@@ -116,10 +121,6 @@ fn flags_of(config: &Config<'_>, family: &Family) -> Result<BTreeSet<String>, Er
     Ok(flags)
 }
 
-fn family_and_checkpoint(model_type: &str) -> Option<(&'static Family, &'static Checkpoint)> {
-    Family::all().iter().find_map(|family| Some((family, family.checkpoint(model_type)?)))
-}
-
 /// Plain decoders under a new name: the fields of one, nothing that speaks of another mechanism.
 fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'static Checkpoint), Error> {
     let rules = &decoder().generic;
@@ -136,7 +137,7 @@ fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'
     };
     let lacks = rules.needs.iter().find(|field| config.stated(field).is_none());
     let why = match (rules.foreign.iter().find(says), lacks) {
-        (None, None) => match family_and_checkpoint(&rules.like) {
+        (None, None) => match Family::for_config(config, &rules.like) {
             Some(found) => return Ok(found),
             None => format!("no rules for `{}`", rules.like),
         },
@@ -160,6 +161,11 @@ fn check_requirements(config: &Config<'_>, family: &Family) -> Result<(), Error>
             let number = config.evaluate(expression, &requirement.field)?;
             holds |= value.as_f64() == Some(number as f64);
             allowed.push(format!("{number} ({})", expression.text()));
+        }
+        if let Some(entries) = value.as_array().filter(|_| !requirement.repeats.is_empty()) {
+            holds |=
+                entries.iter().zip(requirement.repeats.iter().cycle()).all(|(entry, wanted)| entry == wanted);
+            allowed.push(format!("{} again and again", Value::from(requirement.repeats.clone())));
         }
         if !holds {
             return Err(wrong(&requirement.field, &allowed.join(" or "), value));

@@ -1,11 +1,12 @@
 //! Families as data: the TOML tables of `data/`, and how a family is found.
 //! Owns loading; must not branch on a family's name.
 
+use crate::config::Config;
 use crate::detect::schedule::Schedule;
 use crate::extent::Extent;
 use crate::keys::rule::{KeyRule, Replacement};
 use crate::tensors::rule::{Condition, TensorRule, TensorTable};
-use crate::{Role, tables};
+use crate::{Error, Role, tables};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,10 +93,76 @@ pub(crate) struct Checkpoint {
     pub(crate) derived: BTreeMap<String, Extent>,
     /// Whether its feed-forwards are routed experts.
     #[serde(default)]
-    pub(crate) routed: bool,
+    routed: Routed,
+    /// What must hold of a configuration of this type that is this family's, where several families share a type.
+    #[serde(default)]
+    pub(crate) when: Vec<FieldTest>,
+}
+
+/// Whether checkpoints of a kind have experts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Routed {
+    Always(bool),
+    /// Where this field is a number above 0.
+    Above(String),
+}
+
+impl Default for Routed {
+    fn default() -> Self {
+        Self::Always(false)
+    }
+}
+
+/// One test of a field.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FieldTest {
+    field: String,
+    /// Whether it is there.
+    stated: Option<bool>,
+    /// Whether it is a number above 0.
+    positive: Option<bool>,
+    /// One of these stands in its list.
+    #[serde(default)]
+    has: Vec<Value>,
+    /// None of these does.
+    #[serde(default)]
+    lacks: Vec<Value>,
+}
+
+impl FieldTest {
+    fn holds(&self, config: &Config<'_>) -> bool {
+        let value = config.stated(&self.field);
+        let entries = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        self.stated.is_none_or(|stated| stated == value.is_some())
+            && self.positive.is_none_or(|positive| positive == is_positive(value))
+            && (self.has.is_empty() || self.has.iter().any(|entry| entries.contains(entry)))
+            && !self.lacks.iter().any(|entry| entries.contains(entry))
+    }
+}
+
+fn is_positive(value: Option<&Value>) -> bool {
+    value.and_then(Value::as_f64).is_some_and(|number| number > 0.0)
 }
 
 impl Checkpoint {
+    /// Whether the feed-forwards of `config` are routed experts.
+    pub(crate) fn is_routed(&self, config: &Config<'_>) -> bool {
+        match &self.routed {
+            Routed::Always(routed) => *routed,
+            Routed::Above(field) => is_positive(config.get(field)),
+        }
+    }
+
+    /// Whether a model with (`routed`) or without experts may be of this kind.
+    pub(crate) fn may_be(&self, routed: bool) -> bool {
+        match &self.routed {
+            Routed::Always(always) => *always == routed,
+            Routed::Above(_) => true,
+        }
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.model_type).chain(&self.also).map(String::as_str)
     }
@@ -111,6 +178,9 @@ pub(crate) struct Requirement {
     pub(crate) one_of: Vec<Value>,
     /// The one number that is, as an expression over the configuration's fields.
     pub(crate) equals: Option<Extent>,
+    /// The values that a list repeats, one entry per layer; an empty list means the same.
+    #[serde(default)]
+    pub(crate) repeats: Vec<Value>,
     /// Fields and their values with which alone it holds.
     #[serde(default)]
     pub(crate) only_with: BTreeMap<String, Value>,
@@ -122,14 +192,57 @@ pub(crate) struct Requirement {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mechanisms {
-    /// Llama-3 RoPE scaling is stored as a generated tensor of factors, `rope_freqs.weight`.
+    /// Kinds of RoPE scaling that are stored as generated tensors of factors; others of these kinds are not applied.
     #[serde(default)]
-    pub(crate) llama3_rope_factors: bool,
+    pub(crate) rope_factors: Vec<RopeFactors>,
+    /// Dense feed-forwards are narrower than the configuration says.
+    pub(crate) adjusted_ffn: Option<AdjustedFfn>,
     /// The tokenizer's `add_prefix_space` is stated in GGUF.
     #[serde(default)]
     states_space_prefix: bool,
+    /// Added tokens of tokenizer.json lie over those of a tokenizer.model.
+    #[serde(default)]
+    added_over_sentencepiece: bool,
     /// A vocabulary of this size never gets a beginning-of-sequence token.
     never_adds_bos_at: Option<usize>,
+}
+
+/// Two thirds of the stated width of feed-forwards, times a factor, rounded up to a multiple: fields with the numbers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdjustedFfn {
+    /// The stated width, where it is not in the usual field.
+    stated: String,
+    /// Whether it is adjusted.
+    adjusts: String,
+    factor: String,
+    multiple_of: String,
+}
+
+impl AdjustedFfn {
+    /// The width of dense feed-forwards; `usual` is what the usual field says.
+    ///
+    /// # Errors
+    /// A field of another type.
+    pub(crate) fn width(&self, config: &Config<'_>, usual: u64) -> Result<u64, Error> {
+        let stated = config.extent(&self.stated)?.unwrap_or(usual);
+        if !config.boolean(&self.adjusts)?.unwrap_or(false) {
+            return Ok(stated);
+        }
+        let factor = config.number(&self.factor)?.unwrap_or(1.0);
+        let multiple = config.required_extent(&self.multiple_of)?;
+        Ok(((2 * stated / 3) as f64 * factor) as u64).map(|width| width.next_multiple_of(multiple))
+    }
+}
+
+/// Kinds of RoPE scaling whose factors are tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RopeFactors {
+    /// Llama 3's interpolation: `rope_freqs.weight`.
+    Llama3,
+    /// LongRoPE: `rope_factors_long.weight` and `rope_factors_short.weight`, with a factor of attention as a key.
+    Long,
 }
 
 impl Family {
@@ -155,9 +268,13 @@ impl Family {
         &FAMILIES
     }
 
-    /// The family that `model_type` of a config.json names.
-    pub fn for_model_type(model_type: &str) -> Option<&'static Family> {
-        FAMILIES.iter().find(|family| family.checkpoint(model_type).is_some())
+    /// The family of a configuration whose `model_type` is this one, and its kind of checkpoint.
+    pub(crate) fn for_config(
+        config: &Config<'_>,
+        model_type: &str,
+    ) -> Option<(&'static Family, &'static Checkpoint)> {
+        let found = FAMILIES.iter().filter_map(|family| Some((family, family.checkpoint(model_type)?)));
+        found.into_iter().find(|(_, checkpoint)| checkpoint.when.iter().all(|test| test.holds(config)))
     }
 
     /// The family of a GGUF `general.architecture`.
@@ -183,6 +300,11 @@ impl Family {
     /// Whether the tokenizer's `add_prefix_space` is stated in GGUF.
     pub fn states_space_prefix(&self) -> bool {
         self.table.mechanisms.states_space_prefix
+    }
+
+    /// Whether added tokens of tokenizer.json lie over those of a tokenizer.model.
+    pub fn adds_tokens_over_sentencepiece(&self) -> bool {
+        self.table.mechanisms.added_over_sentencepiece
     }
 
     /// The vocabulary size at which no beginning-of-sequence token is ever added.
@@ -214,10 +336,14 @@ mod tests {
 
     #[test]
     fn names_lead_to_their_family() {
-        assert_eq!(Family::for_model_type("mistral").map(Family::id), Some("llama"));
-        assert_eq!(Family::for_model_type("mixtral").map(Family::id), Some("llama"));
+        let of_type = |model_type: &str| {
+            let config = serde_json::json!({"model_type": model_type});
+            Family::for_config(&Config::new(&config).expect("an object"), model_type).map(|(f, _)| f.id())
+        };
+        assert_eq!(of_type("mistral"), Some("llama"));
+        assert_eq!(of_type("mixtral"), Some("llama"));
+        assert_eq!(of_type("nothing"), None);
         assert_eq!(Family::for_architecture("qwen3moe").map(Family::id), Some("qwen3moe"));
-        assert!(Family::for_model_type("nothing").is_none());
     }
 
     #[test]
@@ -225,12 +351,36 @@ mod tests {
         let (mut architectures, mut types) = (HashSet::new(), HashSet::new());
         for family in Family::all() {
             assert!(architectures.insert(family.architecture()));
-            assert!(family.model_types().all(|model_type| types.insert(model_type.to_string())));
+            for checkpoint in &family.table.checkpoints {
+                // Families share a type only where each says which configurations are its own.
+                let mut names = checkpoint.names();
+                assert!(names.all(|name| types.insert(name.to_string()) || !checkpoint.when.is_empty()));
+            }
             let mut names = HashSet::new();
             for rule in &family.tensors {
                 assert!(names.insert((rule.from.as_str(), rule.to.as_str())), "{}", rule.from);
                 assert_ne!(rule.role, Role::Other, "{}", rule.to);
             }
+        }
+    }
+
+    #[test]
+    fn fields_tell_families_of_one_type_apart() {
+        let test = |test: &str| -> FieldTest { toml::from_str(test).expect("a test") };
+        let config = serde_json::json!({"n": 0, "m": 2, "words": ["a", "b"]});
+        let config = Config::new(&config).expect("an object");
+        for (table, expected) in [
+            ("field = 'n'\nstated = true", true),
+            ("field = 'o'\nstated = true", false),
+            ("field = 'n'\npositive = false", true),
+            ("field = 'm'\npositive = true", true),
+            ("field = 'o'\npositive = true", false),
+            ("field = 'words'\nhas = ['b', 'c']", true),
+            ("field = 'words'\nhas = ['c']", false),
+            ("field = 'words'\nlacks = ['b', 'c']", false),
+            ("field = 'o'\nlacks = ['b']", true),
+        ] {
+            assert_eq!(test(table).holds(&config), expected, "{table}");
         }
     }
 

@@ -40,7 +40,10 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
         let bytes = std::fs::read(&model_path).map_err(|source| Error::io(&model_path, source))?;
         let pieces = sentencepiece::read(&bytes).map_err(|problem| Error::tokenizer(&model_path, problem))?;
         let added = SourceJson::optional(&directory.join("added_tokens.json"))?;
-        let vocabulary = Vocabulary::from_pieces(pieces, added.as_ref(), settings.as_ref(), n_vocab);
+        let mut vocabulary = Vocabulary::from_pieces(pieces, added.as_ref(), settings.as_ref(), n_vocab);
+        if let Some(tokenizer) = tokenizer.as_ref().filter(|_| family.adds_tokens_over_sentencepiece()) {
+            vocabulary.add(&tokenizer.added_tokens);
+        }
         let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
         vocabulary.write("llama", "default", &mut metadata);
         kind

@@ -92,7 +92,7 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         rope: super::rope::of_gguf(
             metadata,
             architecture,
-            tensors.iter().any(|t| t.name == "rope_freqs.weight"),
+            tensors.iter().any(|t| role_of(&t.name) == Role::RopeFactors),
         ),
         max_context: keys.required("context_length")?,
         parameters: Parameters::default(),
@@ -125,7 +125,7 @@ fn flags_of(family: &Family, tensors: &[TensorInfo]) -> BTreeSet<String> {
 
 fn model_type(family: Option<&Family>, routed: bool, architecture: &str) -> String {
     let kinds = family.map(|family| family.table.checkpoints.as_slice()).unwrap_or_default();
-    let found = kinds.iter().find(|checkpoint| checkpoint.routed == routed).or(kinds.first());
+    let found = kinds.iter().find(|checkpoint| checkpoint.may_be(routed)).or(kinds.first());
     found.map_or(architecture, |checkpoint| &checkpoint.model_type).into()
 }
 

@@ -1,8 +1,9 @@
-//! Rotary position encoding: what a configuration or a GGUF says of it, and the factors of Llama 3's scaling.
-//! Owns the formula; must not know families.
+//! Rotary position encoding: what a configuration or a GGUF says of it, and the factors that stand for a scaling.
+//! Owns the formulas; must not know families.
 
 use crate::config::{Config, number_in, wrong};
-use crate::{Error, Rope, RopeScaling};
+use crate::family::RopeFactors;
+use crate::{Description, Error, Family, Rope, RopeScaling};
 use formats::gguf::Metadata;
 use serde_json::Value;
 
@@ -28,8 +29,8 @@ pub(crate) fn settings<'a>(config: &Config<'a>) -> Result<Option<(&'static str, 
     Ok(None)
 }
 
-/// RoPE of a configuration whose longest context is `max_context` tokens.
-pub(crate) fn of_config(config: &Config<'_>, max_context: u64) -> Result<Rope, Error> {
+/// RoPE of a configuration whose longest context is `max_context` tokens and whose heads are `head_dim` wide.
+pub(crate) fn of_config(config: &Config<'_>, max_context: u64, head_dim: u32) -> Result<Rope, Error> {
     let (place, inner) = settings(config)?.unwrap_or(("rope_scaling", &Value::Null));
     let theta = match number_in(place, inner, "rope_theta")? {
         Some(theta) => theta,
@@ -73,9 +74,40 @@ pub(crate) fn of_config(config: &Config<'_>, max_context: u64) -> Result<Rope, E
             high_freq_factor: need("high_freq_factor")?,
             original_context: original_context()?,
         },
+        "longrope" | "su" => {
+            let n_pairs = rotary_dim(config, head_dim)? / 2;
+            let factors = |field: &str| factors(&format!("{place}.{field}"), inner.get(field), n_pairs);
+            let (short_factors, long_factors) = (factors("short_factor")?, factors("long_factor")?);
+            RopeScaling::Long { original_context: original_context()?, short_factors, long_factors }
+        }
         other => RopeScaling::Other { kind: other.into() },
     };
     Ok(Rope { theta, local_theta, scaling })
+}
+
+/// How many of a head's `head_dim` dimensions are rotated: `partial_rotary_factor` of them.
+pub(crate) fn rotary_dim(config: &Config<'_>, head_dim: u32) -> Result<u32, Error> {
+    let field = "partial_rotary_factor";
+    let stated = match config.number(field)? {
+        Some(fraction) => Some(fraction),
+        None => match settings(config)? {
+            Some((place, inner)) => number_in(place, inner, field)?,
+            None => None,
+        },
+    };
+    match stated.unwrap_or(1.0) {
+        fraction if (0.0..=1.0).contains(&fraction) => Ok((f64::from(head_dim) * fraction) as u32),
+        fraction => Err(wrong(field, "a fraction from 0 to 1", &Value::from(fraction))),
+    }
+}
+
+/// A list of `n` factors above 0.
+fn factors(field: &str, value: Option<&Value>, n: u32) -> Result<Vec<f64>, Error> {
+    let value = value.ok_or_else(|| Error::Missing { field: field.into() })?;
+    let numbers: Option<Vec<f64>> =
+        value.as_array().and_then(|items| items.iter().map(Value::as_f64).collect());
+    let numbers = numbers.filter(|numbers| numbers.len() == n as usize && numbers.iter().all(|n| *n > 0.0));
+    numbers.ok_or_else(|| wrong(field, &format!("{n} numbers above 0"), value))
 }
 
 /// The base of sliding layers: their part of `rope_parameters`, or a field of its own where there are no parts.
@@ -112,6 +144,44 @@ pub(crate) fn of_gguf(metadata: &Metadata, architecture: &str, stored: bool) -> 
     Rope { theta, local_theta: base("freq_base_swa"), scaling }
 }
 
+impl Family {
+    /// Tensors of factors that stand for the model's RoPE scaling, by name, where this family has such.
+    pub fn rope_factors(&self, description: &Description) -> Vec<(&'static str, Vec<f32>)> {
+        let narrow = |factors: &[f64]| factors.iter().map(|factor| *factor as f32).collect();
+        let of = |kind: &RopeFactors| match (kind, &description.rope.scaling) {
+            (RopeFactors::Llama3, _) => llama3_factors(&description.rope, description.head_dim)
+                .map(|factors| vec![("rope_freqs.weight", factors)]),
+            (RopeFactors::Long, RopeScaling::Long { short_factors, long_factors, .. }) => Some(vec![
+                ("rope_factors_long.weight", narrow(long_factors)),
+                ("rope_factors_short.weight", narrow(short_factors)),
+            ]),
+            (RopeFactors::Long, _) => None,
+        };
+        self.table.mechanisms.rope_factors.iter().filter_map(of).flatten().collect()
+    }
+}
+
+impl Rope {
+    /// The factor by which LongRoPE scales queries and keys in a model for `max_context` tokens.
+    pub(crate) fn long_attention_factor(&self, max_context: u64) -> Option<f64> {
+        let RopeScaling::Long { original_context, .. } = self.scaling else { return None };
+        let scale = max_context as f64 / original_context as f64;
+        let factor = (1.0 + scale.ln() / (original_context as f64).ln()).sqrt();
+        Some(if scale > 1.0 { factor } else { 1.0 })
+    }
+
+    /// What to call the scaling where no tensor and no key states it.
+    pub(crate) fn unstated(&self, family: &Family) -> Option<&str> {
+        let kinds = &family.table.mechanisms.rope_factors;
+        match &self.scaling {
+            RopeScaling::Llama3 { .. } if !kinds.contains(&RopeFactors::Llama3) => Some("llama3"),
+            RopeScaling::Long { .. } if !kinds.contains(&RopeFactors::Long) => Some("longrope"),
+            RopeScaling::Other { kind } => Some(kind),
+            _ => None,
+        }
+    }
+}
+
 /// The factors that stand for Llama-3 scaling, one per pair of a head's `head_dim` dimensions: 1 for short
 /// wavelengths, `factor` for long ones, smooth between (transformers' `rope_type: llama3`). In f32 and in the order of
 /// operations of llama.cpp's converter, whose quotients by a tensor are products with its reciprocal.
@@ -145,7 +215,7 @@ mod tests {
     use serde_json::json;
 
     fn read(config: Value) -> Result<Rope, Error> {
-        of_config(&Config::new(&config).expect("an object"), 4096)
+        of_config(&Config::new(&config).expect("an object"), 4096, 8)
     }
 
     #[test]
@@ -186,6 +256,23 @@ mod tests {
     fn unknown_kinds_keep_their_name() {
         let rope = read(json!({"rope_scaling": {"type": "dynamic", "factor": 2}})).expect("valid");
         assert_eq!(rope.scaling, RopeScaling::Other { kind: "dynamic".into() });
+    }
+
+    #[test]
+    fn long_factors_are_as_many_as_rotated_pairs() {
+        let config = |n: usize| {
+            let factors = vec![1.5; n];
+            json!({"partial_rotary_factor": 0.5, "original_max_position_embeddings": 1024, "rope_scaling": {
+                "type": "longrope", "short_factor": [1.0, 2], "long_factor": factors}})
+        };
+        let rope = read(config(2)).expect("two pairs of four rotated dimensions");
+        let (short_factors, long_factors) = (vec![1.0, 2.0], vec![1.5, 1.5]);
+        assert_eq!(rope.scaling, RopeScaling::Long { original_context: 1024, short_factors, long_factors });
+        let attention = rope.long_attention_factor(4096).expect("LongRoPE");
+        assert!((attention - 1.2f64.sqrt()).abs() < 1e-12, "{attention}");
+        assert_eq!(rope.long_attention_factor(512), Some(1.0));
+        let error = read(config(3)).expect_err("one too many").to_string();
+        assert!(error.contains("`rope_scaling.long_factor`") && error.contains("2 numbers"), "{error}");
     }
 
     #[test]

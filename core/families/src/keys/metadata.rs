@@ -6,7 +6,7 @@ use crate::detect::narrow;
 use crate::detect::rope;
 use crate::keys::rule::{Model, Replacement};
 use crate::keys::{Entry, Key, Kind, Mechanism, decoder};
-use crate::{Error, Family, Rope, RopeScaling, detect_config};
+use crate::{Description, Error, Family, Role, RopeScaling, detect_config, role_of};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
 
 /// Version of the block formats (`GGML_QNT_VERSION`).
@@ -42,11 +42,11 @@ impl OutputType {
         }
     }
 
-    /// The type of one tensor: vectors, norms, routers and whatever is no `.weight` stay in F32.
+    /// The type of one tensor: vectors, norms, routers, convolutions and whatever is no `.weight` stay in F32.
     pub fn of_tensor(self, name: &str, n_dims: usize) -> GgmlType {
         let full = n_dims <= 1
             || name.ends_with("_norm.weight")
-            || name.ends_with(".ffn_gate_inp.weight")
+            || matches!(role_of(name), Role::Router | Role::Convolution)
             || !name.ends_with(".weight");
         if full { GgmlType::F32 } else { self.ggml_type() }
     }
@@ -83,7 +83,7 @@ impl Family {
                     if let Some(Replacement::Written(false)) = self.table.decoder_keys.get("rope") {
                         continue;
                     }
-                    for (name, value) in rope_keys(&config, &description.rope)? {
+                    for (name, value) in rope_keys(&config, &description, self)? {
                         metadata.insert(format!("{}.rope.{name}", self.architecture()), value);
                     }
                 }
@@ -99,17 +99,6 @@ impl Family {
         }
         metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
         Ok(metadata)
-    }
-
-    /// The factors that stand for Llama-3 RoPE scaling, written as `rope_freqs.weight`: one per pair of a head's
-    /// dimensions. [`Family::outputs`] has them at their place.
-    ///
-    /// # Errors
-    /// As [`detect_config`].
-    pub fn rope_factors(&self, config: &serde_json::Value) -> Result<Option<Vec<f32>>, Error> {
-        let description = detect_config(config)?;
-        let factors = rope::llama3_factors(&description.rope, description.head_dim);
-        Ok(factors.filter(|_| self.table.mechanisms.llama3_rope_factors))
     }
 }
 
@@ -138,7 +127,12 @@ fn key_value(config: &Config<'_>, key: &'static Key) -> Result<Option<Value>, Er
 }
 
 /// Keys behind `<architecture>.rope.`.
-fn rope_keys(config: &Config<'_>, rope: &Rope) -> Result<Vec<(&'static str, Value)>, Error> {
+fn rope_keys(
+    config: &Config<'_>,
+    description: &Description,
+    family: &Family,
+) -> Result<Vec<(&'static str, Value)>, Error> {
+    let rope = &description.rope;
     let (place, inner) = rope::settings(config)?.unwrap_or(("rope_scaling", &serde_json::Value::Null));
     let mut keys = Vec::new();
     let kind = |name: &str| ("scaling.type", Value::String(name.into()));
@@ -165,9 +159,12 @@ fn rope_keys(config: &Config<'_>, rope: &Rope) -> Result<Vec<(&'static str, Valu
                 }
             }
         }
-        RopeScaling::Other { kind: other } if other == "su" || other == "longrope" => {
-            keys.push(kind("longrope"))
-        }
+        RopeScaling::Long { .. } => match rope.long_attention_factor(description.max_context) {
+            Some(factor) if rope.unstated(family).is_none() => {
+                keys.push(("scaling.attn_factor", Value::F32(factor as f32)));
+            }
+            _ => keys.push(kind("longrope")),
+        },
         RopeScaling::Other { .. } => {}
     }
     if let Some(sections) = inner.get("mrope_section").and_then(serde_json::Value::as_array) {

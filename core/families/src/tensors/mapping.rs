@@ -1,7 +1,6 @@
 //! From checkpoint tensor names to GGUF tensors, and the order in which those are written.
 //! Owns the names and their order; must not touch values.
 
-use crate::detect::rope::llama3_factors;
 use crate::extent::Failure;
 use crate::keys::decoder;
 use crate::tensors::rule::{Condition, TensorRule};
@@ -67,11 +66,9 @@ impl Family {
     /// stack with a gap, or a tensor that the description asks for and none provides.
     pub fn outputs(&self, description: &Description, stored: &[Stored<'_>]) -> Result<Vec<Output>, Error> {
         let mut outputs = Vec::with_capacity(stored.len());
-        if self.table.mechanisms.llama3_rope_factors
-            && let Some(factors) = llama3_factors(&description.rope, description.head_dim)
-        {
+        for (name, factors) in self.rope_factors(description) {
             outputs.push(Output {
-                name: "rope_freqs.weight".into(),
+                name: name.into(),
                 role: Role::RopeFactors,
                 dims: vec![factors.len() as u64],
                 value: ValueChange::None,

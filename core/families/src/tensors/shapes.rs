@@ -29,11 +29,9 @@ impl Description {
     pub fn tensor_shapes(&self) -> Vec<TensorShape> {
         let mut shapes = Vec::new();
         let Some(family) = Family::for_architecture(&self.architecture) else { return shapes };
-        if family.table.mechanisms.llama3_rope_factors
-            && let Some(factors) = crate::detect::rope::llama3_factors(&self.rope, self.head_dim)
-        {
-            let (name, dims) = ("rope_freqs.weight".into(), vec![factors.len() as u64]);
-            shapes.push(TensorShape { name, role: Role::RopeFactors, dims });
+        for (name, factors) in family.rope_factors(self) {
+            let dims = vec![factors.len() as u64];
+            shapes.push(TensorShape { name: name.into(), role: Role::RopeFactors, dims });
         }
         self.each_tensor(family, |rule, layer, dims| {
             let name = match layer {

@@ -43,8 +43,7 @@ impl Checkpoint {
         let config = SourceJson::required(&config_path)?;
         let family_error = |source| Error::Family { path: config_path.clone(), source };
         let description = families::detect_config(&config).map_err(family_error)?;
-        let family = Family::for_model_type(&description.model_type)
-            .or_else(|| Family::for_architecture(&description.architecture))
+        let family = Family::for_architecture(&description.architecture)
             .ok_or_else(|| Error::checkpoint(&config_path, "no conversion rules for this model"))?;
         if let Some(method) = &description.native_quantization {
             return Err(Error::checkpoint(

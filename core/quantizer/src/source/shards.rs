@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn most_bytes_make_the_precision_and_the_first_narrow_matrix_the_output() {
-        let family = Family::for_model_type("llama").expect("built in");
+        let family = Family::for_architecture("llama").expect("built in");
         let check = |infos: &[(usize, TensorInfo)], precision, output| {
             assert_eq!((precision_of(infos), usual_output(family, infos)), (precision, output));
         };

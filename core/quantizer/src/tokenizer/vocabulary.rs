@@ -132,6 +132,15 @@ impl Vocabulary {
         Self { tokens, with_scores: true }
     }
 
+    /// Lays `added` tokens of a tokenizer.json over the table.
+    pub(super) fn add(&mut self, added: &[AddedToken]) {
+        for token in added {
+            let Some(place) = self.tokens.get_mut(token.id as usize) else { continue };
+            let kind = if token.special { TokenType::Control } else { TokenType::UserDefined };
+            *place = Token { text: token.content.clone(), score: NEVER, kind };
+        }
+    }
+
     /// Tokens, holes included.
     pub(super) fn len(&self) -> usize {
         self.tokens.len()

@@ -112,7 +112,7 @@ fn words_for_numbers_are_known_or_named() {
     config["scoring_func"] = json!("sigmoid");
     assert!(keys(config.clone()).contains(&u32_at("llama.expert_gating_func", 2)));
     config["scoring_func"] = json!("guess");
-    let family = Family::for_model_type("llama").expect("built in");
+    let family = Family::for_architecture("llama").expect("built in");
     let error = family.metadata(&config, OutputType::F32).expect_err("no such word").to_string();
     assert!(error.contains("scoring_func") && error.contains("guess"), "{error}");
 }
@@ -123,6 +123,7 @@ fn vectors_norms_and_routers_stay_in_f32() {
         ("token_embd.weight", 2, GgmlType::F16),
         ("blk.0.attn_q_norm.weight", 1, GgmlType::F32),
         ("blk.0.ffn_gate_inp.weight", 2, GgmlType::F32),
+        ("blk.0.ssm_conv1d.weight", 2, GgmlType::F32),
         ("blk.0.ffn_gate_exps.weight", 3, GgmlType::F16),
         ("blk.0.attn_q.bias", 1, GgmlType::F32),
     ] {
