@@ -59,7 +59,8 @@ class Model:
         torch.manual_seed(len(folder.name))
         model = getattr(transformers, self.auto).from_config(self.config).to(self.dtype).eval()
         with torch.no_grad():
-            for parameter in model.parameters():
+            # Buffers that are stored are weights as well: biases of routers.
+            for parameter in model.state_dict().values():
                 parameter.copy_(torch.randn_like(parameter) * 0.05)
             if self.weights:
                 self.weights(model)
