@@ -215,8 +215,13 @@ fn answer(
         _ => (body.len(), None),
     };
     for block in body[..limit.min(body.len())].chunks(16 << 10) {
-        stream.write_all(block)?;
-        state.sent_bytes.fetch_add(block.len() as u64, Ordering::Relaxed);
+        // Counted before the client can see it.
+        let bytes = block.len() as u64;
+        state.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Err(error) = stream.write_all(block) {
+            state.sent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(error);
+        }
     }
     stream.flush()?;
     if let Some(time) = pause {
