@@ -1,6 +1,6 @@
 //! One binary on processors of several levels: CPU variants with AVX2 choose the same tokens, and on an emulated
 //! processor without AVX2 the command starts, plans, checks hashes and generates with the variant that fits.
-//! Knows the command line only; emulation needs qemu's user mode, and is skipped with a printed line without it.
+//! Knows the command line, and the engine for how near a choice was; emulation needs qemu's user mode, and is skipped with a printed line without it.
 
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits};

@@ -54,7 +54,9 @@ impl Pieces {
         let (mut bytes, mut texts) = (Pool::with_capacity(n, n_bytes), Pool::with_capacity(n, n_bytes));
         for (id, text) in tables.tokens.iter().enumerate() {
             let text = spelled.get(&id).copied().unwrap_or(text);
-            if !special.contains(&id) {
+            // Converters fill rows without a token up like this.
+            let hole = tables.kind_of(id) == TokenType::Unused && text == format!("[PAD{id}]");
+            if !special.contains(&id) && !hole {
                 write_piece(tables, id, text, &mut bytes.bytes);
             }
             bytes.end();
@@ -195,5 +197,11 @@ mod tests {
     fn byte_level_characters_stand_for_their_bytes() {
         let tokenizer = tokenizer("gpt2", &["Ġhi", "Ċ", "Ã©", "<|x|>"], &[1, 1, 1, 3]);
         assert_eq!(tokenizer.decode(&[0, 1, 2, 3]), " hi\né");
+    }
+
+    #[test]
+    fn rows_without_a_token_are_no_text() {
+        let tokenizer = tokenizer("gpt2", &["a", "[PAD1]", "b", "[PAD3]", "[PAD9]"], &[1, 5, 1, 5, 1]);
+        assert_eq!(tokenizer.decode(&[0, 1, 2, 3, 4]), "ab[PAD9]");
     }
 }
