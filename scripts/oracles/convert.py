@@ -1,15 +1,31 @@
 """Runs llama.cpp's own converter: convert.py SOURCE_TREE (MODEL OUT TYPE PRE_TOKENIZER)...
 
 The converter looks pre-tokenizers up by a hash and raises on those it has never seen; PRE_TOKENIZER is the
-name to write instead."""
+name to write instead. It reads configurations through transformers, whose class gives every Nemotron-H experts: for these
+it gets config.json as it is."""
 
+import json
+import pathlib
 import sys
 
 tree, *jobs = sys.argv[1:]
 sys.path[:0] = [tree, tree + "/gguf-py"]
 
 import convert_hf_to_gguf  # noqa: E402
+from conversion import base  # noqa: E402
 from conversion.base import TextModel  # noqa: E402
+
+
+class AsWritten(base.AutoConfig):
+    @classmethod
+    def from_pretrained(cls, folder, **more):
+        stated = json.loads((pathlib.Path(folder) / "config.json").read_text())
+        if stated.get("model_type") == "nemotron_h":
+            raise ValueError("read config.json instead")
+        return super().from_pretrained(folder, **more)
+
+
+base.AutoConfig = AsWritten
 
 for model, out, kind, pre in zip(*[iter(jobs)] * 4):
     TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=pre: pre

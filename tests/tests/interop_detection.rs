@@ -55,7 +55,7 @@ fn real(name: &str) -> Json {
     let folder = shared("data/configs");
     let path = ["_config.json", ".json"].map(|end| folder.join(format!("{name}{end}")));
     let path = path.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("{name}"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    families::parse_config(&std::fs::read(path).unwrap()).unwrap()
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn every_configuration_has_a_clear_answer() {
     for entry in std::fs::read_dir(shared("data/configs")).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read(&path).unwrap();
-        let Ok(config) = serde_json::from_slice::<Json>(&text) else {
+        let Ok(config) = families::parse_config(&text) else {
             println!("{}: no JSON", path.display());
             continue;
         };

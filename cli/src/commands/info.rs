@@ -59,7 +59,7 @@ fn describe(path: &Path) -> Result<Description> {
     let config = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
     if config.extension().is_some_and(|extension| extension == "json") {
         let text = std::fs::read(&config).with_context(|| config.display().to_string())?;
-        let json = serde_json::from_slice(&text).with_context(|| config.display().to_string())?;
+        let json = families::parse_config(&text).with_context(|| config.display().to_string())?;
         return families::detect_config(&json).with_context(|| config.display().to_string());
     }
     if !path.exists() {

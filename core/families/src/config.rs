@@ -18,6 +18,38 @@ pub(crate) struct Config<'a> {
     checkpoint: Option<&'a Checkpoint>,
 }
 
+/// Parses a config.json. What Python writes for numbers that JSON has none for, `Infinity`, `-Infinity` and `NaN`, becomes
+/// a text.
+///
+/// # Errors
+/// What is no JSON besides.
+pub fn parse_config(bytes: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(bytes).or_else(|error| {
+        let text = std::str::from_utf8(bytes).map_err(|_| error)?;
+        let (mut quoted, mut escaped) = (String::with_capacity(text.len()), false);
+        let mut within = false;
+        let mut rest = text;
+        while let Some(character) = rest.chars().next() {
+            let bare =
+                ["-Infinity", "Infinity", "NaN"].into_iter().find(|name| !within && rest.starts_with(name));
+            let taken = match bare {
+                Some(name) => {
+                    quoted.extend(['"'].into_iter().chain(name.chars()).chain(['"']));
+                    name.len()
+                }
+                None => {
+                    within ^= character == '"' && !escaped;
+                    escaped = character == '\\' && !escaped;
+                    quoted.push(character);
+                    character.len_utf8()
+                }
+            };
+            rest = &rest[taken..];
+        }
+        serde_json::from_str(&quoted)
+    })
+}
+
 impl<'a> Config<'a> {
     /// Reads `value`, the text part of it first.
     pub(crate) fn new(value: &'a Value) -> Result<Self, Error> {
@@ -145,4 +177,19 @@ pub(crate) fn number_in(place: &str, object: &Value, field: &str) -> Result<Opti
 pub(crate) fn wrong(field: &str, expected: &str, got: &Value) -> Error {
     let got: String = got.to_string().chars().take(60).collect();
     Error::Field { field: field.into(), expected: expected.into(), got }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_lacks_become_texts() {
+        let text = r#"{"a": [0.0, Infinity], "b": NaN, "c": -Infinity, "d": "Infinity \" NaN", "é": 1}"#;
+        let expected = serde_json::json!({"a": [0.0, "Infinity"], "b": "NaN", "c": "-Infinity",
+            "d": "Infinity \" NaN", "é": 1});
+        assert_eq!(parse_config(text.as_bytes()).expect("Python's JSON"), expected);
+        assert!(parse_config(b"{Infinity").is_err());
+        assert!(parse_config(&[0xff]).is_err());
+    }
 }

@@ -36,7 +36,10 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     };
     let config = config.with_defaults(checkpoint);
     check_requirements(&config, family)?;
-    let n_layers = config.required_extent_of(key("block_count"))?;
+    let n_layers = match (config.extent_of(key("block_count"))?, family.table.layers.n_listed(&config)) {
+        (None, Some(listed)) => listed,
+        _ => config.required_extent_of(key("block_count"))?,
+    };
     if n_layers > MAX_LAYERS {
         let field = key("block_count").called();
         return Err(wrong(field, &format!("at most {MAX_LAYERS}"), &Value::from(n_layers)));
@@ -161,6 +164,11 @@ fn check_requirements(config: &Config<'_>, family: &Family) -> Result<(), Error>
             let number = config.evaluate(expression, &requirement.field)?;
             holds |= value.as_f64() == Some(number as f64);
             allowed.push(format!("{number} ({})", expression.text()));
+        }
+        if let Some(other) = &requirement.same_as {
+            let wanted = config.get(other).unwrap_or(&Value::Null);
+            holds |= value == wanted;
+            allowed.push(format!("{wanted} ({other})"));
         }
         if let Some(entries) = value.as_array().filter(|_| !requirement.repeats.is_empty()) {
             holds |=

@@ -1,6 +1,8 @@
 //! Families as data: the TOML tables of `data/`, and how a family is found.
 //! Owns loading; must not branch on a family's name.
 
+mod checkpoint;
+
 use crate::config::Config;
 use crate::detect::schedule::Schedule;
 use crate::extent::Extent;
@@ -8,9 +10,10 @@ use crate::keys::rule::{KeyRule, Replacement};
 use crate::tensors::rule::{Condition, TensorRule, TensorTable};
 use crate::{Error, Role, tables};
 use serde::Deserialize;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+
+pub(crate) use checkpoint::{Checkpoint, Requirement};
 
 static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
     let parse = |(name, text): &(&str, &str)| match Family::parse(text) {
@@ -75,118 +78,6 @@ fn layers_of_decoders() -> String {
 
 fn blocks_of_decoders() -> String {
     "blk.{layer}.".into()
-}
-
-/// One `model_type` of config.json.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Checkpoint {
-    pub(crate) model_type: String,
-    /// Other names that mean the same.
-    #[serde(default)]
-    also: Vec<String>,
-    /// Values of fields that the file may leave out.
-    #[serde(default)]
-    pub(crate) defaults: BTreeMap<String, Value>,
-    /// The same, computed from other fields.
-    #[serde(default)]
-    pub(crate) derived: BTreeMap<String, Extent>,
-    /// Whether its feed-forwards are routed experts.
-    #[serde(default)]
-    routed: Routed,
-    /// What must hold of a configuration of this type that is this family's, where several families share a type.
-    #[serde(default)]
-    pub(crate) when: Vec<FieldTest>,
-}
-
-/// Whether checkpoints of a kind have experts.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Routed {
-    Always(bool),
-    /// Where this field is a number above 0.
-    Above(String),
-}
-
-impl Default for Routed {
-    fn default() -> Self {
-        Self::Always(false)
-    }
-}
-
-/// One test of a field.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FieldTest {
-    field: String,
-    /// Whether it is there.
-    stated: Option<bool>,
-    /// Whether it is a number above 0.
-    positive: Option<bool>,
-    /// One of these stands in its list.
-    #[serde(default)]
-    has: Vec<Value>,
-    /// None of these does.
-    #[serde(default)]
-    lacks: Vec<Value>,
-}
-
-impl FieldTest {
-    fn holds(&self, config: &Config<'_>) -> bool {
-        let value = config.stated(&self.field);
-        let entries = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        self.stated.is_none_or(|stated| stated == value.is_some())
-            && self.positive.is_none_or(|positive| positive == is_positive(value))
-            && (self.has.is_empty() || self.has.iter().any(|entry| entries.contains(entry)))
-            && !self.lacks.iter().any(|entry| entries.contains(entry))
-    }
-}
-
-fn is_positive(value: Option<&Value>) -> bool {
-    value.and_then(Value::as_f64).is_some_and(|number| number > 0.0)
-}
-
-impl Checkpoint {
-    /// Whether the feed-forwards of `config` are routed experts.
-    pub(crate) fn is_routed(&self, config: &Config<'_>) -> bool {
-        match &self.routed {
-            Routed::Always(routed) => *routed,
-            Routed::Above(field) => is_positive(config.get(field)),
-        }
-    }
-
-    /// Whether a model with (`routed`) or without experts may be of this kind.
-    pub(crate) fn may_be(&self, routed: bool) -> bool {
-        match &self.routed {
-            Routed::Always(always) => *always == routed,
-            Routed::Above(_) => true,
-        }
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.model_type).chain(&self.also).map(String::as_str)
-    }
-}
-
-/// A field that must hold one of some values where it is there: what the engine takes for granted.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Requirement {
-    pub(crate) field: String,
-    /// The values that are allowed.
-    #[serde(default)]
-    pub(crate) one_of: Vec<Value>,
-    /// The one number that is, as an expression over the configuration's fields.
-    pub(crate) equals: Option<Extent>,
-    /// The values that a list repeats, one entry per layer; an empty list means the same.
-    #[serde(default)]
-    pub(crate) repeats: Vec<Value>,
-    /// Fields and their values with which alone it holds.
-    #[serde(default)]
-    pub(crate) only_with: BTreeMap<String, Value>,
-    /// Fields and their values with which it does not hold.
-    #[serde(default)]
-    pub(crate) except_with: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -332,6 +223,7 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
     use std::collections::HashSet;
 
     #[test]
@@ -358,29 +250,10 @@ mod tests {
             }
             let mut names = HashSet::new();
             for rule in &family.tensors {
-                assert!(names.insert((rule.from.as_str(), rule.to.as_str())), "{}", rule.from);
+                let when = format!("{:?}", rule.when);
+                assert!(names.insert((rule.from.as_str(), rule.to.as_str(), when)), "{}", rule.from);
                 assert_ne!(rule.role, Role::Other, "{}", rule.to);
             }
-        }
-    }
-
-    #[test]
-    fn fields_tell_families_of_one_type_apart() {
-        let test = |test: &str| -> FieldTest { toml::from_str(test).expect("a test") };
-        let config = serde_json::json!({"n": 0, "m": 2, "words": ["a", "b"]});
-        let config = Config::new(&config).expect("an object");
-        for (table, expected) in [
-            ("field = 'n'\nstated = true", true),
-            ("field = 'o'\nstated = true", false),
-            ("field = 'n'\npositive = false", true),
-            ("field = 'm'\npositive = true", true),
-            ("field = 'o'\npositive = true", false),
-            ("field = 'words'\nhas = ['b', 'c']", true),
-            ("field = 'words'\nhas = ['c']", false),
-            ("field = 'words'\nlacks = ['b', 'c']", false),
-            ("field = 'o'\nlacks = ['b']", true),
-        ] {
-            assert_eq!(test(table).holds(&config), expected, "{table}");
         }
     }
 

@@ -17,6 +17,7 @@ mod tables;
 mod tensors;
 pub mod tokenizer;
 
+pub use config::parse_config;
 pub use description::{
     Attention, Description, FeedForward, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,
     Parameters, Reach, Recurrence, Recurrent, Rope, RopeScaling,

@@ -131,6 +131,13 @@ impl Schedule {
         layers.collect()
     }
 
+    /// How many layers the configuration lists, where it lists them.
+    pub(crate) fn n_listed(&self, config: &Config<'_>) -> Option<u64> {
+        let words = self.words.as_deref().and_then(|field| config.get(field)?.as_array());
+        let letters = || self.letters.as_ref().and_then(|letters| config.get(&letters.field)?.as_str());
+        words.map(Vec::len).or_else(|| Some(letters()?.chars().count())).map(|n| n as u64)
+    }
+
     fn kinds(&self, config: &Config<'_>, n_layers: usize) -> Result<Vec<Kind>, Error> {
         let kind = |field: &str, word: &str| match self.kind.get(word) {
             Some(kind) => Ok(kind.clone()),

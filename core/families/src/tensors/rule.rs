@@ -104,7 +104,10 @@ impl ValueChange {
         match self {
             Self::None => {}
             Self::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
-            Self::NegativeExp => values.iter_mut().for_each(|value| *value = -value.exp()),
+            // Through 64 bits, so that every machine rounds the same.
+            Self::NegativeExp => {
+                values.iter_mut().for_each(|value| *value = -f64::from(*value).exp() as f32);
+            }
         }
     }
 }

@@ -125,6 +125,7 @@ impl Description {
         let attention = layer.attention().copied().unwrap_or_else(|| self.widest_attention());
         let experts = self.moe.map(|moe| (moe.n_experts.into(), moe.expert_ffn_size, moe.shared_ffn_size));
         let found = match name {
+            "layers" => Some(self.n_layers.into()),
             "hidden" => Some(self.hidden_size),
             "vocab" => Some(self.vocab_size),
             "heads" => Some(attention.n_heads.into()),
@@ -148,6 +149,7 @@ impl Description {
         let has = match name {
             "heads" | "kv_heads" | "head_dim" | "value_dim" => layer.attention().is_some(),
             "ffn" => matches!(layer.feed_forward, FeedForward::Dense { .. }),
+            "experts" | "expert_ffn" | "shared_ffn" => layer.is_routed(),
             _ => true,
         };
         if has { self.extent(name, layer) } else { Err(Error::Missing { field: name.into() }) }

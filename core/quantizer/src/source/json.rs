@@ -10,7 +10,7 @@ pub(crate) struct SourceJson;
 impl SourceJson {
     pub(crate) fn required(path: &Path) -> Result<Value> {
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.into(), source })
+        families::parse_config(&bytes).map_err(|source| Error::Json { path: path.into(), source })
     }
 
     pub(crate) fn optional(path: &Path) -> Result<Option<Value>> {
