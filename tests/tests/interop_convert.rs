@@ -68,7 +68,7 @@ fn models(work: &Path) -> Vec<PathBuf> {
         .into();
     let only = std::env::var("LLAMA_PAJAMAS_ONLY").unwrap_or_default();
     models.retain(|model| model.to_string_lossy().contains(&only));
-    models.extend(tiny_models(work));
+    models.extend(tiny_models(work).into_iter().filter(|model| !model.join("unconverted").exists()));
     models.sort();
     models
 }

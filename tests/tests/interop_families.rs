@@ -10,7 +10,7 @@ use families::{Description, Mixer, OutputType, Reach, Role, RopeScaling, role_of
 use formats::gguf::GgmlType;
 use llama_pajamas_tests::{GgufFile, Reference, tiny_models};
 use quantizer::recipe::{FileType, Overrides, Preset, Recipe};
-use quantizer::source::Checkpoint;
+use quantizer::source::{Checkpoint, TensorSource};
 use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -61,23 +61,22 @@ impl Bench {
 
     fn check(&self, model: &Path) -> Row {
         let checkpoint = Checkpoint::open(model).unwrap_or_else(|e| panic!("{e}"));
-        let converted = self.file("converted.gguf");
-        let out = BufWriter::new(std::fs::File::create(&converted).unwrap());
-        quantizer::convert(&checkpoint, OutputType::F32, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
         let reference = Reference::read(&model.join("reference.st"));
-        let mut context = self.context(&converted, reference.tokens.len());
-        context.decode(&reference.tokens, Logits::All, &CancelToken::new()).unwrap();
         let mut row =
             Row { error: 0.0, same_top: 0, n_positions: reference.tokens.len(), problems: Vec::new() };
-        let largest = reference.logits.iter().flatten().fold(0f32, |most, logit| most.max(logit.abs()));
-        for (position, theirs) in reference.logits.iter().enumerate() {
-            let ours = context.logits(position).unwrap();
-            let error = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-            row.error = row.error.max(error / largest);
-            row.same_top += usize::from(top(ours) == top(theirs));
+        let converted = self.file("converted.gguf");
+        let out = BufWriter::new(std::fs::File::create(&converted).unwrap());
+        if (0..checkpoint.tensors().len()).any(|index| checkpoint.is_stored(index)) {
+            // Blocks that the checkpoint ships in multiply rounded activations: what they stand for does not.
+            let job = plan(&checkpoint, FileType::F32);
+            quantizer::write_file(&job, &checkpoint, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+            row.problems.extend(self.check_blocks(&checkpoint, &reference));
+        } else {
+            convert(&checkpoint, out);
         }
-        self.check_description(model, &converted, context.memory().context_bytes, &mut row.problems);
-        drop(context);
+        let context_bytes;
+        (row.error, row.same_top, context_bytes) = self.compare(&converted, &reference);
+        self.check_description(model, &converted, context_bytes, &mut row.problems);
         if row.error > reference.max_error || row.same_top != row.n_positions {
             row.problems.push(format!(
                 "expected an error of at most {:.0e} and the same top token everywhere",
@@ -109,6 +108,7 @@ impl Bench {
         read.model_type.clone_from(&stated.model_type);
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.modalities = stated.modalities;
+        read.native_quantization.clone_from(&stated.native_quantization);
         if read.max_context == NO_LIMIT {
             read.max_context = stated.max_context;
         }
@@ -134,6 +134,31 @@ impl Bench {
             problems
                 .push(format!("memory: {cache} + {state} bytes expected, {context_bytes} in the context"));
         }
+    }
+
+    /// The largest difference of logits relative to the largest logit, and at how many positions the top token is the
+    /// same; bytes of the context.
+    fn compare(&self, path: &Path, reference: &Reference) -> (f32, usize, u64) {
+        let mut context = self.context(path, reference.tokens.len());
+        context.decode(&reference.tokens, Logits::All, &CancelToken::new()).unwrap();
+        let largest = reference.logits.iter().flatten().fold(0f32, |most, logit| most.max(logit.abs()));
+        let (mut most, mut same_top) = (0f32, 0);
+        for (position, theirs) in reference.logits.iter().enumerate() {
+            let ours = context.logits(position).unwrap();
+            let error = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            most = most.max(error / largest);
+            same_top += usize::from(top(ours) == top(theirs));
+        }
+        (most, same_top, context.memory().context_bytes)
+    }
+
+    /// The same with the checkpoint's own blocks, by which the engine multiplies activations of 8 bits.
+    fn check_blocks(&self, checkpoint: &Checkpoint, reference: &Reference) -> Option<String> {
+        let path = self.file("blocks.gguf");
+        convert(checkpoint, BufWriter::new(std::fs::File::create(&path).unwrap()));
+        let (error, ..) = self.compare(&path, reference);
+        println!("    its own blocks: error {error:.1e}");
+        (error > 3e-2).then(|| format!("its own blocks: error {error}"))
     }
 
     /// The second half of the tokens after the first, straight on and in another context from a snapshot.
@@ -165,7 +190,7 @@ impl Bench {
         problems: &mut Vec<String>,
     ) {
         let path = self.file("quantized.gguf");
-        let job = quantizer::plan_file(checkpoint, recipe, &Overrides::default(), None, false).unwrap();
+        let job = plan(checkpoint, recipe);
         let out = BufWriter::new(std::fs::File::create(&path).unwrap());
         quantizer::write_file(&job, checkpoint, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
         for tensor in &GgufFile::read(&path).header.tensors {
@@ -179,6 +204,14 @@ impl Bench {
             problems.push(format!("{}: logits that are not finite", recipe.name()));
         }
     }
+}
+
+fn convert(checkpoint: &Checkpoint, out: impl std::io::Write) {
+    quantizer::convert(checkpoint, OutputType::F32, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+fn plan(checkpoint: &Checkpoint, recipe: impl Into<Recipe>) -> quantizer::Job {
+    quantizer::plan_file(checkpoint, recipe, &Overrides::default(), None, true).unwrap()
 }
 
 /// Whether tensors of this role never become blocks.

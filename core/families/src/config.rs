@@ -99,6 +99,11 @@ impl<'a> Config<'a> {
         self.get(field).map(|value| number(field, value)).transpose()
     }
 
+    /// Whether the checkpoint's kind computes `field` from others where the file does not state it.
+    pub(crate) fn is_derived(&self, field: &str) -> bool {
+        self.checkpoint.is_some_and(|checkpoint| checkpoint.derived.contains_key(field))
+    }
+
     /// A positive whole number: stated, a default, or derived from other fields.
     pub(crate) fn extent(&self, field: &str) -> Result<Option<u64>, Error> {
         match self.get(field) {
@@ -128,10 +133,7 @@ impl<'a> Config<'a> {
 
     /// The value of `expression` over this configuration's fields, for `field`.
     pub(crate) fn evaluate(&self, expression: &Extent, field: &str) -> Result<u64, Error> {
-        let value = expression.evaluate(|name| match self.get(name) {
-            Some(value) => extent(name, value),
-            None => Err(Error::Missing { field: name.into() }),
-        });
+        let value = expression.evaluate(|name| self.required_extent(name));
         let names: Vec<&str> = expression.names().collect();
         value.map_err(|failure| match failure {
             Failure::Name(error) => error,

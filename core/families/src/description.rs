@@ -292,10 +292,19 @@ pub struct Parameters {
 /// The quantization that a checkpoint ships in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NativeQuantization {
-    /// `quant_method` as written: `fp8`, `mxfp4`, `gptq` …
+    /// `quant_method` in lower case: `fp8`, `mxfp4`, `gptq` …
     pub method: String,
+    /// The variant of the method, where the file says so: `e4m3`, `gptq_v2`, `pack-quantized`, `nvfp4` …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
     /// Bits per weight, where the file says so.
     pub bits: Option<u32>,
+    /// Weights of a row that share a scale, where the file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_size: Option<u32>,
+    /// Rows and columns that share a scale, where the file says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<[u64; 2]>,
 }
 
 /// Inputs besides text.

@@ -1,6 +1,7 @@
 //! Detection from config.json → [`Description`]. Reads what the file says; guesses nothing from names.
 
 pub(crate) mod gguf;
+mod native;
 pub(crate) mod quantities;
 pub(crate) mod rope;
 pub(crate) mod schedule;
@@ -59,6 +60,9 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     if let Some(kind) = rope.unstated(family) {
         warnings.push(format!("RoPE scaling `{kind}` is not applied"));
     }
+    if rope::has_fractional_ramp(&config, &rope)? {
+        warnings.push("the engine rounds the ends of YaRN's ramp to whole dimensions".into());
+    }
     let attention = Attention {
         reach: Reach::Full,
         n_heads: heads.query,
@@ -75,6 +79,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         quantities: &quantities,
     };
     let layers = family.table.layers.layers(&config, &common)?;
+    family.table.check_window_groups(&layers)?;
     let slides = layers.iter().any(|layer| layer.attention().is_some_and(|a| a.reach != Reach::Full));
     if let Some(window) = window_of(&config)?.filter(|window| *window < max_context && !slides) {
         warnings.push(format!(
@@ -101,7 +106,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         rope,
         max_context,
         parameters: Parameters::default(),
-        native_quantization: native_quantization(&config)?,
+        native_quantization: native::of_config(&config)?,
         modalities: Modalities {
             vision: config.stated("vision_config").is_some(),
             audio: config.stated("audio_config").is_some(),
@@ -232,14 +237,6 @@ fn moe_of(config: &Config<'_>, ffn_size: u64, quantities: &BTreeMap<String, u64>
 fn window_of(config: &Config<'_>) -> Result<Option<u64>, Error> {
     let used = config.boolean("use_sliding_window")?.unwrap_or(true);
     Ok(config.extent("sliding_window")?.filter(|_| used))
-}
-
-fn native_quantization(config: &Config<'_>) -> Result<Option<NativeQuantization>, Error> {
-    let Some(value) = config.get("quantization_config") else { return Ok(None) };
-    let fields = value.as_object().ok_or_else(|| wrong("quantization_config", "an object", value))?;
-    let method = fields.get("quant_method").or_else(|| fields.get("quant_algo")).and_then(Value::as_str);
-    let bits = fields.get("bits").and_then(Value::as_u64).and_then(|bits| u32::try_from(bits).ok());
-    Ok(Some(NativeQuantization { method: method.unwrap_or("unknown").to_lowercase(), bits }))
 }
 
 pub(crate) fn narrow(field: &str, value: u64) -> Result<u32, Error> {

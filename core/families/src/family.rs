@@ -8,7 +8,7 @@ use crate::detect::schedule::Schedule;
 use crate::extent::Extent;
 use crate::keys::rule::{KeyRule, Replacement};
 use crate::tensors::rule::{Condition, TensorRule, TensorTable};
-use crate::{Error, Role, tables};
+use crate::{Error, Layer, Reach, Role, tables};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -88,6 +88,9 @@ pub(crate) struct Mechanisms {
     pub(crate) rope_factors: Vec<RopeFactors>,
     /// Dense feed-forwards are narrower than the configuration says.
     pub(crate) adjusted_ffn: Option<AdjustedFfn>,
+    /// Matrices whose `.scale` beside them the engine's graph multiplies onto their products, without `.weight`.
+    #[serde(default)]
+    scaled_products: Vec<String>,
     /// The tokenizer's `add_prefix_space` is stated in GGUF.
     #[serde(default)]
     states_space_prefix: bool,
@@ -134,6 +137,25 @@ pub(crate) enum RopeFactors {
     Llama3,
     /// LongRoPE: `rope_factors_long.weight` and `rope_factors_short.weight`, with a factor of attention as a key.
     Long,
+}
+
+impl FamilyTable {
+    /// Checks that layers slide as the engine takes it where no key tells it otherwise.
+    ///
+    /// # Errors
+    /// The first layer that does not.
+    pub(crate) fn check_window_groups(&self, layers: &[Layer]) -> Result<(), Error> {
+        let states_pattern = self.keys.iter().any(|key| key.name == "attention.sliding_window_pattern");
+        let Some(group) = self.layers.engine_group.filter(|_| !states_pattern) else { return Ok(()) };
+        let slides = |layer: &Layer| layer.attention().is_some_and(|a| a.reach != Reach::Full);
+        let differs = |(index, layer): &(usize, &Layer)| slides(layer) != (*index as u64 % group + 1 < group);
+        let Some((index, _)) = layers.iter().enumerate().find(differs) else { return Ok(()) };
+        Err(Error::Field {
+            field: "layer_types".into(),
+            expected: format!("layers in groups of {group} of which the last one alone sees everything"),
+            got: format!("another kind of layer {index}"),
+        })
+    }
 }
 
 impl Family {
@@ -186,6 +208,14 @@ impl Family {
     /// The `model_type`s it answers to, the usual one first.
     pub fn model_types(&self) -> impl Iterator<Item = &str> {
         self.table.checkpoints.iter().flat_map(Checkpoint::names)
+    }
+
+    /// Whether the engine multiplies what `.scale` beside the GGUF tensor `name` holds onto its products.
+    pub fn scales_product_of(&self, name: &str) -> bool {
+        let part =
+            name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')).map_or(name, |(_, part)| part);
+        let part = part.strip_suffix(".weight").unwrap_or(part);
+        self.table.mechanisms.scaled_products.iter().any(|scaled| scaled == part)
     }
 
     /// Whether the tokenizer's `add_prefix_space` is stated in GGUF.

@@ -73,6 +73,8 @@ pub enum Role {
     Norm,
     /// Additive bias.
     Bias,
+    /// Scale of a matrix that is stored in blocks, or of what it multiplies.
+    Scale,
     /// Factors of rotary frequencies.
     RopeFactors,
     /// A tensor that no rule names.
@@ -85,9 +87,9 @@ impl Role {
         matches!(self, Self::RoutedGate | Self::RoutedUp | Self::RoutedDown)
     }
 
-    /// Whether the tensor counts as weights of the model: generated rotary factors do not.
+    /// Whether the tensor counts as weights of the model: generated rotary factors and scales of blocks do not.
     pub fn is_weight(self) -> bool {
-        self != Self::RopeFactors
+        !matches!(self, Self::RopeFactors | Self::Scale)
     }
 }
 
@@ -104,6 +106,9 @@ pub fn role_of(name: &str) -> Role {
             Some(role @ (Role::Router | Role::SsmState)) => *role,
             _ => Role::Bias,
         };
+    }
+    if part.ends_with(".scale") || part.ends_with(".input_scale") {
+        return Role::Scale;
     }
     let part = part.strip_suffix(".weight").unwrap_or(part);
     if part.contains("norm") {
@@ -129,6 +134,8 @@ mod tests {
             ("blk.3.exp_probs_b.bias", Role::Router),
             ("blk.3.ffn_down_exps.weight", Role::RoutedDown),
             ("blk.3.ffn_down_shexp.weight", Role::SharedDown),
+            ("blk.3.ffn_down_exps.scale", Role::Scale),
+            ("blk.3.attn_q.input_scale", Role::Scale),
             ("blk.3.ssm_a", Role::SsmState),
             ("blk.3.ssm_dt.bias", Role::SsmState),
             ("blk.3.shortconv.conv.weight", Role::Convolution),

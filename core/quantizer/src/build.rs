@@ -180,7 +180,7 @@ fn plan(
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
 ) -> Result<Job> {
-    let plain = (0..source.tensors().len()).all(|index| source.stored_bytes(index).is_none());
+    let plain = !(0..source.tensors().len()).all(|index| source.is_stored(index));
     let float = match precision {
         Recipe::Stock(FileType::F32) => Some(OutputType::F32),
         Recipe::Stock(FileType::F16) => Some(OutputType::F16),

@@ -127,20 +127,17 @@ fn quantize_chunk(
     let columns = plan.dims[0] as usize;
     let row_bytes = plan.row_bytes() as usize;
     let n_rows = chunk.n_rows as usize;
-    let stored = source.stored_bytes(plan.index).filter(|_| plan.from == plan.to);
     let holds_weights =
         plan.from.is_quantized() || matches!(plan.from, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16);
     if holds_weights {
         resize(weights, columns * n_rows);
         source.read_rows(plan.index, chunk.first_row, weights)?; // also what is copied must be finite
     }
-    if let Some(stored) = stored {
-        let start = chunk.first_row as usize * row_bytes;
-        resize(blocks, row_bytes * n_rows);
-        blocks.copy_from_slice(&stored[start..start + row_bytes * n_rows]);
+    resize(blocks, row_bytes * n_rows);
+    if plan.from == plan.to && source.is_stored(plan.index) {
+        source.copy_rows(plan.index, chunk.first_row, blocks);
         return Ok(());
     }
-    resize(blocks, row_bytes * n_rows);
     let importance = importance_of(job, plan, chunk);
     quantize_rows(plan.to, weights, blocks, columns, importance)
         .map_err(|source| Error::Engine { tensor: plan.name.clone(), source })?;

@@ -139,7 +139,7 @@ pub fn plan_file(
         metadata: quantized_metadata(source.metadata(), stated_type(recipe, &plan), wishes, importance),
         tensors: plan,
         importance: importance.cloned(),
-        warnings: warning_of(&unknown).into_iter().collect(),
+        warnings: source.warnings().iter().cloned().chain(warning_of(&unknown)).collect(),
     })
 }
 

@@ -3,7 +3,9 @@
 //! Owns [`TensorSource`]; the implementations are [`Checkpoint`] and [`GgufSource`]. Both read from mapped files, so
 //! nothing but the rows asked for becomes anonymous memory.
 
+mod assemble;
 mod checkpoint;
+mod coded;
 mod gguf_file;
 mod json;
 mod rows;
@@ -63,8 +65,21 @@ pub trait TensorSource: Sync {
     /// A weight that is not a finite number, by tensor.
     fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()>;
 
-    /// The stored bytes of tensor `index`, where they can be copied as they are.
-    fn stored_bytes(&self, index: usize) -> Option<&[u8]>;
+    /// Whether tensor `index` lies there in its type, to be copied as it is.
+    fn is_stored(&self, _index: usize) -> bool {
+        false
+    }
+
+    /// Fills `out` with whole rows of tensor `index` from row `first_row` on, in its type; only where
+    /// [`TensorSource::is_stored`].
+    fn copy_rows(&self, _index: usize, _first_row: u64, _out: &mut [u8]) {
+        unreachable!("the caller asks whether there is something to copy")
+    }
+
+    /// Things to know of the source.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
 
     /// The type of most of its weights, for the provenance.
     fn precision(&self) -> String;

@@ -7,6 +7,7 @@ import json
 import pathlib
 import random
 import shutil
+import tempfile
 
 import safetensors.torch
 import torch
@@ -44,6 +45,10 @@ class Model:
     old_rope: bool = False
     # Whether types are mixed and headers shuffled.
     mixed: bool = False
+    # The format that matrices are quantized in, one of formats.py.
+    format: object = None
+    # Whether llama.cpp's converter reads it.
+    converted: bool = True
     # Whether the engine runs it: llama.cpp's converter writes more than its engine reads.
     runs: bool = True
     # Largest difference of logits, relative to the largest logit: what another order of summing leaves. ggml looks GELU
@@ -80,6 +85,10 @@ class Model:
             (folder / "tokenizer_config.json").write_text(json.dumps(self.settings))
         if self.saved:
             self.saved(folder)
+        if self.format:
+            model = quantize(folder, self.format, self.auto)
+        if not self.converted:
+            (folder / "unconverted").touch()
         if self.runs and not self.mixed:
             stated = dict(reference(model), max_error=torch.tensor([self.max_error]))
             safetensors.torch.save_file(stated, folder / "reference.st")
@@ -90,6 +99,28 @@ def config(kind, **more):
     return getattr(transformers, kind)(**dict(
         dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
              max_position_embeddings=512, bos_token_id=1, eos_token_id=2), **more))
+
+
+def quantize(folder, form, auto):
+    """Stores the matrices of a checkpoint in another format, and returns the model that it then stands for."""
+    path, stated = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
+    stored, values = {}, {}
+    for name, tensor in safetensors.torch.load_file(path).items():
+        values[name] = tensor.float()
+        parts = {name: tensor}
+        if name.endswith(form.ends):
+            parts, values[name] = form.store(name, values[name])
+        stored.update(parts)
+    with tempfile.TemporaryDirectory() as plain:
+        plain = pathlib.Path(plain)
+        (plain / "config.json").write_text(json.dumps(dict(stated, dtype="float32")))
+        values = {name: tensor.contiguous() for name, tensor in values.items()}
+        safetensors.torch.save_file(values, plain / "model.safetensors", metadata={"format": "pt"})
+        model = getattr(transformers, auto).from_pretrained(plain, dtype=F32).eval()
+    stored = {name: tensor.contiguous() for name, tensor in stored.items()}
+    safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(dict(stated, quantization_config=form.config)))
+    return model
 
 
 def reference(model):

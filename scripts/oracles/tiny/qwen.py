@@ -4,8 +4,9 @@ from .checkpoint import BF16, BYTE_LEVEL, F16, F32, TOKENIZERS, Model, config
 
 
 def moe(**more):
-    return config("Qwen3MoeConfig", head_dim=32, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
-                  decoder_sparse_step=1, norm_topk_prob=True, **more)
+    return config("Qwen3MoeConfig", **dict(dict(head_dim=32, num_experts=4, num_experts_per_tok=2,
+                                                moe_intermediate_size=32, decoder_sparse_step=1, norm_topk_prob=True),
+                                           **more))
 
 
 MODELS = {

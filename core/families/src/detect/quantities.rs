@@ -43,7 +43,10 @@ pub(crate) fn of_config(config: &Config<'_>, family: &Family) -> Result<BTreeMap
         let expressions = own.map_or(quantity.config.as_slice(), std::slice::from_ref);
         let stated = |expression: &&Extent| {
             let is_none = |value: &serde_json::Value| quantity.may_be_zero && value.as_u64() == Some(0);
-            expression.names().all(|field| config.get(field).is_some_and(|value| !is_none(value)))
+            expression.names().all(|field| match config.get(field) {
+                Some(value) => !is_none(value),
+                None => config.is_derived(field),
+            })
         };
         if let Some(expression) = expressions.iter().find(stated) {
             found.insert(name.clone(), config.evaluate(expression, name)?);

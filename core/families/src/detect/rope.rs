@@ -110,6 +110,12 @@ fn factors(field: &str, value: Option<&Value>, n: u32) -> Result<Vec<f64>, Error
     numbers.ok_or_else(|| wrong(field, &format!("{n} numbers above 0"), value))
 }
 
+/// Whether the ramp between YaRN's frequencies may begin and end within a dimension.
+pub(crate) fn has_fractional_ramp(config: &Config<'_>, rope: &Rope) -> Result<bool, Error> {
+    let truncate = settings(config)?.and_then(|(_, settings)| settings.get("truncate"));
+    Ok(matches!(rope.scaling, RopeScaling::Yarn { .. }) && truncate == Some(&Value::Bool(false)))
+}
+
 /// The base of sliding layers: their part of `rope_parameters`, or a field of its own where there are no parts.
 fn local_theta(config: &Config<'_>) -> Result<Option<f64>, Error> {
     let settings = config.get("rope_parameters").or_else(|| config.get("rope_scaling"));

@@ -160,13 +160,6 @@ fn windows_and_stretchings_that_are_not_applied_are_told() {
 }
 
 #[test]
-fn the_checkpoint_s_own_quantization_is_told() {
-    let config = with(llama(), "quantization_config", json!({"quant_method": "gptq", "bits": 4}));
-    let found = detect_config(&config).expect("a whole configuration").native_quantization;
-    assert_eq!(found, Some(NativeQuantization { method: "gptq".into(), bits: Some(4) }));
-}
-
-#[test]
 fn an_unknown_plain_decoder_is_described_with_a_warning() {
     let config = with(llama(), "model_type", json!("brand_new"));
     let description = detect_config(&config).expect("a plain decoder");

@@ -29,6 +29,11 @@ impl View {
         Self::new(0, [(n_elements, 1)])
     }
 
+    /// The view of `matrices` of `rows` and `columns`, each transposed.
+    pub fn transposed(matrices: u64, rows: u64, columns: u64) -> Self {
+        Self::new(0, [(matrices, rows * columns), (columns, 1), (rows, columns)])
+    }
+
     /// A view with these axes (extent and stride), slowest first.
     pub(crate) fn new(offset: u64, axes: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut merged: Vec<(u64, u64)> = Vec::new();

@@ -197,7 +197,15 @@ fn is_kept(role: Role) -> bool {
     use Role::*;
     matches!(
         role,
-        Router | Norm | Bias | AttentionSinks | SsmState | Convolution | RopeFactors | PositionEmbedding
+        Router
+            | Norm
+            | Bias
+            | Scale
+            | AttentionSinks
+            | SsmState
+            | Convolution
+            | RopeFactors
+            | PositionEmbedding
     )
 }
 

@@ -1,20 +1,24 @@
 //! A Hugging Face checkpoint directory as a [`TensorSource`]: names mapped, experts stacked, rows rearranged on the fly,
 //! all by the family's rules. Knows safetensors; must not know quantized types.
 
+use super::assemble::{Assembled, assemble};
 use super::shards::{open_shards, precision_of, usual_output};
-use super::stored::{Pieces, StoredTensor};
+use super::stored::Pieces;
 use super::{SourceJson, SourceTensor, TensorSource};
 use crate::{Error, Result, tokenizer};
 use bundle::mapped_file::MappedFile;
 use families::model_name::ModelCard;
 use families::model_name::{Sources, WeightCounts};
-use families::{Description, Family, OutputType, Source, Stored};
+use families::{Description, Family, Output, OutputType, Source, Stored};
 use formats::gguf::{GgmlType, Metadata, Value};
-use formats::safetensors::TensorInfo;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Version of the block formats that files state (`GGML_QNT_VERSION`).
 pub(crate) const QUANTIZATION_VERSION: u32 = 2;
+
+/// A scale this near to 1 is not written, as llama.cpp's converter has it.
+const TRIVIAL: f32 = 1e-6;
 
 /// An opened checkpoint.
 pub struct Checkpoint {
@@ -25,6 +29,7 @@ pub struct Checkpoint {
     metadata: Metadata,
     precision: OutputType,
     usual_output: OutputType,
+    warnings: Vec<String>,
 }
 
 /// Where a tensor's values are.
@@ -45,12 +50,6 @@ impl Checkpoint {
         let description = families::detect_config(&config).map_err(family_error)?;
         let family = Family::for_architecture(&description.architecture)
             .ok_or_else(|| Error::checkpoint(&config_path, "no conversion rules for this model"))?;
-        if let Some(method) = &description.native_quantization {
-            return Err(Error::checkpoint(
-                &config_path,
-                format!("quantization_config: expected a float checkpoint, got {method:?}"),
-            ));
-        }
         let (shards, infos) = open_shards(directory)?;
         let precision = precision_of(&infos);
         let mut checkpoint = Self {
@@ -61,8 +60,12 @@ impl Checkpoint {
             metadata: Metadata::new(),
             precision,
             usual_output: usual_output(family, &infos),
+            warnings: description.warnings.clone(),
         };
-        checkpoint.collect(family, &description, infos)?;
+        let infos = infos.into_iter().filter(|(_, info)| !family.skips(&info.name)).collect();
+        let native = description.native_quantization.as_ref();
+        let assembled = assemble(native, &checkpoint.shards, infos)?;
+        checkpoint.collect(family, &description, assembled)?;
         checkpoint.metadata = checkpoint.build_metadata(family, &config, precision)?;
         Ok(checkpoint)
     }
@@ -73,42 +76,62 @@ impl Checkpoint {
         self.usual_output
     }
 
-    /// Reads the tensors as the family's rules have them.
-    fn collect(
-        &mut self,
-        family: &Family,
-        description: &Description,
-        infos: Vec<(usize, TensorInfo)>,
-    ) -> Result<()> {
-        let infos = infos.into_iter().filter(|(_, info)| !family.skips(&info.name));
-        let tensors = infos.map(|(shard, info)| StoredTensor::new(shard, &self.shards[shard], info));
-        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+    /// Reads the tensors as the family's rules have them; those that are kept as they are stored come first.
+    fn collect(&mut self, family: &Family, description: &Description, assembled: Assembled) -> Result<()> {
+        let Assembled { tensors, input_scales, warnings } = assembled;
+        self.warnings.extend(warnings);
         let stored: Vec<Stored<'_>> =
             tensors.iter().map(|tensor| Stored { name: &tensor.name, shape: &tensor.shape }).collect();
         let outputs = family
             .outputs(description, &stored)
             .map_err(|source| Error::Family { path: self.directory.clone(), source })?;
+        let tensors: Vec<Arc<_>> = tensors.into_iter().map(Arc::new).collect();
+        let mut later = Vec::new();
         for output in outputs {
-            let (place, source_bytes) = match output.source {
+            let Output { name, dims, value, source, .. } = output;
+            let pieces = match source {
                 Source::Generated(values) => {
-                    let bytes = values.len() as u64 * 4;
-                    (Place::Computed(values), bytes)
+                    later.push((name, dims, GgmlType::F32, Place::Computed(values)));
+                    continue;
                 }
-                Source::Stored(pieces) => {
-                    let parts = pieces.into_iter().map(|piece| (tensors[piece.tensor].clone(), piece.view));
-                    let pieces = Pieces::new(parts, output.value);
-                    let bytes = pieces.stored_bytes();
-                    (Place::Stored(pieces), bytes)
+                Source::Stored(pieces) => pieces,
+            };
+            let parts = pieces.into_iter().map(|piece| (Arc::clone(&tensors[piece.tensor]), piece.view));
+            let mut pieces = Pieces::new(parts, value);
+            let kept = pieces.block(dims[0]).filter(|_| {
+                pieces.factors().iter().all(|factor| *factor == 1.0) || family.scales_product_of(&name)
+            });
+            let Some(block) = kept else {
+                let ty = self.precision.of_tensor(&name, dims.len());
+                later.push((name, dims, ty, Place::Stored(pieces)));
+                continue;
+            };
+            let input = |tensor: &str| input_scales.get(tensor).copied().unwrap_or(1.0);
+            let of_inputs: Vec<f32> = pieces.names().map(input).collect();
+            pieces.keep(block);
+            let factors = pieces.factors();
+            self.push(name.clone(), dims, block.ggml_type(), Place::Stored(pieces));
+            for (part, scales) in [("scale", factors), ("input_scale", of_inputs)] {
+                if scales.iter().any(|scale| (scale - 1.0).abs() > TRIVIAL) {
+                    let name = format!("{}.{part}", name.trim_end_matches(".weight"));
+                    let dims = vec![scales.len() as u64];
+                    self.push(name, dims, GgmlType::F32, Place::Computed(scales));
                 }
-            };
-            let ty = match place {
-                Place::Computed(_) => GgmlType::F32,
-                Place::Stored(_) => self.precision.of_tensor(&output.name, output.dims.len()),
-            };
-            self.tensors.push(SourceTensor { name: output.name, dims: output.dims, ty, source_bytes });
-            self.places.push(place);
+            }
+        }
+        for (name, dims, ty, place) in later {
+            self.push(name, dims, ty, place);
         }
         Ok(())
+    }
+
+    fn push(&mut self, name: String, dims: Vec<u64>, ty: GgmlType, place: Place) {
+        let source_bytes = match &place {
+            Place::Computed(values) => values.len() as u64 * 4,
+            Place::Stored(pieces) => pieces.stored_bytes(),
+        };
+        self.tensors.push(SourceTensor { name, dims, ty, source_bytes });
+        self.places.push(place);
     }
 
     fn build_metadata(
@@ -164,8 +187,18 @@ impl TensorSource for Checkpoint {
         Ok(())
     }
 
-    fn stored_bytes(&self, _index: usize) -> Option<&[u8]> {
-        None
+    fn is_stored(&self, index: usize) -> bool {
+        matches!(&self.places[index], Place::Stored(pieces) if pieces.is_kept())
+    }
+
+    fn copy_rows(&self, index: usize, first_row: u64, out: &mut [u8]) {
+        if let Place::Stored(pieces) = &self.places[index] {
+            pieces.copy(&self.shards, first_row * self.tensors[index].dims[0], out);
+        }
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     fn precision(&self) -> String {

@@ -83,8 +83,16 @@ impl TensorSource for GgufSource {
         }
     }
 
-    fn stored_bytes(&self, index: usize) -> Option<&[u8]> {
-        Some(self.bytes(index))
+    fn is_stored(&self, _index: usize) -> bool {
+        true
+    }
+
+    fn copy_rows(&self, index: usize, first_row: u64, out: &mut [u8]) {
+        let tensor = &self.header.tensors[index];
+        let row_bytes =
+            tensor.ty.row_bytes(tensor.dims[0]).expect("the header reader checked the row") as usize;
+        let start = first_row as usize * row_bytes;
+        out.copy_from_slice(&self.bytes(index)[start..start + out.len()]);
     }
 
     fn precision(&self) -> String {

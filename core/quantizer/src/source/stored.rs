@@ -1,30 +1,36 @@
-//! Values of a checkpoint's tensors where they lie: runs of a view over mapped shards, widened to 32-bit floats.
-//! Knows element types and views; must not know names' meaning.
+//! Values of a checkpoint's tensors where they lie: runs of a view over mapped shards, as 32-bit floats or as blocks.
+//! Knows encodings and views; must not know names' meaning.
 
+use super::coded::{Block, Coded, Part};
 use super::rows::{Float, first_not_finite};
 use crate::{Error, Result};
 use bundle::mapped_file::MappedFile;
 use families::{Run, ValueChange, View};
 use formats::safetensors::TensorInfo;
-use std::ops::Range;
+use std::sync::Arc;
 
-/// One tensor of a shard.
+/// One tensor of a checkpoint, whatever it is stored as.
 #[derive(Debug, Clone)]
 pub(super) struct StoredTensor {
-    /// Number of the shard.
-    pub(super) shard: usize,
-    /// Its bytes in the shard.
-    pub(super) range: Range<u64>,
-    pub(super) float: Float,
     pub(super) name: String,
     /// Slowest dimension first.
     pub(super) shape: Vec<u64>,
+    pub(super) encoding: Encoding,
+}
+
+/// What the numbers are stored as.
+#[derive(Debug, Clone)]
+pub(super) enum Encoding {
+    Plain { part: Part, float: Float },
+    Coded(Box<Coded>),
 }
 
 impl StoredTensor {
+    /// A tensor of plain floats.
+    ///
     /// # Errors
     /// A type that is not read, or a dimension of 0.
-    pub(super) fn new(shard: usize, file: &MappedFile, info: TensorInfo) -> Result<Self> {
+    pub(super) fn plain(shard: usize, file: &MappedFile, info: TensorInfo) -> Result<Self> {
         let refuse =
             |problem: String| Error::Tensor { path: file.path().into(), tensor: info.name.clone(), problem };
         let float = Float::of(info.dtype)
@@ -32,7 +38,21 @@ impl StoredTensor {
         if info.shape.contains(&0) {
             return Err(refuse(format!("shape: expected extents above 0, got {:?}", info.shape)));
         }
-        Ok(Self { shard, range: info.range, float, name: info.name, shape: info.shape })
+        let encoding = Encoding::Plain { part: Part { shard, range: info.range }, float };
+        Ok(Self { name: info.name, shape: info.shape, encoding })
+    }
+
+    fn part(&self) -> &Part {
+        match &self.encoding {
+            Encoding::Plain { part, .. } => part,
+            Encoding::Coded(coded) => &coded.part,
+        }
+    }
+
+    /// Bytes that `n_elements` of it take where they lie, scales not counted.
+    fn bytes_of(&self, n_elements: u64) -> u64 {
+        let all = self.shape.iter().product::<u64>().max(1);
+        (u128::from(self.part().len()) * u128::from(n_elements) / u128::from(all)) as u64
     }
 }
 
@@ -40,26 +60,71 @@ impl StoredTensor {
 #[derive(Debug)]
 pub(super) struct Pieces {
     /// Each with the place of its first element.
-    pieces: Vec<(u64, StoredTensor, View)>,
+    pieces: Vec<(u64, Arc<StoredTensor>, View)>,
     value: ValueChange,
+    /// The block type that all of it is copied as.
+    block: Option<Block>,
 }
 
 impl Pieces {
-    pub(super) fn new(parts: impl IntoIterator<Item = (StoredTensor, View)>, value: ValueChange) -> Self {
+    pub(super) fn new(
+        parts: impl IntoIterator<Item = (Arc<StoredTensor>, View)>,
+        value: ValueChange,
+    ) -> Self {
         let mut start = 0;
         let pieces = parts.into_iter().map(|(tensor, view)| {
             let first = start;
             start += view.n_elements();
             (first, tensor, view)
         });
-        Self { pieces: pieces.collect(), value }
+        Self { pieces: pieces.collect(), value, block: None }
+    }
+
+    /// The block type that holds all of it as it is, in rows of `columns`.
+    pub(super) fn block(&self, columns: u64) -> Option<Block> {
+        let block = match &self.pieces.first()?.1.encoding {
+            Encoding::Plain { .. } => return None,
+            Encoding::Coded(coded) => coded.block()?,
+        };
+        let fits = |(_, tensor, view): &(u64, Arc<StoredTensor>, View)| match &tensor.encoding {
+            Encoding::Coded(coded) => {
+                coded.block() == Some(block)
+                    && view.n_elements().is_multiple_of(columns)
+                    && coded.shows_blocks(view, block)
+            }
+            Encoding::Plain { .. } => false,
+        };
+        let rows = block.ggml_type().row_bytes(columns).is_some();
+        (rows && self.value == ValueChange::None && self.pieces.iter().all(fits)).then_some(block)
+    }
+
+    /// Copies `block` from now on, and reads what it stands for by itself, without the scale of the whole tensor.
+    pub(super) fn keep(&mut self, block: Block) {
+        self.block = Some(block);
+    }
+
+    /// The scale of the whole tensor beside each piece.
+    pub(super) fn factors(&self) -> Vec<f32> {
+        let factor = |(_, tensor, _): &(u64, Arc<StoredTensor>, View)| match &tensor.encoding {
+            Encoding::Plain { .. } => 1.0,
+            Encoding::Coded(coded) => coded.factor,
+        };
+        self.pieces.iter().map(factor).collect()
+    }
+
+    /// The name of each piece's tensor.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().map(|(_, tensor, _)| tensor.name.as_str())
+    }
+
+    /// Whether the pieces are copied as blocks.
+    pub(super) fn is_kept(&self) -> bool {
+        self.block.is_some()
     }
 
     /// Bytes that the parts take where they lie.
     pub(super) fn stored_bytes(&self) -> u64 {
-        let bytes =
-            |(_, tensor, view): &(u64, StoredTensor, View)| view.n_elements() * tensor.float.bytes() as u64;
-        self.pieces.iter().map(bytes).sum()
+        self.pieces.iter().map(|(_, tensor, view)| tensor.bytes_of(view.n_elements())).sum()
     }
 
     /// Fills `out` with the elements from `first` on.
@@ -67,20 +132,57 @@ impl Pieces {
     /// # Errors
     /// An element that is not a finite number, by tensor and place.
     pub(super) fn read(&self, shards: &[MappedFile], first: u64, out: &mut [f32]) -> Result<()> {
-        let mut at = self.pieces.partition_point(|(start, ..)| *start <= first) - 1;
-        let mut done = 0usize;
-        while done < out.len() {
-            let (start, tensor, view) = &self.pieces[at];
-            let from = first + done as u64 - start;
-            let len = (view.n_elements() - from).min((out.len() - done) as u64);
-            let shard = &shards[tensor.shard];
-            let part = &mut out[done..done + len as usize];
-            tensor.read(shard, view, from, part);
+        let mut rest = out;
+        self.each_piece(first, rest.len() as u64, |tensor, view, from, len| {
+            let (part, later) = std::mem::take(&mut rest).split_at_mut(len as usize);
+            tensor.read(shards, view, from, self.block.is_none(), part);
             self.value.apply(part);
-            if let Some(place) = first_not_finite(part) {
-                return Err(tensor.not_finite(shard, view, from + place as u64, part[place]));
+            rest = later;
+            match first_not_finite(part) {
+                None => Ok(()),
+                Some(place) => Err(tensor.not_finite(shards, view, from + place as u64, part[place])),
             }
-            done += len as usize;
+        })
+    }
+
+    /// Fills `out` with the blocks from element `first` on, where the pieces are kept as blocks.
+    pub(super) fn copy(&self, shards: &[MappedFile], first: u64, out: &mut [u8]) {
+        let Some(block) = self.block else { return };
+        let ty = block.ggml_type();
+        let (block_len, block_bytes) = (ty.block_len(), ty.block_bytes());
+        let n_elements = out.len() as u64 / block_bytes * block_len;
+        let mut rest = out;
+        let copied: std::result::Result<(), std::convert::Infallible> =
+            self.each_piece(first, n_elements, |tensor, view, from, len| {
+                if let Encoding::Coded(coded) = &tensor.encoding {
+                    view.each_run(from..from + len, |run| {
+                        let bytes = (run.len / block_len * block_bytes) as usize;
+                        let (now, later) = std::mem::take(&mut rest).split_at_mut(bytes);
+                        coded.copy(shards, run, block, now);
+                        rest = later;
+                    });
+                }
+                Ok(())
+            });
+        copied.expect("copying cannot fail");
+    }
+
+    /// Calls `visit` with tensor, view, first element and number of elements of the pieces that make up `len` elements
+    /// from `first` on.
+    fn each_piece<E>(
+        &self,
+        first: u64,
+        len: u64,
+        mut visit: impl FnMut(&StoredTensor, &View, u64, u64) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut at = self.pieces.partition_point(|(start, ..)| *start <= first) - 1;
+        let mut done = 0;
+        while done < len {
+            let (start, tensor, view) = &self.pieces[at];
+            let from = first + done - start;
+            let n = (view.n_elements() - from).min(len - done);
+            visit(tensor, view, from, n)?;
+            done += n;
             at += 1;
         }
         Ok(())
@@ -88,33 +190,44 @@ impl Pieces {
 }
 
 impl StoredTensor {
-    /// Fills `out` with the elements of `view` from `first` on.
-    fn read(&self, shard: &MappedFile, view: &View, first: u64, out: &mut [f32]) {
-        let bytes = &shard[self.range.start as usize..self.range.end as usize];
-        let width = self.float.bytes();
+    /// Fills `out` with the elements of `view` from `first` on; `scaled`: the scale of the whole tensor counts.
+    fn read(&self, shards: &[MappedFile], view: &View, first: u64, scaled: bool, out: &mut [f32]) {
         let mut rest = out;
-        view.each_run(first..first + rest.len() as u64, |Run { start, stride, len }| {
-            let (now, later) = std::mem::take(&mut rest).split_at_mut(len as usize);
-            let element = |index: u64| (start + index * stride) as usize * width;
-            if stride == 1 {
-                self.float.widen(&bytes[element(0)..element(len)], now);
-            } else {
-                for (index, value) in (0..len).zip(now.iter_mut()) {
-                    let at = element(index);
-                    self.float.widen(&bytes[at..at + width], std::slice::from_mut(value));
+        view.each_run(first..first + rest.len() as u64, |run| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(run.len as usize);
+            match &self.encoding {
+                Encoding::Plain { part, float } => float.read(part.bytes(shards), run, now),
+                Encoding::Coded(coded) => {
+                    coded.read(shards, run, if scaled { coded.factor } else { 1.0 }, now);
                 }
             }
             rest = later;
         });
     }
 
-    fn not_finite(&self, shard: &MappedFile, view: &View, place: u64, got: f32) -> Error {
+    fn not_finite(&self, shards: &[MappedFile], view: &View, place: u64, got: f32) -> Error {
         let mut element = 0;
         view.each_run(place..place + 1, |run| element = run.start);
         let columns = self.shape.last().copied().unwrap_or(1).max(1);
         let (row, column) = (element / columns, element % columns);
         let problem = format!("row {row}, column {column}: expected a finite number, got {got}");
-        Error::Tensor { path: shard.path().into(), tensor: self.name.clone(), problem }
+        let path = shards[self.part().shard].path().into();
+        Error::Tensor { path, tensor: self.name.clone(), problem }
+    }
+}
+
+impl Float {
+    /// Fills `out` with the elements of `run`.
+    fn read(self, bytes: &[u8], Run { start, stride, len }: Run, out: &mut [f32]) {
+        let width = self.bytes();
+        let element = |index: u64| (start + index * stride) as usize * width;
+        if stride == 1 {
+            return self.widen(&bytes[element(0)..element(len)], out);
+        }
+        for (index, value) in (0..len).zip(out) {
+            let at = element(index);
+            self.widen(&bytes[at..at + width], std::slice::from_mut(value));
+        }
     }
 }
 
@@ -132,10 +245,13 @@ mod tests {
         MappedFile::open(&path).expect("mapped")
     }
 
-    fn tensor(file: &MappedFile, shape: &[u64]) -> StoredTensor {
+    fn tensor(file: &MappedFile, shape: &[u64]) -> Arc<StoredTensor> {
         let bytes = shape.iter().product::<u64>() * 4;
         let (name, shape, range) = ("t".into(), shape.to_vec(), 4..4 + bytes);
-        StoredTensor::new(0, file, TensorInfo { name, dtype: Dtype::F32, shape, range }).expect("a float")
+        Arc::new(
+            StoredTensor::plain(0, file, TensorInfo { name, dtype: Dtype::F32, shape, range })
+                .expect("a float"),
+        )
     }
 
     #[test]
@@ -170,7 +286,7 @@ mod tests {
         let file = shard(directory.path());
         let info =
             |dtype, shape: &[u64]| TensorInfo { name: "t".into(), dtype, shape: shape.to_vec(), range: 0..4 };
-        let refused = |info| StoredTensor::new(0, &file, info).expect_err("refused").to_string();
+        let refused = |info| StoredTensor::plain(0, &file, info).expect_err("refused").to_string();
         assert!(refused(info(Dtype::I32, &[1])).contains("expected F32, F16 or BF16, got I32"));
         assert!(refused(info(Dtype::F32, &[0, 4])).contains("extents above 0"));
     }
