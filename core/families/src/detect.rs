@@ -79,7 +79,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         quantities: &quantities,
     };
     let layers = family.table.layers.layers(&config, &common)?;
-    family.table.check_window_groups(&layers)?;
+    family.table.layers.check_window_groups(&layers)?;
     let slides = layers.iter().any(|layer| layer.attention().is_some_and(|a| a.reach != Reach::Full));
     if let Some(window) = window_of(&config)?.filter(|window| *window < max_context && !slides) {
         warnings.push(format!(

@@ -8,7 +8,7 @@ use crate::detect::schedule::Schedule;
 use crate::extent::Extent;
 use crate::keys::rule::{KeyRule, Replacement};
 use crate::tensors::rule::{Condition, TensorRule, TensorTable};
-use crate::{Error, Layer, Reach, Role, tables};
+use crate::{Error, Role, tables};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -137,25 +137,6 @@ pub(crate) enum RopeFactors {
     Llama3,
     /// LongRoPE: `rope_factors_long.weight` and `rope_factors_short.weight`, with a factor of attention as a key.
     Long,
-}
-
-impl FamilyTable {
-    /// Checks that layers slide as the engine takes it where no key tells it otherwise.
-    ///
-    /// # Errors
-    /// The first layer that does not.
-    pub(crate) fn check_window_groups(&self, layers: &[Layer]) -> Result<(), Error> {
-        let states_pattern = self.keys.iter().any(|key| key.name == "attention.sliding_window_pattern");
-        let Some(group) = self.layers.engine_group.filter(|_| !states_pattern) else { return Ok(()) };
-        let slides = |layer: &Layer| layer.attention().is_some_and(|a| a.reach != Reach::Full);
-        let differs = |(index, layer): &(usize, &Layer)| slides(layer) != (*index as u64 % group + 1 < group);
-        let Some((index, _)) = layers.iter().enumerate().find(differs) else { return Ok(()) };
-        Err(Error::Field {
-            field: "layer_types".into(),
-            expected: format!("layers in groups of {group} of which the last one alone sees everything"),
-            got: format!("another kind of layer {index}"),
-        })
-    }
 }
 
 impl Family {

@@ -138,6 +138,22 @@ impl Schedule {
         words.map(Vec::len).or_else(|| Some(letters()?.chars().count())).map(|n| n as u64)
     }
 
+    /// Checks that layers slide as the engine takes it where no key tells it otherwise.
+    ///
+    /// # Errors
+    /// The first layer that does not.
+    pub(crate) fn check_window_groups(&self, layers: &[Layer]) -> Result<(), Error> {
+        let Some(group) = self.engine_group else { return Ok(()) };
+        let slides = |layer: &Layer| layer.attention().is_some_and(|a| a.reach != Reach::Full);
+        let differs = |(index, layer): &(usize, &Layer)| slides(layer) != (*index as u64 % group + 1 < group);
+        let Some((index, _)) = layers.iter().enumerate().find(differs) else { return Ok(()) };
+        Err(Error::Field {
+            field: "layer_types".into(),
+            expected: format!("layers in groups of {group} of which the last one alone sees everything"),
+            got: format!("another kind of layer {index}"),
+        })
+    }
+
     fn kinds(&self, config: &Config<'_>, n_layers: usize) -> Result<Vec<Kind>, Error> {
         let kind = |field: &str, word: &str| match self.kind.get(word) {
             Some(kind) => Ok(kind.clone()),
