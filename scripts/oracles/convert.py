@@ -12,7 +12,7 @@ tree, *jobs = sys.argv[1:]
 sys.path[:0] = [tree, tree + "/gguf-py"]
 
 import convert_hf_to_gguf  # noqa: E402
-from conversion import base  # noqa: E402
+from conversion import base, get_model_class  # noqa: E402
 from conversion.base import TextModel  # noqa: E402
 
 
@@ -29,5 +29,9 @@ base.AutoConfig = AsWritten
 
 for model, out, kind, pre in zip(*[iter(jobs)] * 4):
     TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=pre: pre
+    # Layers that predict further tokens are left out where the converter can leave them out.
     sys.argv = ["convert_hf_to_gguf.py", model, "--outtype", kind, "--outfile", out]
+    architecture = json.loads(pathlib.Path(model, "config.json").read_text())["architectures"][0]
+    if get_model_class(architecture).supports_mtp_export:
+        sys.argv.append("--no-mtp")
     convert_hf_to_gguf.main()

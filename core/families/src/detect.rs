@@ -80,6 +80,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     };
     let layers = family.table.layers.layers(&config, &common)?;
     family.table.layers.check_window_groups(&layers)?;
+    let heads = heads.into_cached(&layers)?;
     let slides = layers.iter().any(|layer| layer.attention().is_some_and(|a| a.reach != Reach::Full));
     if let Some(window) = window_of(&config)?.filter(|window| *window < max_context && !slides) {
         warnings.push(format!(
@@ -216,6 +217,20 @@ impl Heads {
             key_value: narrow("num_key_value_heads", key_value)?,
             dim: narrow("head_dim", dim)?,
         })
+    }
+}
+
+impl Heads {
+    /// What a cache holds: where every layer attends to a latent, it is the one key head that all queries share.
+    fn into_cached(self, layers: &[Layer]) -> Result<Self, Error> {
+        let latent = layers.iter().map(|layer| match layer.mixer {
+            Mixer::Latent(latent) => Some(latent.kv_rank + latent.rope_dim),
+            _ => None,
+        });
+        match latent.collect::<Option<Vec<_>>>().and_then(|widths| widths.first().copied()) {
+            Some(width) => Ok(Self { key_value: 1, dim: narrow("kv_lora_rank", width)?, ..self }),
+            None => Ok(self),
+        }
     }
 }
 

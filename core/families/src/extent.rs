@@ -3,13 +3,17 @@
 
 use serde::Deserialize;
 
-/// Sums of products and exact quotients of names and whole numbers, without parentheses.
+/// Sums and differences of products and exact quotients of names and whole numbers, without parentheses; what is
+/// taken away stands last.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Extent {
     text: String,
-    sum: Vec<Vec<(Operator, Factor)>>,
+    sum: Vec<Product>,
+    taken: Vec<Product>,
 }
+
+type Product = Vec<(Operator, Factor)>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
@@ -30,7 +34,7 @@ pub(crate) enum Failure<E> {
     Name(E),
     /// A quotient is not whole; the divisor's name or digits.
     Inexact { dividend: u64, divisor: u64 },
-    /// The result does not fit 64 bits.
+    /// The result does not fit 64 bits without a sign.
     Overflow,
 }
 
@@ -38,15 +42,17 @@ impl TryFrom<String> for Extent {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let sum = text.split('+').map(product).collect::<Option<Vec<_>>>();
-        match sum {
-            Some(sum) => Ok(Self { text, sum }),
-            None => Err(format!("`{text}` is not a sum of products of names and numbers")),
+        let (plus, minus) = text.split_once('-').map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
+        let sum = plus.split('+').map(product).collect::<Option<Vec<_>>>();
+        let taken = minus.map_or(Some(Vec::new()), |minus| minus.split('-').map(product).collect());
+        match (sum, taken) {
+            (Some(sum), Some(taken)) => Ok(Self { text, sum, taken }),
+            _ => Err(format!("`{text}` is not a sum of products of names and numbers")),
         }
     }
 }
 
-fn product(text: &str) -> Option<Vec<(Operator, Factor)>> {
+fn product(text: &str) -> Option<Product> {
     let mut factors = Vec::new();
     let mut operator = Operator::Times;
     let mut rest = text;
@@ -78,7 +84,7 @@ impl Extent {
 
     /// Every name in it.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.sum.iter().flatten().filter_map(|(_, factor)| match factor {
+        self.sum.iter().chain(&self.taken).flatten().filter_map(|(_, factor)| match factor {
             Factor::Name(name) => Some(name.as_str()),
             Factor::Number(_) => None,
         })
@@ -86,8 +92,7 @@ impl Extent {
 
     /// Its value, with `value_of` for the names.
     pub(crate) fn evaluate<E>(&self, value_of: impl Fn(&str) -> Result<u64, E>) -> Result<u64, Failure<E>> {
-        let mut sum = 0u64;
-        for product in &self.sum {
+        let value_of_product = |product: &Product| {
             let mut value = 1u64;
             for (operator, factor) in product {
                 let factor = match factor {
@@ -100,7 +105,14 @@ impl Extent {
                     Operator::Over => return Err(Failure::Inexact { dividend: value, divisor: factor }),
                 };
             }
-            sum = sum.checked_add(value).ok_or(Failure::Overflow)?;
+            Ok(value)
+        };
+        let mut sum = 0u64;
+        for product in &self.sum {
+            sum = sum.checked_add(value_of_product(product)?).ok_or(Failure::Overflow)?;
+        }
+        for product in &self.taken {
+            sum = sum.checked_sub(value_of_product(product)?).ok_or(Failure::Overflow)?;
         }
         Ok(sum)
     }
@@ -124,6 +136,8 @@ mod tests {
         assert_eq!(value("a"), Ok(6));
         assert_eq!(value("a*b + 2*b"), Ok(32));
         assert_eq!(value("a*b/8"), Ok(3));
+        assert_eq!(value("a*b-b-2"), Ok(18));
+        assert_eq!(value("b-a"), Err(Failure::Overflow));
         assert_eq!(value("a/b"), Err(Failure::Inexact { dividend: 6, divisor: 4 }));
         assert_eq!(value("a/0"), Err(Failure::Inexact { dividend: 6, divisor: 0 }));
         assert_eq!(value("huge*b"), Err(Failure::Overflow));

@@ -88,6 +88,9 @@ pub(crate) struct Mechanisms {
     pub(crate) rope_factors: Vec<RopeFactors>,
     /// Dense feed-forwards are narrower than the configuration says.
     pub(crate) adjusted_ffn: Option<AdjustedFfn>,
+    /// Layers behind the stated number of them predict further tokens, and are left out.
+    #[serde(default)]
+    pub(crate) leaves_out_predictions: bool,
     /// Matrices whose `.scale` beside them the engine's graph multiplies onto their products, without `.weight`.
     #[serde(default)]
     scaled_products: Vec<String>,
@@ -137,6 +140,13 @@ pub(crate) enum RopeFactors {
     Llama3,
     /// LongRoPE: `rope_factors_long.weight` and `rope_factors_short.weight`, with a factor of attention as a key.
     Long,
+}
+
+impl FamilyTable {
+    /// What stands before the names of a layer's tensors in the checkpoint.
+    pub(crate) fn layers_prefix(&self) -> &str {
+        &self.family.layers
+    }
 }
 
 impl Family {

@@ -67,6 +67,14 @@ pub(crate) fn of_config(config: &Config<'_>, max_context: u64, head_dim: u32) ->
     let scaling = match kind {
         "default" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: need("factor")? },
+        "yarn" if optional("mscale")? != optional("mscale_all_dim")? => {
+            let expected = "what mscale_all_dim is: the engine scales both alike";
+            return Err(wrong(
+                &format!("{place}.mscale"),
+                expected,
+                inner.get("mscale").unwrap_or(&Value::Null),
+            ));
+        }
         "yarn" => RopeScaling::Yarn { factor: need("factor")?, original_context: original_context()? },
         "llama3" => RopeScaling::Llama3 {
             factor: need("factor")?,

@@ -39,8 +39,8 @@ pub(crate) enum Replacement {
 pub(crate) enum ValueRule {
     /// A field, or an expression over the model's numbers and the configuration's fields.
     U32(NumberRule),
-    /// A field, or a constant.
-    F32(FieldOr<f64>),
+    /// A field, or a constant; a field of the RoPE settings, multiplied.
+    F32(FloatRule),
     Bool(FieldOr<bool>),
     String(FieldOr<String>),
     /// One flag per layer: whether these conditions hold in it.
@@ -49,6 +49,14 @@ pub(crate) enum ValueRule {
     I32s(Extent),
     /// The same; one number where all layers agree.
     U32s(Extent),
+}
+
+/// A number that may have a fraction.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum FloatRule {
+    OfRope { rope: String, times: f64 },
+    Plain(FieldOr<f64>),
 }
 
 /// Fields in the order of preference, then what stands in for them.
@@ -131,7 +139,11 @@ impl ValueRule {
             Self::U32(rule) => rule.number(model)?.map(Value::U32),
             Self::F32(rule) => {
                 let read = |field: &str, value: &serde_json::Value| number(field, value);
-                rule.read(model.config, read)?.map(|number| Value::F32(number as f32))
+                let found = match rule {
+                    FloatRule::OfRope { rope, times } => model.fraction(rope)?.map(|number| number * times),
+                    FloatRule::Plain(rule) => rule.read(model.config, read)?,
+                };
+                found.map(|number| Value::F32(number as f32))
             }
             Self::Bool(rule) => {
                 let read = |field: &str, value: &serde_json::Value| {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use std::fmt;
 
 /// Axes of the stored tensor, slowest first, as extents that may split its own, and the order in which the
-/// result runs through them. `a|[b]|c` is an axis of three parts of which the second is taken. Without `->` the order
+/// result runs through them. `a|[b]|c` is an axis of three parts of which the second is taken; `a|[b,c]` splits it into axes
+/// of its own. Without `->` the order
 /// stays.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -19,7 +20,8 @@ pub(crate) struct Arrangement {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Axis {
-    parts: Vec<Extent>,
+    /// Extents of each part; those of one behind commas are multiplied.
+    parts: Vec<Vec<Extent>>,
     taken: usize,
 }
 
@@ -32,8 +34,9 @@ impl TryFrom<String> for Arrangement {
             None => (text.as_str(), None),
         };
         let axes = words.split_whitespace().map(axis).collect::<Result<Vec<_>, _>>()?;
+        let n_axes: usize = axes.iter().map(|axis: &Axis| axis.parts[axis.taken].len()).sum();
         let order: Vec<usize> = match order {
-            None => (0..axes.len()).collect(),
+            None => (0..n_axes).collect(),
             Some(order) => {
                 let numbers = order.split_whitespace().map(|word| word.parse().ok());
                 numbers.collect::<Option<_>>().ok_or_else(|| format!("`{order}` are not axis numbers"))?
@@ -41,7 +44,7 @@ impl TryFrom<String> for Arrangement {
         };
         let mut sorted = order.clone();
         sorted.sort_unstable();
-        if axes.is_empty() || !sorted.iter().copied().eq(0..axes.len()) {
+        if axes.is_empty() || !sorted.iter().copied().eq(0..n_axes) {
             return Err(format!("`{text}`: expected every axis once behind `->`"));
         }
         Ok(Self { text, axes, order })
@@ -63,15 +66,18 @@ fn axis(text: &str) -> Result<Axis, String> {
         ([], 1) => 0,
         _ => return Err(format!("`{text}`: expected one part in brackets")),
     };
-    let parts = words.iter().map(|word| Extent::try_from(word.trim_matches(['[', ']']).to_string()));
-    Ok(Axis { parts: parts.collect::<Result<_, _>>()?, taken })
+    let part = |word: &&str| {
+        let sides = word.trim_matches(['[', ']']).split(',');
+        sides.map(|side| Extent::try_from(side.to_string())).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Axis { parts: words.iter().map(part).collect::<Result<_, _>>()?, taken })
 }
 
 impl Arrangement {
     /// Every name in it.
     #[cfg(test)]
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.axes.iter().flat_map(|axis| &axis.parts).flat_map(Extent::names)
+        self.axes.iter().flat_map(|axis| &axis.parts).flatten().flat_map(Extent::names)
     }
 
     /// The view it stands for, with `value_of` for the names, on a tensor of `shape` (slowest first). `None` where the
@@ -82,19 +88,21 @@ impl Arrangement {
         value_of: impl Fn(&str) -> Result<u64, E> + Copy,
     ) -> Result<Option<View>, Failure<E>> {
         let mut extents = Vec::with_capacity(self.axes.len());
-        let mut spans = Vec::with_capacity(self.axes.len());
+        // Where the taken part of each axis begins, and the axes that it is split into.
+        let mut taken = Vec::with_capacity(self.axes.len());
         for axis in &self.axes {
-            let (mut sum, mut span) = (0u64, 0..0);
+            let (mut sum, mut start, mut split) = (0u64, 0, Vec::new());
             for (index, part) in axis.parts.iter().enumerate() {
-                let extent = part.evaluate(value_of)?;
-                let end = sum.checked_add(extent).ok_or(Failure::Overflow)?;
+                let sides: Vec<u64> =
+                    part.iter().map(|side| side.evaluate(value_of)).collect::<Result<_, _>>()?;
+                let extent = sides.iter().try_fold(1u64, |product, side| product.checked_mul(*side));
                 if index == axis.taken {
-                    span = sum..end;
+                    (start, split) = (sum, sides);
                 }
-                sum = end;
+                sum = extent.and_then(|extent| sum.checked_add(extent)).ok_or(Failure::Overflow)?;
             }
             extents.push(sum);
-            spans.push(span);
+            taken.push((start, split));
         }
         if !splits(&extents, shape) {
             return Ok(None);
@@ -103,11 +111,24 @@ impl Arrangement {
         for axis in (0..extents.len() - 1).rev() {
             strides[axis] = strides[axis + 1].checked_mul(extents[axis + 1]).ok_or(Failure::Overflow)?;
         }
-        let offset = spans
+        let offset = taken
             .iter()
             .zip(&strides)
-            .try_fold(0u64, |offset, (span, stride)| offset.checked_add(span.start.checked_mul(*stride)?));
-        let axes = self.order.iter().map(|&axis| (spans[axis].end - spans[axis].start, strides[axis]));
+            .try_fold(0u64, |offset, ((start, _), stride)| offset.checked_add(start.checked_mul(*stride)?));
+        let mut axes = Vec::with_capacity(self.order.len());
+        for ((_, split), stride) in taken.iter().zip(&strides) {
+            let inner: Vec<u64> = split
+                .iter()
+                .rev()
+                .scan(*stride, |stride, side| {
+                    let own = *stride;
+                    *stride = stride.saturating_mul(*side);
+                    Some(own)
+                })
+                .collect();
+            axes.extend(split.iter().copied().zip(inner.into_iter().rev()));
+        }
+        let axes = self.order.iter().map(|&axis| axes[axis]);
         Ok(Some(View::new(offset.ok_or(Failure::Overflow)?, axes)))
     }
 }
@@ -163,6 +184,13 @@ mod tests {
         assert_eq!(places(&view), (4..12).chain(16..24).collect::<Vec<_>>());
         let transposed = self::view("heads 1|[2] hidden -> 0 2 1", &[6, 4]).expect("24 elements");
         assert_eq!(places(&transposed)[..4], [4, 8, 5, 9]);
+    }
+
+    #[test]
+    fn a_taken_part_may_be_split() {
+        let view = view("2|[half,2] hidden -> 1 0 2", &[8, 4]).expect("32 elements");
+        let rows: Vec<u64> = places(&view).into_iter().step_by(4).map(|place| place / 4).collect();
+        assert_eq!(rows, [2, 4, 6, 3, 5, 7]);
     }
 
     #[test]

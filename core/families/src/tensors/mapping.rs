@@ -135,6 +135,11 @@ impl Family {
                 (found.layer, found.expert) = (layer, expert);
             }
         }
+        if self.table.mechanisms.leaves_out_predictions
+            && layer_of(self.table.layers_prefix(), &inner).is_some_and(|layer| layer >= description.n_layers)
+        {
+            return Ok(None);
+        }
         let layer = match found.layer {
             Some(number) => description.layers.get(number as usize).copied(),
             None => Some(description.outside_layers()),
@@ -276,6 +281,12 @@ fn output_as_embedding(outputs: &mut [Output]) {
     if let Some(tensor) = outputs.iter_mut().find(|tensor| tensor.name == output) {
         (tensor.name, tensor.role) = (embedding.into(), Role::TokenEmbedding);
     }
+}
+
+/// The layer of a tensor whose name begins like `pattern`, which ends in `{layer}.`.
+fn layer_of(pattern: &str, name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(pattern.strip_suffix("{layer}.")?)?;
+    rest[..rest.find('.')?].parse().ok()
 }
 
 /// Matches `name` against a pattern with `{layer}` and `{expert}` places.

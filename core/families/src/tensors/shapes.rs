@@ -43,18 +43,22 @@ impl Description {
         shapes
     }
 
-    /// Calls `visit` with every rule of `family` that has a tensor, the layer and its extents.
+    /// Calls `visit` with every rule of `family` that has a tensor, the layer and its extents; of rules for one tensor,
+    /// with the first.
     pub(crate) fn each_tensor<'f>(
         &self,
         family: &'f Family,
         mut visit: impl FnMut(&'f TensorRule, Option<u32>, Vec<u64>),
     ) {
         let outside = self.outside_layers();
-        for rule in &family.tensors {
+        for (at, rule) in family.tensors.iter().enumerate() {
             let in_layers = rule.to.contains("{layer}");
             let layers = if in_layers { self.layers.as_slice() } else { std::slice::from_ref(&outside) };
+            let earlier: Vec<&TensorRule> =
+                family.tensors[..at].iter().filter(|other| other.to == rule.to).collect();
             for (index, layer) in layers.iter().enumerate() {
                 if self.has(&rule.when, layer)
+                    && !earlier.iter().any(|other| self.has(&other.when, layer))
                     && let Ok(dims) = self.dims(rule, layer)
                 {
                     visit(rule, in_layers.then_some(index as u32), dims);

@@ -106,6 +106,11 @@ impl Keys<'_> {
                 found.insert(name.clone(), number);
             }
         }
+        // Some architectures state how many experts are shared, not how wide they are together.
+        let shared = self.number("expert_shared_count")?.filter(|&number| number > 0);
+        if let (Some(n_shared), Some(width)) = (shared, found.get("expert_ffn").copied()) {
+            found.entry("shared_ffn".into()).or_insert(n_shared.saturating_mul(width));
+        }
         Ok(found)
     }
 
