@@ -100,12 +100,13 @@ impl Bench {
         problems: &mut Vec<String>,
     ) {
         let config = std::fs::read(model.join("config.json")).unwrap();
-        let stated = families::detect_config(&serde_json::from_slice(&config).unwrap()).unwrap();
+        let mut stated = families::detect_config(&serde_json::from_slice(&config).unwrap()).unwrap();
         let mut read = families::detect_gguf(&GgufFile::read(converted).header).unwrap();
         // What the format has no place for, or states where configurations do not.
         read.warnings.clone_from(&stated.warnings);
         read.name.clone_from(&stated.name);
         read.model_type.clone_from(&stated.model_type);
+        stated.quantities.remove("prediction_layers");
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.modalities = stated.modalities;
         read.native_quantization.clone_from(&stated.native_quantization);

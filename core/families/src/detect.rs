@@ -48,8 +48,8 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     let hidden_size = config.required_extent_of(key("embedding_length"))?;
     let heads = Heads::of(&config)?;
     let ffn_size = config.required_extent_of(key("feed_forward_length"))?;
-    let ffn_size = match &family.table.mechanisms.adjusted_ffn {
-        Some(adjusted) => adjusted.width(&config, ffn_size)?,
+    let ffn_size = match &family.table.mechanisms.dense_ffn {
+        Some(dense) => dense.width(&config, ffn_size)?,
         None => ffn_size,
     };
     let quantities = quantities::of_config(&config, family)?;
@@ -63,6 +63,10 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     if rope::has_fractional_ramp(&config, &rope)? {
         warnings.push("the engine rounds the ends of YaRN's ramp to whole dimensions".into());
     }
+    if family.table.mechanisms.leaves_out_predictions && quantities.contains_key("prediction_layers") {
+        warnings.push("layers that predict tokens beyond the next are left out".into());
+    }
+    warnings.extend(rope::ignored_by_engine(&config, &rope)?);
     let attention = Attention {
         reach: Reach::Full,
         n_heads: heads.query,

@@ -86,14 +86,17 @@ pub(crate) struct Mechanisms {
     /// Kinds of RoPE scaling that are stored as generated tensors of factors; others of these kinds are not applied.
     #[serde(default)]
     pub(crate) rope_factors: Vec<RopeFactors>,
-    /// Dense feed-forwards are narrower than the configuration says.
-    pub(crate) adjusted_ffn: Option<AdjustedFfn>,
+    /// The width of dense feed-forwards, where it is not the usual field.
+    pub(crate) dense_ffn: Option<DenseFfn>,
     /// Layers behind the stated number of them predict further tokens, and are left out.
     #[serde(default)]
     pub(crate) leaves_out_predictions: bool,
     /// Matrices whose `.scale` beside them the engine's graph multiplies onto their products, without `.weight`.
     #[serde(default)]
     scaled_products: Vec<String>,
+    /// Special tokens by kind that the tokenizer's files leave to be known by their text.
+    #[serde(default)]
+    special_tokens: BTreeMap<String, String>,
     /// The tokenizer's `add_prefix_space` is stated in GGUF.
     #[serde(default)]
     states_space_prefix: bool,
@@ -104,31 +107,39 @@ pub(crate) struct Mechanisms {
     never_adds_bos_at: Option<usize>,
 }
 
-/// Two thirds of the stated width of feed-forwards, times a factor, rounded up to a multiple: fields with the numbers.
+/// Where the width of dense feed-forwards is stated, and what is done to it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DenseFfn {
+    /// A field that counts before the usual one.
+    stated: String,
+    adjusted: Option<AdjustedFfn>,
+}
+
+/// Two thirds of a width, times a factor, rounded up to a multiple: fields with the numbers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AdjustedFfn {
-    /// The stated width, where it is not in the usual field.
-    stated: String,
-    /// Whether it is adjusted.
-    adjusts: String,
+    /// Whether it is.
+    when: String,
     factor: String,
     multiple_of: String,
 }
 
-impl AdjustedFfn {
+impl DenseFfn {
     /// The width of dense feed-forwards; `usual` is what the usual field says.
     ///
     /// # Errors
     /// A field of another type.
     pub(crate) fn width(&self, config: &Config<'_>, usual: u64) -> Result<u64, Error> {
         let stated = config.extent(&self.stated)?.unwrap_or(usual);
-        if !config.boolean(&self.adjusts)?.unwrap_or(false) {
+        let Some(adjusted) = &self.adjusted else { return Ok(stated) };
+        if !config.boolean(&adjusted.when)?.unwrap_or(false) {
             return Ok(stated);
         }
-        let factor = config.number(&self.factor)?.unwrap_or(1.0);
-        let multiple = config.required_extent(&self.multiple_of)?;
-        Ok(((2 * stated / 3) as f64 * factor) as u64).map(|width| width.next_multiple_of(multiple))
+        let factor = config.number(&adjusted.factor)?.unwrap_or(1.0);
+        let width = ((2 * stated / 3) as f64 * factor) as u64;
+        Ok(width.next_multiple_of(config.required_extent(&adjusted.multiple_of)?))
     }
 }
 
@@ -212,6 +223,11 @@ impl Family {
     /// Whether the tokenizer's `add_prefix_space` is stated in GGUF.
     pub fn states_space_prefix(&self) -> bool {
         self.table.mechanisms.states_space_prefix
+    }
+
+    /// Special tokens, kind and text, that the tokenizer's files leave to be known.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.table.mechanisms.special_tokens.iter().map(|(kind, text)| (kind.as_str(), text.as_str()))
     }
 
     /// Whether added tokens of tokenizer.json lie over those of a tokenizer.model.

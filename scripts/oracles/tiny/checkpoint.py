@@ -51,6 +51,8 @@ class Model:
     converted: bool = True
     # Whether the engine runs it: llama.cpp's converter writes more than its engine reads.
     runs: bool = True
+    # What the weights of norms are near: what makes attention tell positions apart.
+    norms: float = 1.0
     # Largest difference of logits, relative to the largest logit: what another order of summing leaves. ggml looks GELU
     # up in a table of 16-bit floats, which leaves more.
     max_error: float = 2e-5
@@ -65,8 +67,10 @@ class Model:
         model = getattr(transformers, self.auto).from_config(self.config).to(self.dtype).eval()
         with torch.no_grad():
             # Buffers that are stored are weights as well: biases of routers.
-            for parameter in model.state_dict().values():
+            for name, parameter in model.state_dict().items():
                 parameter.copy_(torch.randn_like(parameter) * 0.05)
+                if "norm" in name and name.endswith(".weight"):
+                    parameter.add_(self.norms)
             if self.weights:
                 self.weights(model)
         model.save_pretrained(folder, max_shard_size=self.shard)
@@ -125,7 +129,10 @@ def quantize(folder, form, auto):
 
 def reference(model):
     """What the model computes in 32-bit floats from the weights as they are stored."""
-    model = model.float()
+    # Built anew: rotary frequencies were rounded with the weights.
+    weights = model.float().state_dict()
+    model = type(model)(model.config).eval()
+    model.load_state_dict(weights)
     tokens = torch.randint(3, model.config.get_text_config().vocab_size - 8, (1, N_POSITIONS))
     with torch.no_grad():
         logits = model(input_ids=tokens, use_cache=False).logits

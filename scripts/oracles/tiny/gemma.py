@@ -7,7 +7,8 @@ SHARED = dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=16)
 
 
 def gemma(kind, dtype, tokenizer=TOKENIZERS / "llama2", **more):
-    return Model(config(kind, **SHARED, **more), dtype, tokenizer, files=FILES_OF_SENTENCEPIECE, max_error=2e-3)
+    return Model(config(kind, **SHARED, **more), dtype, tokenizer, files=FILES_OF_SENTENCEPIECE, norms=0.0,
+                 max_error=2e-3)
 
 
 MODELS = {

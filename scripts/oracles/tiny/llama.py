@@ -5,7 +5,9 @@ from .checkpoint import BF16, BYTE_LEVEL, F16, F32, FILES, SENTENCEPIECE, TOKENI
 LLAMA_3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                original_max_position_embeddings=128)
 LINEAR = dict(rope_type="linear", factor=4.0)
-YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=128, beta_fast=16.0, beta_slow=2.0)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=128)
+# The engine takes 32 and 1 for them in this architecture, whatever the file says.
+OTHER_BETAS = dict(YARN, beta_fast=16.0, beta_slow=2.0)
 
 # Tokens as objects, templates as a list, added tokens stated twice: how checkpoints of Llama 2's time look.
 TOKEN = dict(__type="AddedToken", lstrip=False, normalized=True, rstrip=False, single_word=False)
@@ -32,6 +34,7 @@ MODELS = {
                                 head_dim=32),
     "llama-linear": llama(BF16, BYTE_LEVEL, dict(old_rope=True), rope_scaling=LINEAR, num_key_value_heads=4),
     "llama-yarn": llama(BF16, BYTE_LEVEL, rope_scaling=YARN, head_dim=32),
+    "llama-yarn-betas": llama(BF16, BYTE_LEVEL, dict(runs=False), rope_scaling=OTHER_BETAS, head_dim=32),
     "llama-bias": llama(F32, SENTENCEPIECE, attention_bias=True, mlp_bias=True),
     "llama-tokenizer-model": llama(BF16, TOKENIZERS / "llama2", dict(
         files=FILES + ("tokenizer.model",), settings=LLAMA_2_SETTINGS, beyond=5)),

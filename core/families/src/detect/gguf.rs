@@ -54,8 +54,16 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         .per_layer("feed_forward_length", n_layers)?
         .ok_or_else(|| keys.missing("feed_forward_length"))?;
     let ffn_size = ffn_sizes.iter().copied().max().unwrap_or(0);
-    let quantities = keys.quantities()?;
-    let moe = keys.moe(ffn_size)?;
+    let mut quantities = keys.quantities()?;
+    let mut moe = keys.moe(ffn_size)?;
+    let shared = tensors.iter().find(|tensor| tensor.name.ends_with(".ffn_up_shexp.weight"));
+    if let (Some(moe), Some(width)) = (&mut moe, shared.and_then(|tensor| tensor.dims.get(1))) {
+        moe.shared_ffn_size = *width;
+        quantities.insert("shared_ffn".into(), *width);
+    }
+    let chunk = family.and_then(|family| family.table.layers.engine_chunk);
+    let chunk = chunk.filter(|_| !quantities.contains_key("window"));
+    quantities.extend(chunk.map(|chunk| ("chunk".to_string(), chunk)));
     let layers = Layers {
         keys: &keys,
         n_layers,
@@ -63,6 +71,7 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         ffn_sizes: &ffn_sizes,
         quantities: &quantities,
         window_group: family.and_then(|family| family.table.layers.engine_group),
+        chunk,
     };
     let layers = layers.read(moe.is_some(), tensors, &mut warnings)?;
     let embedding = tensors.iter().find(|tensor| tensor.name == "token_embd.weight");

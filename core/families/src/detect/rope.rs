@@ -93,6 +93,23 @@ pub(crate) fn of_config(config: &Config<'_>, max_context: u64, head_dim: u32) ->
     Ok(Rope { theta, local_theta, scaling })
 }
 
+/// Numbers of YaRN that GGUF has keys for and the engine reads in hardly any architecture, where they are not those it
+/// takes.
+pub(crate) fn ignored_by_engine(config: &Config<'_>, rope: &Rope) -> Result<Vec<String>, Error> {
+    let RopeScaling::Yarn { factor, .. } = rope.scaling else { return Ok(Vec::new()) };
+    let Some((place, inner)) = settings(config)? else { return Ok(Vec::new()) };
+    let attention = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
+    let taken = [("beta_fast", 32.0), ("beta_slow", 1.0), ("attention_factor", attention)];
+    let mut ignored = Vec::new();
+    for (field, taken) in taken {
+        let stated = number_in(place, inner, field)?;
+        if let Some(stated) = stated.filter(|stated| (stated - taken).abs() > 1e-6 * taken) {
+            ignored.push(format!("the engine takes {taken} for YaRN's `{field}`, the file says {stated}"));
+        }
+    }
+    Ok(ignored)
+}
+
 /// How many of a head's `head_dim` dimensions are rotated: `partial_rotary_factor` of them.
 pub(crate) fn rotary_dim(config: &Config<'_>, head_dim: u32) -> Result<u32, Error> {
     let field = "partial_rotary_factor";
@@ -249,6 +266,15 @@ mod tests {
     fn an_unstated_original_context_is_the_declared_one() {
         let rope = read(json!({"rope_scaling": {"type": "yarn", "factor": 4}})).expect("valid");
         assert_eq!(rope.scaling, RopeScaling::Yarn { factor: 4.0, original_context: 4096 });
+    }
+
+    #[test]
+    fn what_the_engine_ignores_of_yarn_is_told() {
+        let config = json!({"rope_scaling": {"type": "yarn", "factor": 4.0, "beta_fast": 16, "beta_slow": 1,
+            "attention_factor": 1.138_629_436_111_989}});
+        let rope = read(config.clone()).expect("valid");
+        let ignored = ignored_by_engine(&Config::new(&config).expect("an object"), &rope).expect("numbers");
+        assert!(ignored.len() == 1 && ignored[0].contains("`beta_fast`"), "{ignored:?}");
     }
 
     #[test]

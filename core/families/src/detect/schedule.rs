@@ -26,6 +26,8 @@ pub(crate) struct Schedule {
     /// Length of the groups of layers whose last one alone sees everything, as the engine takes it where a GGUF file with
     /// a sliding window does not state it.
     pub(crate) engine_group: Option<u64>,
+    /// Tokens of a chunk in the engine, where GGUF files do not state it and the layers of a group slide by chunks.
+    pub(crate) engine_chunk: Option<u64>,
     /// Which layers are routed, where the checkpoint has experts.
     #[serde(default)]
     routing: Routing,

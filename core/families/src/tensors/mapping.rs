@@ -136,7 +136,9 @@ impl Family {
             }
         }
         if self.table.mechanisms.leaves_out_predictions
-            && layer_of(self.table.layers_prefix(), &inner).is_some_and(|layer| layer >= description.n_layers)
+            && (inner.starts_with("mtp.")
+                || layer_of(self.table.layers_prefix(), &inner)
+                    .is_some_and(|layer| layer >= description.n_layers))
         {
             return Ok(None);
         }

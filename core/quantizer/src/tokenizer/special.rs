@@ -147,6 +147,13 @@ impl Special {
         }
     }
 
+    /// The same for a kind by its name, where there is a key for it.
+    pub(super) fn set_named(&mut self, kind: &str, id: u32) {
+        if let Some((kind, _)) = KEYS.iter().find(|(known, _)| *known == kind) {
+            self.set_id(kind, id);
+        }
+    }
+
     fn read_normalizer(&mut self, normalizer: &Normalizer) {
         match normalizer {
             Normalizer::Lowercase => self.lowercase = Some(true),

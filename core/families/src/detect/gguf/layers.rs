@@ -16,6 +16,8 @@ pub(crate) struct Layers<'k> {
     pub(crate) quantities: &'k BTreeMap<String, u64>,
     /// Length of the groups of layers whose last one alone sees everything, where the file does not state it.
     pub(crate) window_group: Option<u64>,
+    /// Tokens of a chunk that the others see, where the file does not state it.
+    pub(crate) chunk: Option<u64>,
 }
 
 /// What the names of a layer's tensors say.
@@ -117,7 +119,13 @@ impl Layers<'_> {
     /// What each layer's attention sees: `attention.sliding_window` and its pattern, layers in groups of `n` of which
     /// the last sees everything, or one flag per layer.
     fn windows(&self, warnings: &mut Vec<String>) -> Result<Vec<Reach>, Error> {
-        let Some(window) = self.keys.number("attention.sliding_window")?.filter(|window| *window > 0) else {
+        let stated = self.keys.number("attention.sliding_window")?;
+        if let (Some(group), Some(chunk), None) = (self.window_group, self.chunk, stated) {
+            let reach =
+                |layer| if layer % group + 1 < group { Reach::Chunked { chunk } } else { Reach::Full };
+            return Ok((0..self.n_layers).map(reach).collect());
+        }
+        let Some(window) = stated.filter(|window| *window > 0) else {
             return Ok(vec![Reach::Full; self.n_layers as usize]);
         };
         let name = "attention.sliding_window_pattern";
