@@ -54,6 +54,33 @@ fn both_sources_give_the_same_description() {
 }
 
 #[test]
+fn every_family_s_sample_is_described_by_its_file() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+    for family in Family::all() {
+        let path = folder.join(format!("{}.json", family.id()));
+        let text =
+            std::fs::read(&path).unwrap_or_else(|_| panic!("{}: a family has a sample", path.display()));
+        let config = crate::parse_config(&text).expect("JSON");
+        let (metadata, tensors, mut stated) = converted(&config);
+        assert_eq!(stated.family, family.id());
+        let mut read = detect_gguf_tensors(&metadata, &tensors).expect("described");
+        // What the format has no place for, or states where configurations do not.
+        stated.warnings.clear();
+        read.warnings.clear();
+        stated.quantities.remove("prediction_layers");
+        read.quantities.retain(|name, _| stated.quantities.contains_key(name));
+        read.model_type.clone_from(&stated.model_type);
+        if read.max_context == 1 << 20 {
+            read.max_context = stated.max_context;
+        }
+        if read.rope.scaling == RopeScaling::Stored {
+            read.rope.scaling.clone_from(&stated.rope.scaling);
+        }
+        assert_eq!(read, stated);
+    }
+}
+
+#[test]
 fn llama3_factors_are_found_stored_and_are_no_weights() {
     let config = json!({"model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
         "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100, "max_position_embeddings": 512,
