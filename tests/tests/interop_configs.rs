@@ -1,0 +1,80 @@
+//! What is said of every real configuration at hand, held to a golden table: family, parameters, experts, layers,
+//! context, cache; or why nothing is. `LLAMA_PAJAMAS_UPDATE=1` writes the table anew.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints what differs")]
+
+use families::{Description, FeedForward, Mixer, Reach, memory};
+use formats::gguf::GgmlType;
+use llama_pajamas_tests::{repository, shared};
+use std::collections::BTreeMap;
+
+const HEADING: &str = "configuration\tfamily\tparameters\tactive\texperts\tlayers\tcontext\tKV bytes per token\tstate bytes\tstored as";
+
+/// One row, without a line end.
+fn row(name: &str, text: &[u8]) -> String {
+    let description = families::parse_config(text)
+        .map_err(|e| e.to_string())
+        .and_then(|config| families::detect_config(&config).map_err(|error| error.to_string()));
+    match description {
+        Ok(description) => format!("{name}\t{}", told(&description)),
+        Err(error) => format!("{name}\t-\t{}", error.split("; known: ").next().unwrap_or_default()),
+    }
+}
+
+fn told(d: &Description) -> String {
+    let experts = d.moe.map_or("-".to_string(), |moe| format!("{} of {}", moe.n_active, moe.n_experts));
+    let kv = memory::kv_bytes(d, 1, GgmlType::F16, GgmlType::F16).map_or("-".into(), |n| n.to_string());
+    let native = d.native_quantization.as_ref().map_or("-", |native| native.method.as_str());
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for layer in &d.layers {
+        let mixer = match layer.mixer {
+            Mixer::Attention(attention) => match attention.reach {
+                Reach::Full => "full".to_string(),
+                Reach::Sliding { window } => format!("sliding {window}"),
+                Reach::Chunked { chunk } => format!("chunked {chunk}"),
+            },
+            Mixer::Latent(latent) => format!("latent {}", latent.kv_rank),
+            Mixer::Recurrent(recurrent) => format!("{:?}", recurrent.kind),
+            Mixer::None => "no mixer".into(),
+        };
+        let feed_forward = match layer.feed_forward {
+            FeedForward::Dense { .. } => "dense",
+            FeedForward::Routed => "routed",
+            FeedForward::None => "no feed-forward",
+        };
+        *kinds.entry(format!("{mixer} + {feed_forward}")).or_default() += 1;
+    }
+    let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count}x {kind}")).collect();
+    format!(
+        "{}\t{}\t{}\t{experts}\t{}\t{}\t{kv}\t{}\t{native}",
+        d.family,
+        d.parameters.total,
+        d.parameters.active,
+        kinds.join(", "),
+        d.max_context,
+        memory::state_bytes(d),
+    )
+}
+
+#[test]
+fn every_real_configuration_is_told_as_in_the_golden_table() {
+    let mut files: Vec<_> =
+        std::fs::read_dir(shared("data/configs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|kind| kind == "json"));
+    files.sort();
+    let rows = files.iter().map(|path| {
+        let name = path.file_stem().unwrap().to_string_lossy();
+        row(name.trim_end_matches("_config"), &std::fs::read(path).unwrap())
+    });
+    let table: String = std::iter::once(HEADING.to_string()).chain(rows).map(|row| row + "\n").collect();
+    let golden = repository().join("tests/golden/configs.tsv");
+    if std::env::var_os("LLAMA_PAJAMAS_UPDATE").is_some() {
+        std::fs::write(&golden, &table).unwrap();
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap();
+    let differing = table.lines().zip(expected.lines()).filter(|(ours, golden)| ours != golden);
+    let differing: Vec<_> = differing.inspect(|(ours, golden)| println!("- {golden}\n+ {ours}")).collect();
+    let described = table.lines().skip(1).filter(|row| row.split('\t').nth(1) != Some("-")).count();
+    println!("{described} of {} configurations are described, the others refused", files.len());
+    assert!(differing.is_empty() && table.lines().count() == expected.lines().count());
+}
