@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 /// File in data/configs, total and active parameters, layers, query and KV heads, head width, experts (all, used),
 /// KV cache bytes per token in F16. Parameters as the model cards and safetensors indices publish them, where they do.
-const REAL: [(&str, u64, u64, [u32; 4], (u32, u32), u64); 21] = [
+const REAL: [(&str, u64, u64, [u32; 4], (u32, u32), u64); 26] = [
     ("meta-llama--Llama-2-7b-hf", 6_738_415_616, 6_738_415_616, [32, 32, 32, 128], (0, 0), 524_288),
     ("meta-llama--Llama-2-13b-hf", 13_015_864_320, 13_015_864_320, [40, 40, 40, 128], (0, 0), 819_200),
     ("meta-llama--Llama-2-70b-hf", 68_976_648_192, 68_976_648_192, [80, 64, 8, 128], (0, 0), 327_680),
@@ -48,6 +48,25 @@ const REAL: [(&str, u64, u64, [u32; 4], (u32, u32), u64); 21] = [
         [62, 96, 8, 128],
         (160, 8),
         253_952,
+    ),
+    ("phi-4-mini", 3_836_021_760, 3_836_021_760, [32, 24, 8, 128], (0, 0), 131_072),
+    ("LFM2.5-VL-1.6B", 1_170_340_608, 1_170_340_608, [16, 32, 8, 64], (0, 0), 12_288),
+    ("nvidia--Nemotron-H-56B-Base-8K", 56_324_350_464, 56_324_350_464, [118, 64, 8, 128], (0, 0), 40_960),
+    (
+        "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+        31_577_940_288,
+        3_580_076_352,
+        [52, 32, 2, 128],
+        (128, 6),
+        6_144,
+    ),
+    (
+        "meta-llama--Llama-4-Scout-17B-16E-Instruct",
+        107_769_861_120,
+        17_172_894_720,
+        [48, 40, 8, 128],
+        (16, 1),
+        196_608,
     ),
 ];
 

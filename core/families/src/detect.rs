@@ -136,6 +136,12 @@ fn flags_of(config: &Config<'_>, family: &Family) -> Result<BTreeSet<String>, Er
 
 /// Plain decoders under a new name: the fields of one, nothing that speaks of another mechanism.
 fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'static Checkpoint), Error> {
+    // A type that families share is never a plain decoder: the fields that tell them apart are missing or say nothing.
+    let shared = Family::all().iter().find_map(|family| family.checkpoint(model_type));
+    if let Some(field) = shared.and_then(|checkpoint| checkpoint.when.first()).map(|test| &test.field) {
+        let expected = format!("what tells the families of `{model_type}` apart");
+        return Err(wrong(field, &expected, config.stated(field).unwrap_or(&Value::Null)));
+    }
     let rules = &decoder().generic;
     let stated = |path: &str| {
         let (field, inner) = path.split_once('.').unwrap_or((path, ""));

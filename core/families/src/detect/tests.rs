@@ -160,6 +160,13 @@ fn windows_and_stretchings_that_are_not_applied_are_told() {
 }
 
 #[test]
+fn a_shared_type_without_the_fields_that_tell_is_no_plain_decoder() {
+    let error =
+        detect_config(&with(llama(), "model_type", json!("granitemoehybrid"))).expect_err("no layer types");
+    assert!(error.to_string().contains("`layer_types`"), "{error}");
+}
+
+#[test]
 fn an_unknown_plain_decoder_is_described_with_a_warning() {
     let config = with(llama(), "model_type", json!("brand_new"));
     let description = detect_config(&config).expect("a plain decoder");

@@ -48,7 +48,7 @@ impl Default for Routed {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FieldTest {
-    field: String,
+    pub(crate) field: String,
     /// Whether it is there.
     stated: Option<bool>,
     /// Whether it is a number above 0.
