@@ -88,6 +88,9 @@ pub(crate) struct Mechanisms {
     pub(crate) rope_factors: Vec<RopeFactors>,
     /// The width of dense feed-forwards, where it is not the usual field.
     pub(crate) dense_ffn: Option<DenseFfn>,
+    /// Sections of the rotary dimensions where the configuration states none: time, height, width, more.
+    #[serde(default)]
+    pub(crate) rotary_sections: Vec<i32>,
     /// Layers behind the stated number of them predict further tokens, and are left out.
     #[serde(default)]
     pub(crate) leaves_out_predictions: bool,

@@ -64,7 +64,7 @@ class Model:
         """Writes the checkpoint, and reference.st: `tokens`, the `logits` after each and their `max_error`."""
         self.config.vocab_size = n_tokens(self.tokenizer) + self.beyond
         torch.manual_seed(len(folder.name))
-        model = getattr(transformers, self.auto).from_config(self.config).to(self.dtype).eval()
+        model = rounded(getattr(transformers, self.auto).from_config(self.config), self.dtype).eval()
         with torch.no_grad():
             # Buffers that are stored are weights as well: biases of routers.
             for name, parameter in model.state_dict().items():
@@ -103,6 +103,16 @@ def config(kind, **more):
     return getattr(transformers, kind)(**dict(
         dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
              max_position_embeddings=512, bos_token_id=1, eos_token_id=2), **more))
+
+
+def rounded(model, dtype):
+    """The model with weights of another type; what is computed from the configuration is no weight."""
+    computed = {name: buffer.clone() for name, buffer in model.named_buffers() if name not in model.state_dict()}
+    model = model.to(dtype)
+    for name, buffer in model.named_buffers():
+        if name in computed:
+            buffer.data = computed[name]
+    return model
 
 
 def quantize(folder, form, auto):

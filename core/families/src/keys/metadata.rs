@@ -174,6 +174,9 @@ fn rope_keys(
         })?;
         numbers.resize(4, 0);
         keys.push(("dimension_sections", Value::Array(Array::I32(numbers))));
+    } else if !family.table.mechanisms.rotary_sections.is_empty() {
+        let sections = family.table.mechanisms.rotary_sections.clone();
+        keys.push(("dimension_sections", Value::Array(Array::I32(sections))));
     }
     keys.push(("freq_base", Value::F32(rope.theta as f32)));
     keys.extend(rope.local_theta.map(|theta| ("freq_base_swa", Value::F32(theta as f32))));
