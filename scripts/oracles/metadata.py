@@ -37,7 +37,8 @@ def answer(case):
             (folder / "generation_config.json").write_text(json.dumps(case["generation"]))
         if case.get("card") is not None:
             (folder / "README.md").write_text(case["card"])
-        model_class = get_model_class(case["config"]["architectures"][0])
+        text = case["config"].get("text_config", {})
+        model_class = get_model_class(text.get("architectures", case["config"]["architectures"])[0])
         model = model_class(folder, gguf.LlamaFileType.MOSTLY_BF16, folder / "out.gguf")
         metadata = gguf.Metadata.load(None, folder, None, case["total"])
         if metadata.size_label is None and case["total"] > 0:
