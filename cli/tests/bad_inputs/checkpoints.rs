@@ -98,6 +98,13 @@ fn weights() -> Vec<Case> {
             ),
         ),
         header(
+            "safetensors: quantized in a way that is not read",
+            &["model.safetensors", "`model.norm.weight.SCB`", "bitsandbytes", "float checkpoint"],
+            norm(
+                r#""model.norm.weight.SCB":{"dtype":"BF16","shape":[256],"data_offsets":[8393728,8394240]}"#,
+            ),
+        ),
+        header(
             "safetensors: one name twice",
             &["model.safetensors", "`model.layers.0.mlp.up_proj.weight`", "twice"],
             |text| text.replace("model.layers.1.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
@@ -272,16 +279,6 @@ fn configs() -> Vec<Case> {
             fs::remove_file(stage.checkpoint().join("config.json")).unwrap();
             [both(stage), vec![Door::command(&["info", &stage.text("model")])]].concat_doors()
         }),
-        case(
-            "config: quantized already",
-            &["config.json", "quantization_config", "expected a float checkpoint"],
-            |stage| {
-                edit_json(&stage.checkpoint().join("config.json"), |config| {
-                    config["quantization_config"] = json!({"quant_method": "gptq", "bits": 4});
-                });
-                both(stage)
-            },
-        ),
     ]
 }
 
