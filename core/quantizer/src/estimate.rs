@@ -1,7 +1,7 @@
 //! What a recipe makes of a model that is only described: types by role and bytes, without a weight.
 //! Knows descriptions and recipes; must not know sources.
 
-use crate::recipe::{Overrides, Recipe, Shape, Strategy, order, preset, stock};
+use crate::recipe::{Overrides, Recipe, Row, Shape, Strategy, order, preset, stock};
 use families::{Description, OutputType, Role, TensorShape};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
 use std::collections::BTreeMap;
@@ -34,8 +34,7 @@ pub struct RoleEstimate {
 /// matrix are taken as if there were one.
 pub fn estimate(description: &Description, recipe: Recipe) -> Option<Estimate> {
     let shapes = shapes_of(description)?;
-    let rows: Vec<(&str, &[u64], GgmlType)> =
-        shapes.iter().map(|(shape, ty)| (shape.name.as_str(), &shape.dims[..], *ty)).collect();
+    let rows = rows_of(&shapes);
     let wishes = Overrides::default();
     let choices = match recipe {
         Recipe::Stock(file_type) => stock(&rows, file_type, Shape::of(&metadata(description), true), &wishes),
@@ -74,9 +73,7 @@ pub fn estimate(description: &Description, recipe: Recipe) -> Option<Estimate> {
 /// What the strategy is called that the presets follow for this model; `None` as for [`estimate`].
 pub fn strategy(description: &Description) -> Option<&'static str> {
     let shapes = shapes_of(description)?;
-    let rows: Vec<(&str, &[u64], GgmlType)> =
-        shapes.iter().map(|(shape, ty)| (shape.name.as_str(), &shape.dims[..], *ty)).collect();
-    Some(Strategy::of(description, &rows).name())
+    Some(Strategy::of(description, &rows_of(&shapes)).name())
 }
 
 /// The tensors in the order of recipes, with the types that a plain conversion gives them.
@@ -88,11 +85,19 @@ fn shapes_of(description: &Description) -> Option<Vec<(TensorShape, GgmlType)>> 
     shapes.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
     let native = description.native_quantization.as_ref();
     let in_mxfp4 = native.is_some_and(|native| native.method == "mxfp4");
-    let ty = |shape: &TensorShape| match shape.role.is_routed_expert() && shape.dims.len() == 3 && in_mxfp4 {
-        true => GgmlType::MXFP4,
-        false => OutputType::F16.of_tensor(&shape.name, shape.dims.len()),
+    let typed = |shape: TensorShape| {
+        let ty = match shape.role.is_routed_expert() && shape.dims.len() == 3 && in_mxfp4 {
+            true => GgmlType::MXFP4,
+            false => OutputType::F16.of_tensor(&shape.name, shape.dims.len()),
+        };
+        (shape, ty)
     };
-    Some(shapes.into_iter().map(|shape| (ty(&shape), shape)).map(|(ty, shape)| (shape, ty)).collect())
+    Some(shapes.into_iter().map(typed).collect())
+}
+
+/// The same as recipes take them.
+fn rows_of(shapes: &[(TensorShape, GgmlType)]) -> Vec<Row<'_>> {
+    shapes.iter().map(|(shape, ty)| (shape.name.as_str(), &shape.dims[..], *ty)).collect()
 }
 
 /// The keys that recipes read.

@@ -1,7 +1,7 @@
 //! Plans a file: which tensor becomes which type, under which metadata, and how long the file gets.
 //! Knows recipes and a source's tables; reads no weight.
 
-use crate::recipe::{FileType, Overrides, Recipe, Shape, order, preset, requires_imatrix, stock};
+use crate::recipe::{FileType, Overrides, Recipe, Row, Shape, order, preset, requires_imatrix, stock};
 use crate::source::{QUANTIZATION_VERSION, SourceTensor, TensorSource, describe};
 use crate::{Error, Importance, Result};
 use formats::gguf::{GgmlType, Metadata, TensorSpec, Value, Writer};
@@ -102,8 +102,7 @@ pub fn plan_file(
     let importance = importance.filter(|importance| !importance.is_empty());
     let mut tensors: Vec<(usize, &SourceTensor)> = source.tensors().iter().enumerate().collect();
     tensors.sort_by(|(_, a), (_, b)| order(&a.name).cmp(&order(&b.name)));
-    let rows: Vec<(&str, &[u64], GgmlType)> =
-        tensors.iter().map(|(_, t)| (t.name.as_str(), &t.dims[..], t.ty)).collect();
+    let rows: Vec<Row<'_>> = tensors.iter().map(|(_, t)| (t.name.as_str(), &t.dims[..], t.ty)).collect();
     let choices = match recipe {
         Recipe::Stock(file_type) => {
             stock(&rows, file_type, Shape::of(source.metadata(), importance.is_some()), wishes)

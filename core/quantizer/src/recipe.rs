@@ -11,7 +11,7 @@ mod stock;
 pub(crate) use category::order;
 pub use file_type::FileType;
 pub use preset::Preset;
-pub(crate) use preset::{Strategy, preset};
+pub(crate) use preset::{Row, Strategy, preset};
 pub(crate) use shape::Shape;
 pub(crate) use stock::{requires_imatrix, stock};
 
