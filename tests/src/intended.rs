@@ -2,7 +2,8 @@
 //! changes that make their file ours. Whatever no rule states must be equal.
 
 use crate::GgufFile;
-use formats::gguf::{Array, Metadata, Value};
+use formats::gguf::{Array, GgmlType, Metadata, Value};
+use formats::safetensors::Dtype;
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::path::Path;
@@ -27,6 +28,9 @@ pub fn apply(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
     if tied_embedding(theirs, &config) {
         names.push("tied embedding");
     }
+    if pooler_of_scores(theirs, &config, model) {
+        names.push("layer before scores");
+    }
     let sentencepiece = theirs.header.metadata.str("tokenizer.ggml.model") == Some("llama");
     if sentencepiece && !model.join("tokenizer.model").is_file() {
         scores_and_merges(&mut theirs.header.metadata, &tokenizer);
@@ -41,8 +45,42 @@ pub fn apply(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
     names
 }
 
+/// BERT's scores come behind its pooler, which the converter leaves out.
+fn pooler_of_scores(theirs: &mut GgufFile, config: &Json, model: &Path) -> bool {
+    if config["architectures"][0] != "BertForSequenceClassification" {
+        return false;
+    }
+    let bytes = std::fs::read(model.join("model.safetensors")).expect("a checkpoint in one file");
+    let header = formats::safetensors::Header::read(bytes.as_slice(), bytes.len() as u64).expect("a header");
+    let ty = theirs.header.tensor("blk.0.attn_q.weight").expect("a matrix").ty;
+    for (name, part, ty) in [("cls.bias", "bias", GgmlType::F32), ("cls.weight", "weight", ty)] {
+        let stored = format!("bert.pooler.dense.{part}");
+        let info = header.tensors.iter().find(|info| info.name == stored).expect("a pooler");
+        let data = &bytes[info.range.start as usize..info.range.end as usize];
+        let floats: Vec<f32> = match info.dtype {
+            Dtype::BF16 => {
+                data.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
+            }
+            Dtype::F32 => data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            other => panic!("a pooler of {}", other.name()),
+        };
+        let data: Vec<u8> = match ty {
+            GgmlType::F16 => {
+                floats.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
+            }
+            GgmlType::BF16 => {
+                floats.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect()
+            }
+            _ => floats.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
+        let dims = info.shape.iter().rev().copied().collect();
+        theirs.insert_before("cls.output.bias", name, dims, ty, &data);
+    }
+    true
+}
+
 /// What the keys of the format cannot state stands behind them, under keys of our own. Of those there are, the
-/// checkpoints at hand need two.
+/// checkpoints at hand need three.
 fn own_keys(metadata: &mut Metadata, tokenizer: &Json) -> bool {
     let (n, normalizer) = (metadata.len(), &tokenizer["normalizer"]);
     let added = added_tokens(metadata, tokenizer);
@@ -51,6 +89,11 @@ fn own_keys(metadata: &mut Metadata, tokenizer: &Json) -> bool {
     }
     if !normalizer.is_null() && metadata.str("tokenizer.ggml.model") == Some("gpt2") {
         metadata.insert("llama_pajamas.tokenizer.normalizer", Value::String(normalizer.to_string()));
+    }
+    let scores = tokenizer["model"]["vocab"].as_array().into_iter().flatten();
+    let scores: Vec<f64> = scores.filter_map(|piece| piece[1].as_f64()).collect();
+    if scores.iter().any(|score| f64::from(*score as f32) != *score) {
+        metadata.insert("llama_pajamas.tokenizer.scores", Value::Array(Array::F64(scores)));
     }
     metadata.len() > n
 }

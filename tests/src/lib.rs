@@ -5,9 +5,9 @@ pub mod intended;
 pub mod random_text;
 mod tiny;
 
-pub use tiny::{Reference, tiny_models};
+pub use tiny::{Reference, tiny_model, tiny_models};
 
-use formats::gguf::{Header, Metadata};
+use formats::gguf::{GgmlType, Header, Metadata, TensorInfo};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -89,6 +89,15 @@ impl GgufFile {
         let header = Header::read(bytes.as_slice(), bytes.len() as u64)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { header, bytes }
+    }
+
+    /// Adds a tensor in front of the one called `before`.
+    fn insert_before(&mut self, before: &str, name: &str, dims: Vec<u64>, ty: GgmlType, data: &[u8]) {
+        let offset = self.bytes.len() as u64 - self.header.data_offset;
+        self.bytes.extend_from_slice(data);
+        let at = self.header.tensors.iter().position(|tensor| tensor.name == before).expect("there");
+        let info = TensorInfo { name: name.into(), dims, ty, offset, bytes: data.len() as u64 };
+        self.header.tensors.insert(at, info);
     }
 
     /// Data of the tensor called `name`.

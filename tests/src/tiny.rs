@@ -8,11 +8,20 @@ use std::process::Command;
 
 /// Makes the tiny checkpoints in `work`, those whose name has `LLAMA_PAJAMAS_ONLY`'s value where it is set; sorted.
 pub fn tiny_models(work: &Path) -> Vec<PathBuf> {
+    models_with(work, &std::env::var("LLAMA_PAJAMAS_ONLY").unwrap_or_default())
+}
+
+/// Makes the tiny checkpoint called `name`.
+pub fn tiny_model(work: &Path, name: &str) -> PathBuf {
+    let mut models = models_with(&work.join(name), name).into_iter();
+    models.find(|model| model.ends_with(name)).unwrap_or_else(|| panic!("no tiny model {name}"))
+}
+
+fn models_with(work: &Path, only: &str) -> Vec<PathBuf> {
     let tiny = work.join("tiny");
     let script = repository().join("scripts/oracles/tiny_models.py");
     let tokenizers =
         [repository().join("models/pajama-7m"), shared("models/tinystories-656k"), shared("data/tokenizers")];
-    let only = std::env::var("LLAMA_PAJAMAS_ONLY").unwrap_or_default();
     run(Command::new(oracle("venv/bin/python")).arg(script).arg(&tiny).args(tokenizers).arg(only));
     let entries = std::fs::read_dir(&tiny).unwrap_or_else(|error| panic!("{}: {error}", tiny.display()));
     let mut models: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
@@ -20,13 +29,17 @@ pub fn tiny_models(work: &Path) -> Vec<PathBuf> {
     models
 }
 
-/// Tokens and the logits that transformers computes after each, in 32-bit floats.
+/// Tokens and what transformers computes of them, in 32-bit floats.
 pub struct Reference {
     /// Token ids.
     pub tokens: Vec<i32>,
-    /// One row per token, as long as the vocabulary.
+    /// Logits after each token, as many as the vocabulary has; none of what only reads.
     pub logits: Vec<Vec<f32>>,
-    /// Largest difference that another order of summing explains, relative to the largest logit.
+    /// A vector for each token, of what only reads.
+    pub vectors: Vec<Vec<f32>>,
+    /// Scores of the whole, of what has a classifier.
+    pub scores: Vec<f32>,
+    /// Largest difference that another order of summing explains, relative to the largest number.
     pub max_error: f32,
 }
 
@@ -37,13 +50,18 @@ impl Reference {
         let header = Header::read(bytes.as_slice(), bytes.len() as u64)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let words = |name: &str| -> Vec<[u8; 4]> {
-            let info = header.tensors.iter().find(|info| info.name == name).expect("a reference holds it");
-            bytes[info.range.start as usize..info.range.end as usize].as_chunks().0.to_vec()
+            let info = header.tensors.iter().find(|info| info.name == name);
+            let bytes =
+                info.map_or(&[][..], |info| &bytes[info.range.start as usize..info.range.end as usize]);
+            bytes.as_chunks().0.to_vec()
         };
+        let floats = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
         let tokens: Vec<i32> = words("tokens").into_iter().map(i32::from_le_bytes).collect();
-        let logits: Vec<f32> = words("logits").into_iter().map(f32::from_le_bytes).collect();
-        let logits = logits.chunks(logits.len() / tokens.len()).map(<[f32]>::to_vec).collect();
-        let max_error = f32::from_le_bytes(words("max_error")[0]);
-        Self { tokens, logits, max_error }
+        let rows = |name: &str| {
+            let values = floats(name);
+            values.chunks((values.len() / tokens.len()).max(1)).map(<[f32]>::to_vec).collect()
+        };
+        let (logits, vectors) = (rows("logits"), rows("vectors"));
+        Self { tokens, logits, vectors, scores: floats("scores"), max_error: floats("max_error")[0] }
     }
 }

@@ -17,6 +17,22 @@ pub enum Logits {
     All,
 }
 
+/// Vectors of a text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vectors {
+    /// Length of one: the model's width, or the number of scores of its classifier.
+    pub width: usize,
+    /// One after the other: as many as tokens where nothing is pooled, else one.
+    pub values: Vec<f32>,
+}
+
+impl Vectors {
+    /// They, in the order of the tokens.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.width.max(1))
+    }
+}
+
 /// One sequence of tokens. May move between threads; used by one at a time.
 pub trait Context: Send {
     /// Appends `tokens` at [`Context::n_past`], in chunks of `n_batch`.
@@ -30,6 +46,27 @@ pub trait Context: Send {
     /// [`Error::TooManyLogits`] before anything is computed; [`Error::Cancelled`];
     /// [`Error::Decode`] when the engine fails.
     fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error>;
+
+    /// Reads `tokens`, a whole text of at most [`crate::ContextSettings::n_ubatch`] tokens, and gives its vectors, as
+    /// they are: not of unit length. Whatever the context held is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Purpose`] where the context was not opened for vectors; else as [`Context::decode`].
+    fn embed(&mut self, tokens: &[Token], cancel: &CancelToken) -> Result<Vectors, Error> {
+        let _ = (tokens, cancel);
+        Err(Error::Purpose { asked: "vectors", purpose: "logits" })
+    }
+
+    /// Lets the encoder of an [`crate::Form::EncoderDecoder`] read `tokens`, at most
+    /// [`crate::ContextSettings::n_ubatch`] of them. The sequence is empty afterwards, and what is decoded from then on
+    /// follows this text, until another is read. A state does not hold it.
+    ///
+    /// # Errors
+    /// [`Error::Purpose`] where the model has no encoder in front of a decoder; else as [`Context::decode`].
+    fn encode(&mut self, tokens: &[Token], cancel: &CancelToken) -> Result<(), Error> {
+        let _ = (tokens, cancel);
+        Err(Error::Purpose { asked: "an encoder's reading", purpose: "what a decoder alone does" })
+    }
 
     /// Row `i` of the logits that the last decode kept: `n_vocab` values, unnormalised.
     ///

@@ -76,6 +76,25 @@ pub enum Error {
         /// The engine's own words.
         reason: String,
     },
+    /// The context, or its model, is not for that.
+    #[error("{asked} asked of a context that is for {purpose}")]
+    Purpose {
+        /// What was asked.
+        asked: &'static str,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// A decoder was asked to go on before its encoder read anything.
+    #[error("nothing is read yet: the decoder follows what the encoder read")]
+    NothingRead,
+    /// A text of more tokens than are computed at a time.
+    #[error("a text of {n_tokens} tokens, at most {max} can be read at once")]
+    TextTooLong {
+        /// Its tokens.
+        n_tokens: usize,
+        /// The smallest of the context, its `n_ubatch` and, where the model counts positions, those.
+        max: usize,
+    },
     /// A decode without tokens.
     #[error("nothing to decode: expected at least one token")]
     EmptyBatch,

@@ -21,13 +21,13 @@ mod settings;
 pub mod gguf;
 
 pub use cancel::CancelToken;
-pub use context::{Context, Logits};
+pub use context::{Context, Logits, Vectors};
 pub use device::{DeviceInfo, DeviceKind};
 pub use engine::Engine;
 pub use error::Error;
 pub use memory::{BufferUse, MemoryUse};
-pub use model::Model;
-pub use settings::{ContextSettings, KvType, LoadSettings};
+pub use model::{Form, Model};
+pub use settings::{ContextSettings, KvType, LoadSettings, Pooling, Purpose};
 
 /// A token id: an index into the model's vocabulary, `0 .. n_vocab`.
 pub type Token = i32;

@@ -4,7 +4,22 @@
 
 use std::sync::Arc;
 
-use crate::{Context, ContextSettings, Error, MemoryUse};
+use crate::{Context, ContextSettings, Error, MemoryUse, Token};
+
+/// What a model makes of tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// It writes: [`Context::decode`].
+    #[default]
+    Decoder,
+    /// It reads whole texts and keeps nothing of them: [`Context::embed`] alone.
+    Encoder,
+    /// What it writes follows a text that it reads first: [`Context::encode`], then [`Context::decode`].
+    EncoderDecoder {
+        /// The token that every answer begins with.
+        start: Token,
+    },
+}
 
 /// Loaded weights. Shared by any number of contexts; freed when the last of them is gone.
 pub trait Model: Send + Sync {
@@ -13,6 +28,11 @@ pub trait Model: Send + Sync {
 
     /// The context length the model was trained for, in tokens.
     fn n_ctx_train(&self) -> u64;
+
+    /// What it makes of tokens.
+    fn form(&self) -> Form {
+        Form::Decoder
+    }
 
     /// Opens a context, which holds one sequence of tokens.
     ///

@@ -29,15 +29,44 @@ impl Default for LoadSettings {
     }
 }
 
+/// What a context computes of its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// Logits: [`crate::Context::decode`].
+    #[default]
+    Logits,
+    /// Vectors of whole texts, pooled so or (`None`) as the model's file says: [`crate::Context::embed`].
+    Vectors(Option<Pooling>),
+}
+
+/// How the vectors of a text's tokens become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// They stay one per token.
+    None,
+    /// Their mean.
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+    /// Scores of the model's classifier behind them.
+    Rank,
+}
+
 /// How to open a context. No value is left to the engine's own defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContextSettings {
+    /// What it computes. Default logits.
+    pub purpose: Purpose,
     /// How many tokens the context holds, `1 ..= i32::MAX`. Default 4096.
     pub n_ctx: u32,
     /// How many tokens are handed to the engine at a time; cancelling between them is free.
     /// Default 2048.
     pub n_batch: u32,
-    /// How many tokens are computed at a time, which sizes the compute buffers. Default 512.
+    /// How many tokens are computed at a time, which sizes the compute buffers. Texts whose vectors are asked for, and
+    /// prompts of an encoder, are computed at a time, and so may not be longer. Default 512.
     pub n_ubatch: u32,
     /// For how many tokens of one decode logits can be kept ([`crate::Logits::All`]); each costs
     /// `4 · n_vocab` bytes. At most `n_batch`. Default 1.
@@ -67,6 +96,7 @@ pub struct ContextSettings {
 impl Default for ContextSettings {
     fn default() -> Self {
         Self {
+            purpose: Purpose::Logits,
             n_ctx: 4096,
             n_batch: 2048,
             n_ubatch: 512,

@@ -99,6 +99,15 @@ impl<'a> Config<'a> {
         self.get(field).map(|value| number(field, value)).transpose()
     }
 
+    /// The texts of an object whose names are numbers, in the order of those.
+    pub(crate) fn labels(&self, field: &str) -> Option<Vec<&'a str>> {
+        let entries = self.get(field)?.as_object()?.iter();
+        let numbered = entries.map(|(number, label)| Some((number.parse::<u64>().ok()?, label.as_str()?)));
+        let mut numbered: Vec<(u64, &str)> = numbered.collect::<Option<_>>()?;
+        numbered.sort_unstable();
+        Some(numbered.into_iter().map(|(_, label)| label).collect())
+    }
+
     /// Whether the checkpoint's kind computes `field` from others where the file does not state it.
     pub(crate) fn is_derived(&self, field: &str) -> bool {
         self.checkpoint.is_some_and(|checkpoint| checkpoint.derived.contains_key(field))

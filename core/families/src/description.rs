@@ -16,7 +16,10 @@ pub struct Description {
     pub architecture: String,
     /// Name the file carries, where it does.
     pub name: Option<String>,
-    /// Decoder layers.
+    /// Whether it writes, reads, or reads and then writes.
+    #[serde(default)]
+    pub form: Form,
+    /// Layers: the decoder's, where there is one.
     pub n_layers: u32,
     /// Width of the residual stream.
     pub hidden_size: u64,
@@ -28,8 +31,11 @@ pub struct Description {
     pub n_kv_heads: u32,
     /// Width of a key head.
     pub head_dim: u32,
-    /// One entry per decoder layer, first to last.
+    /// One entry per layer, first to last; the decoder's, where there is one.
     pub layers: Vec<Layer>,
+    /// Layers of an encoder in front of the decoder, first to last.
+    #[serde(default)]
+    pub encoder_layers: Vec<Layer>,
     /// Numbers of the family's mechanisms by name, e.g. `kv_rank`: what `data/quantities.toml` lists and the file has.
     pub quantities: BTreeMap<String, u64>,
     /// Routed experts, where there are any.
@@ -40,6 +46,9 @@ pub struct Description {
     pub tied_embeddings: bool,
     /// The true ones of the configuration's fields that decide which tensors there are, e.g. `attention_bias`.
     pub flags: BTreeSet<String>,
+    /// How the vectors of a text's tokens become one, where the file says so.
+    #[serde(default)]
+    pub pooling: Option<Pooling>,
     /// Position encoding.
     pub rope: Rope,
     /// Longest context in tokens that the model was made for.
@@ -61,7 +70,50 @@ impl Description {
     }
 }
 
-/// One decoder layer: what mixes tokens, then what works on each token alone.
+/// What a model makes of tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// It writes: every token sees those before it.
+    #[default]
+    Decoder,
+    /// It reads: every token sees the whole text, and no cache is kept.
+    Encoder,
+    /// An encoder reads, and a decoder that sees what it read writes.
+    EncoderDecoder,
+}
+
+/// How the vectors of a text's tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// They stay what they are.
+    None,
+    /// Their mean.
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+    /// Scores of a classifier behind them.
+    Rank,
+}
+
+impl Pooling {
+    const ALL: [Self; 5] = [Self::None, Self::Mean, Self::Cls, Self::Last, Self::Rank];
+
+    /// Its number in GGUF (`enum llama_pooling_type`).
+    pub fn number(self) -> u32 {
+        Self::ALL.iter().position(|pooling| *pooling == self).expect("all are listed") as u32
+    }
+
+    /// What `number` stands for in GGUF.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
+/// One layer: what mixes tokens, then what works on each token alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// What mixes tokens.

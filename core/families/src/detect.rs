@@ -52,10 +52,23 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         Some(dense) => dense.width(&config, ffn_size)?,
         None => ffn_size,
     };
-    let quantities = quantities::of_config(&config, family)?;
+    let mut quantities = quantities::of_config(&config, family)?;
     let moe =
         if checkpoint.is_routed(&config) { Some(moe_of(&config, ffn_size, &quantities)?) } else { None };
     let max_context = config.required_extent_of(key("context_length"))?;
+    let max_context = match &checkpoint.context {
+        Some(expression) => {
+            let used = config.evaluate(expression, key("context_length").called())?;
+            quantities.insert("unused_positions".into(), max_context.saturating_sub(used));
+            used
+        }
+        None => max_context,
+    };
+    let classifier = family.table.mechanisms.classifier.as_ref();
+    if let Some((classes, layer)) = classifier.and_then(|c| c.widths(&config, model_type, hidden_size)) {
+        quantities.insert("classes".into(), classes);
+        quantities.extend(layer.map(|width| ("class_layer".into(), width)));
+    }
     let rope = rope::of_config(&config, max_context, heads.dim)?;
     if let Some(kind) = rope.unstated(family) {
         warnings.push(format!("RoPE scaling `{kind}` is not applied"));
@@ -96,6 +109,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         model_type: model_type.into(),
         architecture: family.architecture().into(),
         name: None,
+        form: family.form(),
         n_layers: narrow("num_hidden_layers", n_layers)?,
         hidden_size,
         ffn_size,
@@ -103,9 +117,13 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         n_kv_heads: heads.key_value,
         head_dim: heads.dim,
         layers,
+        encoder_layers: Vec::new(),
+        pooling: None,
         moe,
         vocab_size: config.required_extent("vocab_size")?,
-        tied_embeddings: config.boolean("tie_word_embeddings")?.unwrap_or(false),
+        // Nothing leaves an encoder by its vocabulary.
+        tied_embeddings: family.form() == Form::Encoder
+            || config.boolean("tie_word_embeddings")?.unwrap_or(false),
         flags: flags_of(&config, family)?,
         quantities,
         rope,

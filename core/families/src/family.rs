@@ -8,7 +8,7 @@ use crate::detect::schedule::Schedule;
 use crate::extent::Extent;
 use crate::keys::rule::{KeyRule, Replacement};
 use crate::tensors::rule::{Condition, TensorRule, TensorTable};
-use crate::{Error, Role, tables};
+use crate::{Error, Form, Role, tables};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -64,12 +64,24 @@ struct Identity {
     architecture: String,
     /// Tables of `data/parts` that its tensors are in, before its own.
     parts: Vec<String>,
+    /// Whether it writes, reads, or reads and then writes.
+    #[serde(default)]
+    form: Form,
     /// What stands before the names of a layer's tensors in the checkpoint.
     #[serde(default = "layers_of_decoders")]
     layers: String,
     /// And in GGUF.
     #[serde(default = "blocks_of_decoders")]
     blocks: String,
+    /// What checkpoints may have in front of their names, and names do without.
+    #[serde(default)]
+    drop: Vec<String>,
+    /// Beginnings of names, then without that, of tensors that are not part of the model.
+    #[serde(default)]
+    skip: Vec<String>,
+    /// Older ends of names, and what is written for them now.
+    #[serde(default)]
+    respell: BTreeMap<String, String>,
 }
 
 fn layers_of_decoders() -> String {
@@ -106,8 +118,39 @@ pub(crate) struct Mechanisms {
     /// Added tokens of tokenizer.json lie over those of a tokenizer.model.
     #[serde(default)]
     added_over_sentencepiece: bool,
+    /// Files beside a checkpoint say how vectors become one.
+    #[serde(default)]
+    states_pooling: bool,
+    /// Checkpoints may end in scores of the whole text.
+    pub(crate) classifier: Option<Classifier>,
     /// A vocabulary of this size never gets a beginning-of-sequence token.
     never_adds_bos_at: Option<usize>,
+}
+
+/// Scores of the whole text.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Classifier {
+    /// The end of the name of classes that have them, as `architectures` states it.
+    architecture: String,
+    /// Kinds of checkpoints in which a layer as wide as the model comes before them.
+    #[serde(default)]
+    with_layer: Vec<String>,
+}
+
+impl Classifier {
+    /// Scores, and the width of the layer before them.
+    pub(crate) fn widths(
+        &self,
+        config: &Config<'_>,
+        model_type: &str,
+        hidden: u64,
+    ) -> Option<(u64, Option<u64>)> {
+        let classes = config.get("architectures")?.as_array()?.first()?.as_str()?;
+        let labels = config.labels("id2label").map_or(2, |labels| labels.len());
+        let layer = self.with_layer.iter().any(|kind| kind == model_type).then_some(hidden);
+        classes.ends_with(&self.architecture).then_some((labels as u64, layer))
+    }
 }
 
 /// Where the width of dense feed-forwards is stated, and what is done to it.
@@ -208,6 +251,30 @@ impl Family {
     /// `general.architecture` in GGUF.
     pub fn architecture(&self) -> &str {
         &self.table.family.architecture
+    }
+
+    /// Whether its models write, read, or read and then write.
+    pub fn form(&self) -> Form {
+        self.table.family.form
+    }
+
+    /// Whether a checkpoint's files beside it say how vectors become one.
+    pub fn states_pooling(&self) -> bool {
+        self.table.mechanisms.states_pooling
+    }
+
+    /// A checkpoint's name as this family's rows spell it.
+    pub(crate) fn spelled(&self, name: &str) -> String {
+        let identity = &self.table.family;
+        let name = identity.drop.iter().find_map(|prefix| name.strip_prefix(prefix.as_str())).unwrap_or(name);
+        let older =
+            identity.respell.iter().find_map(|(old, new)| Some((name.strip_suffix(old.as_str())?, new)));
+        older.map_or_else(|| name.to_string(), |(stem, end)| format!("{stem}{end}"))
+    }
+
+    /// Whether the tensor spelled `name` is not part of the model.
+    pub(crate) fn leaves_out(&self, name: &str) -> bool {
+        self.table.family.skip.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
 
     /// The `model_type`s it answers to, the usual one first.

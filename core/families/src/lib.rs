@@ -19,8 +19,8 @@ pub mod tokenizer;
 
 pub use config::parse_config;
 pub use description::{
-    Attention, Description, FeedForward, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,
-    Parameters, Reach, Recurrence, Recurrent, Rope, RopeScaling,
+    Attention, Description, FeedForward, Form, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,
+    Parameters, Pooling, Reach, Recurrence, Recurrent, Rope, RopeScaling,
 };
 pub use detect::detect_config;
 pub use detect::gguf::{detect_gguf, detect_gguf_tensors};

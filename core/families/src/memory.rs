@@ -1,14 +1,17 @@
 //! Memory that a model and its context take, from shapes alone.
 //! Owns the sums; must not know hosts, engines' buffers or recipes.
 
-use crate::{Description, Mixer, TensorShape};
+use crate::{Description, Form, Mixer, TensorShape};
 use formats::gguf::GgmlType;
 
 /// Bytes of the key-value cache for `n_ctx` tokens of one sequence: per layer with attention, `n_ctx` (at most the
 /// sliding window) rows of `n_kv_heads · key_dim` values for K and of `n_kv_heads · value_dim` for V. The engine rounds
 /// `n_ctx` up to a multiple of 256 and gives a sliding window room for one batch more: ask with those numbers to
-/// predict its buffers. `None` where a row does not divide into the type's blocks, or beyond 2^64.
+/// predict its buffers. Encoders keep none. `None` where a row does not divide into the type's blocks, or beyond 2^64.
 pub fn kv_bytes(description: &Description, n_ctx: u64, type_k: GgmlType, type_v: GgmlType) -> Option<u64> {
+    if description.form == Form::Encoder {
+        return Some(0);
+    }
     description.layers.iter().try_fold(0u64, |total, layer| {
         let bound = layer.attention().and_then(|attention| attention.reach.bound());
         let tokens = bound.map_or(n_ctx, |bound| n_ctx.min(bound));

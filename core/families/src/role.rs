@@ -17,8 +17,10 @@ static TABLE: LazyLock<HashMap<String, Role>> = LazyLock::new(|| {
 pub enum Role {
     /// Token embedding; the output as well where embeddings are tied.
     TokenEmbedding,
-    /// Learned positions, token types, relative position biases.
+    /// Learned positions, token types.
     PositionEmbedding,
+    /// What attention adds by the distance of two tokens.
+    RelativeBias,
     /// Output matrix.
     Output,
     /// Query projection.

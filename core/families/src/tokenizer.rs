@@ -6,7 +6,7 @@ pub mod own_keys;
 mod parts;
 
 pub use merges::merges_from_scores;
-pub use parts::{AddedToken, LeadingSpace, ModelRules, Parts};
+pub use parts::{AddedToken, LeadingSpace, ModelRules, Parts, is_hole};
 
 use crate::Error;
 use formats::gguf::Metadata;

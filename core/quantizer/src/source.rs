@@ -8,6 +8,7 @@ mod checkpoint;
 mod coded;
 mod gguf_file;
 mod json;
+mod pooling;
 mod rows;
 mod shards;
 mod stored;

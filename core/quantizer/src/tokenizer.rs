@@ -125,8 +125,15 @@ fn from_tokenizer_json(
             unigram::write_rules(path, json, metadata)?;
             Ok(kind)
         }
+        Model::WordPiece(model) => {
+            let vocabulary = Vocabulary::word_piece(path, model, added, n_vocab)?;
+            let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
+            // The engine splits these texts by no rule of this name.
+            vocabulary.write("bert", "bert-bge", metadata);
+            Ok(kind)
+        }
         other => {
-            let problem = format!("model.type: expected BPE or Unigram, got {}", other.kind());
+            let problem = format!("model.type: expected BPE, Unigram or WordPiece, got {}", other.kind());
             Err(Error::tokenizer(path, problem))
         }
     }

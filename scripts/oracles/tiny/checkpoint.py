@@ -61,7 +61,8 @@ class Model:
     saved: object = None
 
     def write(self, folder):
-        """Writes the checkpoint, and reference.st: `tokens`, the `logits` after each and their `max_error`."""
+        """Writes the checkpoint, and reference.st: `tokens`, the `logits` after each or what `reference` has instead, and
+        their `max_error`."""
         self.config.vocab_size = n_tokens(self.tokenizer) + self.beyond
         torch.manual_seed(len(folder.name))
         model = rounded(getattr(transformers, self.auto).from_config(self.config), self.dtype).eval()
@@ -69,7 +70,7 @@ class Model:
             # Buffers that are stored are weights as well: biases of routers.
             for name, parameter in model.state_dict().items():
                 parameter.copy_(torch.randn_like(parameter) * 0.05)
-                if "norm" in name and name.endswith(".weight"):
+                if "norm" in name.lower() and name.endswith(".weight"):
                     parameter.add_(self.norms)
             if self.weights:
                 self.weights(model)
@@ -144,9 +145,16 @@ def reference(model):
     model = type(model)(model.config).eval()
     model.load_state_dict(weights)
     tokens = torch.randint(3, model.config.get_text_config().vocab_size - 8, (1, N_POSITIONS))
+    stated = dict(tokens=tokens[0].to(torch.int32))
     with torch.no_grad():
-        logits = model(input_ids=tokens, use_cache=False).logits
-    return dict(tokens=tokens[0].to(torch.int32), logits=logits[0].contiguous())
+        if "CausalLM" in type(model).__name__ or "ConditionalGeneration" in type(model).__name__:
+            return dict(stated, logits=model(input_ids=tokens, use_cache=False).logits[0].contiguous())
+        # What reads: a vector for each token, and scores of the whole where there is a classifier.
+        base = model.base_model
+        stated["vectors"] = base(input_ids=tokens).last_hidden_state[0].contiguous()
+        if "SequenceClassification" in type(model).__name__:
+            stated["scores"] = model(input_ids=tokens).logits[0].contiguous()
+    return stated
 
 
 def n_tokens(folder):

@@ -17,10 +17,13 @@ use llama_cpp_sys_2::{
 use super::model::GgufModel;
 use super::threads::{PoolFunctions, ThreadPool};
 use super::{log, parameters, shim, state};
-use crate::{CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Model as _, Token};
+use crate::{
+    CancelToken, Context, ContextSettings, Error, Form, Logits, MemoryUse, Model as _, Purpose, Token,
+    Vectors,
+};
 
 /// llama.cpp's code for an aborted decode.
-const ABORTED: i32 = 2;
+pub(super) const ABORTED: i32 = 2;
 
 /// A context of a GGUF model. Keeps its model alive.
 pub struct GgufContext {
@@ -32,6 +35,8 @@ pub struct GgufContext {
     n_past: usize,
     /// Rows of logits that the last decode kept, as indices into its last chunk.
     kept: Kept,
+    /// Whether the encoder in front of the decoder has read something.
+    pub(super) has_read: bool,
     model: Arc<GgufModel>,
 }
 
@@ -86,8 +91,15 @@ impl GgufContext {
             n_ctx: unsafe { llama_n_ctx_seq(context.as_ptr()) } as usize,
             n_past: 0,
             kept: Kept::None,
+            has_read: false,
             model,
         };
+        // SAFETY: the context is live.
+        let keeps_nothing = unsafe { llama_get_memory(context.as_ptr()) }.is_null();
+        if keeps_nothing && settings.purpose == Purpose::Logits {
+            let reason = "the model keeps no sequence: it reads texts and gives vectors".to_owned();
+            return Err(Error::Context { reason });
+        }
         let n_threads = settings.n_threads.max(settings.n_threads_batch);
         let pool = ThreadPool::new(pool_functions, n_threads, settings.poll_percent)?;
         // SAFETY: both are live, and the pool is dropped after the context (see `drop`).
@@ -100,14 +112,26 @@ impl GgufContext {
         self.context.as_ptr()
     }
 
-    fn check_tokens(&self, tokens: &[Token], want: Logits) -> Result<(), Error> {
+    /// Tokens that the vocabulary has, at least one.
+    pub(super) fn check_ids(&self, tokens: &[Token]) -> Result<(), Error> {
         if tokens.is_empty() {
             return Err(Error::EmptyBatch);
         }
         let n_vocab = self.model.n_vocab();
         let outside = |token: &Token| usize::try_from(*token).map_or(true, |id| id >= n_vocab);
-        if let Some(index) = tokens.iter().position(outside) {
-            return Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab });
+        match tokens.iter().position(outside) {
+            Some(index) => Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_tokens(&self, tokens: &[Token], want: Logits) -> Result<(), Error> {
+        self.check_ids(tokens)?;
+        if self.settings.purpose != Purpose::Logits {
+            return Err(Error::Purpose { asked: "logits", purpose: "vectors" });
+        }
+        if matches!(self.model.form(), Form::EncoderDecoder { .. }) && !self.has_read {
+            return Err(Error::NothingRead);
         }
         if tokens.len() > self.n_ctx - self.n_past {
             let (n_past, n_ctx) = (self.n_past, self.n_ctx);
@@ -153,6 +177,14 @@ impl GgufContext {
         }
     }
 
+    /// What `call` returns; raising `cancel` stops what it computes.
+    pub(super) fn cancellable<R>(&mut self, cancel: &CancelToken, call: impl FnOnce(&mut Self) -> R) -> R {
+        self.abort.0.store(cancel.flag_ptr(), Ordering::Release);
+        let result = call(self);
+        self.abort.0.store(std::ptr::null_mut(), Ordering::Release);
+        result
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         // SAFETY: the context is live and borrowed mutably.
@@ -194,6 +226,14 @@ impl Drop for GgufContext {
 }
 
 impl Context for GgufContext {
+    fn embed(&mut self, tokens: &[Token], cancel: &CancelToken) -> Result<Vectors, Error> {
+        super::vectors::embed(self, tokens, cancel)
+    }
+
+    fn encode(&mut self, tokens: &[Token], cancel: &CancelToken) -> Result<(), Error> {
+        super::vectors::encode(self, tokens, cancel)
+    }
+
     fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
         self.check_tokens(tokens, want)?;
         self.kept = Kept::None;

@@ -1,7 +1,7 @@
 //! The GGUF engine: llama.cpp behind a thin safe layer.
 //!
 //! Owns: every call into llama.cpp and ggml. May know: GGUF headers. Must not know: anything above
-//! tokens and logits.
+//! tokens, logits and vectors.
 //!
 //! llama.cpp ends the process where it finds what it does not expect. So this layer checks first:
 //! files through `formats::gguf` (`validate`), settings and tokens against the model.
@@ -22,6 +22,7 @@ mod parameters;
 
 mod context;
 mod state;
+mod vectors;
 
 pub mod quantize;
 

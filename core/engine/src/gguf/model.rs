@@ -13,18 +13,20 @@ use std::sync::{Arc, Mutex};
 
 use llama_cpp_sys_2::{
     LLAMA_KV_OVERRIDE_TYPE_INT, LLAMA_KV_OVERRIDE_TYPE_STR, LLAMA_LAZY_MODE_OFF, LLAMA_LOAD_MODE_MMAP,
-    LLAMA_LOAD_MODE_NONE, LLAMA_SPLIT_MODE_LAYER, ggml_backend_dev_t, llama_model, llama_model_free,
-    llama_model_get_vocab, llama_model_is_hybrid, llama_model_is_recurrent, llama_model_kv_override,
-    llama_model_kv_override__bindgen_ty_1, llama_model_load_from_splits, llama_model_n_ctx_train,
-    llama_model_n_embd, llama_model_n_layer, llama_model_n_params, llama_model_n_swa, llama_model_params,
-    llama_model_size, llama_supports_mmap, llama_vocab_n_tokens,
+    LLAMA_LOAD_MODE_NONE, LLAMA_SPLIT_MODE_LAYER, ggml_backend_dev_t, llama_model,
+    llama_model_decoder_start_token, llama_model_free, llama_model_get_vocab, llama_model_has_decoder,
+    llama_model_has_encoder, llama_model_is_hybrid, llama_model_is_recurrent, llama_model_kv_override,
+    llama_model_kv_override__bindgen_ty_1, llama_model_load_from_splits, llama_model_n_cls_out,
+    llama_model_n_ctx_train, llama_model_n_embd, llama_model_n_embd_out, llama_model_n_layer,
+    llama_model_n_params, llama_model_n_swa, llama_model_params, llama_model_size, llama_supports_mmap,
+    llama_vocab_n_tokens,
 };
 
 use super::context::GgufContext;
 use super::threads::PoolFunctions;
 use super::validate::ModelFile;
 use super::{devices, log};
-use crate::{Context, ContextSettings, Error, LoadSettings, MemoryUse, Model};
+use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model};
 
 /// A GGUF model in memory.
 #[derive(Debug)]
@@ -47,6 +49,12 @@ pub(super) struct Shape {
     pub(super) weight_bytes: u64,
     /// Width of the sliding window, 0 without one.
     pub(super) n_window: usize,
+    /// Numbers of a vector.
+    pub(super) n_embd_out: usize,
+    /// Scores of a classifier.
+    pub(super) n_classes: usize,
+    /// What it makes of tokens.
+    pub(super) form: Form,
     /// Whether some layers keep only their latest state.
     pub(super) is_recurrent: bool,
 }
@@ -87,7 +95,8 @@ impl GgufModel {
             return Err(Error::Cancelled);
         }
         let model = model.ok_or_else(|| Error::Load { path: first.clone(), reason })?;
-        Ok(Self { model, shape: Shape::of(model), pool_functions, opening: Mutex::new(()) })
+        let shape = Shape::of(model, file.reads_only);
+        Ok(Self { model, shape, pool_functions, opening: Mutex::new(()) })
     }
 
     fn free(model: NonNull<llama_model>) {
@@ -128,6 +137,10 @@ impl Model for GgufModel {
         self.shape.n_ctx_train
     }
 
+    fn form(&self) -> Form {
+        self.shape.form
+    }
+
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
         Ok(Box::new(self.open_context(settings)?))
     }
@@ -138,8 +151,18 @@ impl Model for GgufModel {
 }
 
 impl Shape {
-    fn of(model: NonNull<llama_model>) -> Self {
+    fn of(model: NonNull<llama_model>, reads_only: bool) -> Self {
         let model = model.as_ptr();
+        // SAFETY: the model is live; these functions read its parameters.
+        let (encodes, decodes, start) = unsafe {
+            let start = llama_model_decoder_start_token(model);
+            (llama_model_has_encoder(model), llama_model_has_decoder(model), start)
+        };
+        let form = match (encodes, decodes && !reads_only) {
+            (_, false) => Form::Encoder,
+            (true, true) => Form::EncoderDecoder { start },
+            (false, true) => Form::Decoder,
+        };
         // SAFETY: the model is live; these functions read its parameters.
         unsafe {
             Self {
@@ -150,6 +173,9 @@ impl Shape {
                 n_params: llama_model_n_params(model),
                 weight_bytes: llama_model_size(model),
                 n_window: usize::try_from(llama_model_n_swa(model)).unwrap_or(0),
+                n_embd_out: usize::try_from(llama_model_n_embd_out(model)).unwrap_or(0),
+                n_classes: llama_model_n_cls_out(model) as usize,
+                form,
                 is_recurrent: llama_model_is_recurrent(model) || llama_model_is_hybrid(model),
             }
         }

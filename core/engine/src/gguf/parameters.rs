@@ -9,13 +9,14 @@ use llama_cpp_sys_2::{
     GGML_TYPE_BF16, GGML_TYPE_F16, GGML_TYPE_F32, GGML_TYPE_IQ4_NL, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1,
     GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_Q8_0, LLAMA_ATTENTION_TYPE_UNSPECIFIED,
     LLAMA_CONTEXT_TYPE_DEFAULT, LLAMA_FLASH_ATTN_TYPE_AUTO, LLAMA_FLASH_ATTN_TYPE_DISABLED,
-    LLAMA_FLASH_ATTN_TYPE_ENABLED, LLAMA_POOLING_TYPE_NONE, LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED,
-    ggml_abort_callback, ggml_type, llama_context_params,
+    LLAMA_FLASH_ATTN_TYPE_ENABLED, LLAMA_POOLING_TYPE_CLS, LLAMA_POOLING_TYPE_LAST, LLAMA_POOLING_TYPE_MEAN,
+    LLAMA_POOLING_TYPE_NONE, LLAMA_POOLING_TYPE_RANK, LLAMA_POOLING_TYPE_UNSPECIFIED,
+    LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED, ggml_abort_callback, ggml_type, llama_context_params,
 };
 
 use super::model::Shape;
 use super::threads::MAX_THREADS;
-use crate::{ContextSettings, Error, KvType};
+use crate::{ContextSettings, Error, Form, KvType, Pooling, Purpose};
 
 /// llama.cpp rounds the context up to a multiple of this.
 const CONTEXT_STEP: u32 = 256;
@@ -38,6 +39,10 @@ pub(super) fn check(settings: &ContextSettings, shape: &Shape) -> Result<(), Err
             let expected = "F32, F16 or BF16 where flash_attention is off";
             return Err(Error::setting(name, format!("{kv:?}"), expected));
         }
+    }
+    if shape.form == Form::Encoder && settings.purpose == Purpose::Logits {
+        let reason = "the model reads texts and writes none: it gives vectors".to_owned();
+        return Err(Error::Context { reason });
     }
     if shape.n_vocab == 0 {
         return Err(Error::Context { reason: "the model has no vocabulary, so no logits".to_owned() });
@@ -64,13 +69,20 @@ pub(super) fn native(
         n_ubatch: settings.n_ubatch,
         n_seq_max: 1,
         n_rs_seq: 0,
-        n_outputs_max: settings.n_outputs_max,
-        n_outputs_max_per_seq: settings.n_outputs_max,
+        n_outputs_max: n_outputs(settings),
+        n_outputs_max_per_seq: n_outputs(settings),
         n_threads: i32::try_from(settings.n_threads).expect("checked"),
         n_threads_batch: i32::try_from(settings.n_threads_batch).expect("checked"),
         ctx_type: LLAMA_CONTEXT_TYPE_DEFAULT,
         rope_scaling_type: LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED,
-        pooling_type: LLAMA_POOLING_TYPE_NONE,
+        pooling_type: match settings.purpose {
+            Purpose::Logits | Purpose::Vectors(Some(Pooling::None)) => LLAMA_POOLING_TYPE_NONE,
+            Purpose::Vectors(None) => LLAMA_POOLING_TYPE_UNSPECIFIED,
+            Purpose::Vectors(Some(Pooling::Mean)) => LLAMA_POOLING_TYPE_MEAN,
+            Purpose::Vectors(Some(Pooling::Cls)) => LLAMA_POOLING_TYPE_CLS,
+            Purpose::Vectors(Some(Pooling::Last)) => LLAMA_POOLING_TYPE_LAST,
+            Purpose::Vectors(Some(Pooling::Rank)) => LLAMA_POOLING_TYPE_RANK,
+        },
         attention_type: LLAMA_ATTENTION_TYPE_UNSPECIFIED,
         flash_attn_type: match settings.flash_attention {
             None => LLAMA_FLASH_ATTN_TYPE_AUTO,
@@ -91,7 +103,7 @@ pub(super) fn native(
         type_v: cache_type(settings.type_v),
         abort_callback,
         abort_callback_data,
-        embeddings: false,
+        embeddings: settings.purpose != Purpose::Logits,
         offload_kqv: settings.offload_kv,
         no_perf: true,
         op_offload: settings.offload_ops,
@@ -100,6 +112,14 @@ pub(super) fn native(
         samplers: std::ptr::null_mut(),
         n_samplers: 0,
         ctx_other: std::ptr::null_mut(),
+    }
+}
+
+/// Tokens whose outputs are kept: all of a text where vectors are asked for.
+fn n_outputs(settings: &ContextSettings) -> u32 {
+    match settings.purpose {
+        Purpose::Logits => settings.n_outputs_max,
+        Purpose::Vectors(_) => settings.n_batch,
     }
 }
 

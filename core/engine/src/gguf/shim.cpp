@@ -46,6 +46,16 @@ int32_t llama_pajamas_decode(llama_context * context, int32_t * tokens, int8_t *
     });
 }
 
+int32_t llama_pajamas_encode(llama_context * context, int32_t * tokens, int32_t n_tokens, char * message,
+                             size_t message_bytes) {
+    return guarded(EXCEPTION, message, message_bytes, [&] {
+        llama_batch batch = {};
+        batch.n_tokens = n_tokens;
+        batch.token = tokens;
+        return llama_encode(context, batch);
+    });
+}
+
 size_t llama_pajamas_state_bytes(llama_context * context, char * message, size_t message_bytes) {
     return guarded(size_t(0), message, message_bytes, [&] { return llama_state_seq_get_size(context, 0); });
 }

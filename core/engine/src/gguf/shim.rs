@@ -21,6 +21,13 @@ unsafe extern "C" {
         message: *mut c_char,
         message_bytes: usize,
     ) -> i32;
+    fn llama_pajamas_encode(
+        context: *mut llama_context,
+        tokens: *mut Token,
+        n_tokens: i32,
+        message: *mut c_char,
+        message_bytes: usize,
+    ) -> i32;
     fn llama_pajamas_state_bytes(context: *mut llama_context, message: *mut c_char, bytes: usize) -> usize;
     fn llama_pajamas_state_get(
         context: *mut llama_context,
@@ -80,6 +87,21 @@ pub(super) unsafe fn decode(
             message.0.as_mut_ptr(),
             MESSAGE_BYTES,
         )
+    };
+    (code, message.text())
+}
+
+/// Lets an encoder read `tokens` at once. Returns llama.cpp's code, and the exception's text if there was one.
+///
+/// # Safety
+/// `context` is a live context that no other thread uses, of a model with an encoder or without a cache, and there are at
+/// most `n_ubatch` tokens.
+pub(super) unsafe fn encode(context: *mut llama_context, tokens: &mut [Token]) -> (i32, Option<String>) {
+    let count = i32::try_from(tokens.len()).expect("at most n_ubatch, which is an i32");
+    let mut message = Message::new();
+    // SAFETY: by this function's contract; the slice is as long as told and outlives the call.
+    let code = unsafe {
+        llama_pajamas_encode(context, tokens.as_mut_ptr(), count, message.0.as_mut_ptr(), MESSAGE_BYTES)
     };
     (code, message.text())
 }

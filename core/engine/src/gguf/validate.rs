@@ -15,6 +15,10 @@ use crate::Error;
 const MAX_LAYERS: u64 = 512;
 /// Most experts that llama.cpp has room for (`LLAMA_MAX_EXPERTS`).
 const MAX_EXPERTS: u64 = 1024;
+/// The last kind of pooling (`LLAMA_POOLING_TYPE_RANK`).
+const MAX_POOLING: u64 = 4;
+/// A matrix even where it has one row.
+const ONE_SCORE: &str = "cls.output.weight";
 /// What llama.cpp knows under `rope.scaling.type`.
 const ROPE_SCALINGS: &[&str] = &["none", "linear", "yarn", "longrope"];
 
@@ -26,6 +30,8 @@ pub(super) struct ModelFile {
     pub(super) architecture: String,
     /// The number of tokens in the vocabulary.
     pub(super) n_vocab: u32,
+    /// Every token sees the whole text: there is nothing to write with.
+    pub(super) reads_only: bool,
 }
 
 /// Checks the file at `path` and, if it is the first of several parts, the others beside it.
@@ -41,7 +47,9 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
     let architecture = check_architecture(&header.metadata).map_err(invalid)?;
     let n_vocab = n_vocab(&header, &architecture).map_err(invalid)?;
     check_weight_types(&header).map_err(invalid)?;
-    Ok(ModelFile { parts, architecture, n_vocab })
+    check_pooling(&header, &architecture).map_err(invalid)?;
+    let reads_only = header.metadata.bool(&format!("{architecture}.attention.causal")) == Some(false);
+    Ok(ModelFile { parts, architecture, n_vocab, reads_only })
 }
 
 fn read_header(path: &Path) -> Result<Header, Error> {
@@ -147,6 +155,21 @@ fn check_heads(metadata: &Metadata, key: &impl Fn(&str) -> String) -> Result<(),
     Ok(())
 }
 
+/// Kinds of pooling that llama.cpp knows, and labels that something scores.
+fn check_pooling(header: &Header, architecture: &str) -> Result<(), String> {
+    let key = |name: &str| format!("{architecture}.{name}");
+    for name in ["pooling_type", "classifier.pooling_type"] {
+        in_range(&header.metadata, &key(name), 0, MAX_POOLING, Presence::Optional)?;
+    }
+    let labels = key("classifier.output_labels");
+    let n_labels = header.metadata.strings(&labels).map_or(0, <[String]>::len) as u64;
+    let width = header.metadata.u64(&key("embedding_length")).unwrap_or(0);
+    if n_labels > width && header.tensor("cls.output.weight").is_none() {
+        return Err(format!("`{labels}` has {n_labels} labels, and `cls.output.weight` is missing"));
+    }
+    Ok(())
+}
+
 /// Weights are of types that can be computed with: vectors, which are added and multiplied by
 /// element, F32; matrices floats or block formats.
 fn check_weight_types(header: &Header) -> Result<(), String> {
@@ -156,7 +179,7 @@ fn check_weight_types(header: &Header) -> Result<(), String> {
         if !name.ends_with(".weight") && !name.ends_with(".bias") {
             continue;
         }
-        let is_vector = tensor.dims.iter().skip(1).all(|dim| *dim == 1);
+        let is_vector = tensor.dims.iter().skip(1).all(|dim| *dim == 1) && name != ONE_SCORE;
         if is_vector && tensor.ty != T::F32 {
             return Err(format!("tensor `{name}` is a vector of {}, expected F32", tensor.ty));
         }

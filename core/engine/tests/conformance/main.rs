@@ -14,6 +14,7 @@ mod offload;
 mod reference;
 mod states;
 mod tiny_model;
+mod vectors;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

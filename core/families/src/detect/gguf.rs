@@ -54,7 +54,7 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         .per_layer("feed_forward_length", n_layers)?
         .ok_or_else(|| keys.missing("feed_forward_length"))?;
     let ffn_size = ffn_sizes.iter().copied().max().unwrap_or(0);
-    let mut quantities = keys.quantities()?;
+    let mut quantities = keys.quantities(tensors)?;
     let mut moe = keys.moe(ffn_size)?;
     let shared = tensors.iter().find(|tensor| tensor.name.ends_with(".ffn_up_shexp.weight"));
     if let (Some(moe), Some(width)) = (&mut moe, shared.and_then(|tensor| tensor.dims.get(1))) {
@@ -86,6 +86,7 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         model_type: model_type(family, moe.is_some(), architecture),
         architecture: architecture.into(),
         name: text(metadata, "general.name")?.map(str::to_string),
+        form: family.map(Family::form).unwrap_or_default(),
         n_layers: narrow("block_count", n_layers)?,
         hidden_size,
         ffn_size,
@@ -93,6 +94,8 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         n_kv_heads: heads.key_value.iter().copied().max().unwrap_or(0),
         head_dim: heads.key_dim,
         layers,
+        encoder_layers: Vec::new(),
+        pooling: keys.pooling()?,
         moe,
         vocab_size,
         tied_embeddings: !tensors.iter().any(|tensor| tensor.name == "output.weight"),

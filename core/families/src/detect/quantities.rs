@@ -18,8 +18,10 @@ static TABLE: LazyLock<BTreeMap<String, Quantity>> = LazyLock::new(|| {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Quantity {
-    /// The GGUF key behind `<architecture>.`.
-    pub(crate) key: String,
+    /// The GGUF key behind `<architecture>.`, where there is one.
+    pub(crate) key: Option<String>,
+    /// The GGUF tensor that has so many rows, where there is no key.
+    pub(crate) tensor: Option<String>,
     /// Expressions over fields of config.json, the first whose fields are all there counts.
     config: Vec<Extent>,
     /// Whether a 0 stands for the lack of the mechanism, not for a mistake.
@@ -62,8 +64,8 @@ mod tests {
     #[test]
     fn keys_stand_once_and_families_name_known_quantities() {
         let keys: std::collections::HashSet<_> =
-            quantities().values().map(|quantity| &quantity.key).collect();
-        assert_eq!(keys.len(), quantities().len());
+            quantities().values().filter_map(|quantity| quantity.key.as_ref()).collect();
+        assert_eq!(keys.len(), quantities().values().filter(|quantity| quantity.key.is_some()).count());
         for family in Family::all() {
             assert!(family.table.quantities.keys().all(|name| quantities().contains_key(name)));
         }

@@ -21,6 +21,8 @@ pub(crate) struct Checkpoint {
     /// The same, computed from other fields.
     #[serde(default)]
     pub(crate) derived: BTreeMap<String, Extent>,
+    /// The longest context, where it is not the usual field.
+    pub(crate) context: Option<Extent>,
     /// Whether its feed-forwards are routed experts.
     #[serde(default)]
     routed: Routed,

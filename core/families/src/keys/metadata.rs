@@ -42,11 +42,11 @@ impl OutputType {
         }
     }
 
-    /// The type of one tensor: vectors, norms, routers, convolutions and whatever is no `.weight` stay in F32.
+    /// The type of one tensor: vectors, norms, routers, convolutions, learned positions and whatever is no `.weight` stay in F32.
     pub fn of_tensor(self, name: &str, n_dims: usize) -> GgmlType {
         let full = n_dims <= 1
             || name.ends_with("_norm.weight")
-            || matches!(role_of(name), Role::Router | Role::Convolution)
+            || matches!(role_of(name), Role::Router | Role::Convolution | Role::PositionEmbedding)
             || !name.ends_with(".weight");
         if full { GgmlType::F32 } else { self.ggml_type() }
     }

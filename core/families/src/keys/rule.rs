@@ -49,6 +49,8 @@ pub(crate) enum ValueRule {
     I32s(Extent),
     /// The same; one number where all layers agree.
     U32s(Extent),
+    /// Labels of a classifier in their order, where they are not two that nobody named.
+    Labels(String),
 }
 
 /// A number that may have a fraction.
@@ -162,6 +164,15 @@ impl ValueRule {
                 let layers = model.description.layers.iter();
                 let flags = layers.map(|layer| model.description.has(&conditions, layer));
                 Some(Value::Array(Array::Bool(flags.collect())))
+            }
+            Self::Labels(field) => {
+                let scores = model.description.quantities.get("classes");
+                // What nobody named are two, and are called so.
+                let labels = model.config.labels(field).or(scores.map(|_| vec!["LABEL_0", "LABEL_1"]));
+                let labels = labels.unwrap_or_default();
+                let unnamed = labels.len() == 2 && labels[0] == "LABEL_0" && scores.is_none();
+                let labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();
+                (!labels.is_empty() && !unnamed).then_some(Value::Array(Array::String(labels)))
             }
             Self::I32s(expression) => {
                 let numbers = model.by_layer(expression)?.into_iter().map(|n| {

@@ -112,7 +112,8 @@ impl Family {
     /// Whether the checkpoint's tensor `name` is left out: it is computed from the configuration, or belongs to another
     /// encoder.
     pub fn skips(&self, name: &str) -> bool {
-        decoder().skip.matches(name)
+        let spelled = self.spelled(name);
+        decoder().skip.matches(&spelled) || self.leaves_out(&spelled)
     }
 
     /// The rules for the checkpoint's tensor `name`; `None` for what is computed from the configuration or belongs to
@@ -122,7 +123,7 @@ impl Family {
         if self.skips(name) {
             return Ok(None);
         }
-        let mut inner = name.to_string();
+        let mut inner = self.spelled(name);
         for part in &prefix.drop {
             inner = inner.replace(part.as_str(), "");
         }
@@ -150,6 +151,11 @@ impl Family {
         let Some(layer) = layer.filter(|_| found.expert.is_none_or(|expert| expert < n_experts)) else {
             return Err(self.unknown(name));
         };
+        let left_out = |rule: &&TensorRule| rule.only_then && !description.has(&rule.when, &layer);
+        if !found.rules.is_empty() && found.rules.iter().all(left_out) {
+            return Ok(None);
+        }
+        found.rules.retain(|rule| !left_out(rule));
         // What is stored is written, whatever the configuration's flags say of it, unless they choose among rules.
         let several = found.rules.len() > 1;
         let counts = |condition: &&Condition| several || condition.is_of_layer();

@@ -32,6 +32,9 @@ pub(crate) struct Row {
     /// Conditions that must all hold, with spaces between.
     #[serde(default)]
     when: String,
+    /// Whether a stored tensor is left out where they do not.
+    #[serde(default)]
+    only_then: bool,
 }
 
 /// One arrangement of the stored values, or several behind each other along the slowest axis; none: as stored.
@@ -58,6 +61,8 @@ pub(crate) struct TensorRule {
     pub(crate) views: Vec<Arrangement>,
     pub(crate) value: ValueChange,
     pub(crate) when: Vec<Condition>,
+    /// Stored for another purpose as well: left out where the conditions do not hold.
+    pub(crate) only_then: bool,
 }
 
 /// What a tensor's existence depends on.
@@ -140,6 +145,7 @@ impl Row {
             views,
             value: self.value,
             when: self.when.split_whitespace().map(Condition::of).collect(),
+            only_then: self.only_then,
         })
     }
 }

@@ -132,6 +132,7 @@ impl Description {
             "layers" => Some(self.n_layers.into()),
             "hidden" => Some(self.hidden_size),
             "vocab" => Some(self.vocab_size),
+            "context" => Some(self.max_context),
             "heads" => Some(attention.n_heads.into()),
             "kv_heads" => Some(attention.n_kv_heads.into()),
             "head_dim" => Some(attention.key_dim.into()),

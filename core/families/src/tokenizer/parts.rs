@@ -236,9 +236,9 @@ fn normalizer(kind: Kind, metadata: &Metadata, space_prefix: bool) -> Json {
             None => Json::Null,
         },
         Kind::WordPiece => {
-            let lowercase = metadata.bool("tokenizer.ggml.normalizer.lowercase").unwrap_or(true);
+            let switch = |name: &str| metadata.bool(&format!("tokenizer.ggml.normalizer.{name}"));
             json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                "strip_accents": null, "lowercase": lowercase})
+                "strip_accents": switch("strip_accents"), "lowercase": switch("lowercase").unwrap_or(true)})
         }
     }
 }
@@ -265,7 +265,7 @@ impl Types<'_> {
 
     /// Checkpoints have more rows than tokens: converters fill up with `[PAD7]`.
     fn without_holes_behind(&self, tokens: &[String]) -> usize {
-        let hole = |id: usize| self.of(id) == TokenType::Unused && tokens[id] == format!("[PAD{id}]");
+        let hole = |id: usize| self.of(id) == TokenType::Unused && is_hole(&tokens[id], id);
         (0..tokens.len()).rev().find(|id| !hole(*id)).map_or(0, |id| id + 1)
     }
 
@@ -282,6 +282,11 @@ impl Types<'_> {
         };
         tokens.iter().enumerate().filter(|(_, text)| !text.is_empty()).filter_map(token).collect()
     }
+}
+
+/// Whether converters spell row `id` of no token so.
+pub fn is_hole(text: &str, id: usize) -> bool {
+    text.strip_prefix(SPACE).unwrap_or(text) == format!("[PAD{id}]")
 }
 
 fn parsed<T: for<'de> Deserialize<'de>>(metadata: &Metadata, key: &str) -> Result<Option<T>, Error> {

@@ -206,6 +206,7 @@ fn is_kept(role: Role) -> bool {
             | Convolution
             | RopeFactors
             | PositionEmbedding
+            | RelativeBias
     )
 }
 

@@ -2,6 +2,7 @@
 //! all by the family's rules. Knows safetensors; must not know quantized types.
 
 use super::assemble::{Assembled, assemble};
+use super::pooling;
 use super::shards::{open_shards, precision_of, usual_output};
 use super::stored::Pieces;
 use super::{SourceJson, SourceTensor, TensorSource};
@@ -156,6 +157,10 @@ impl Checkpoint {
             .map_err(|source| Error::Family { path: config_path, source })?;
         for (key, value) in general.iter().chain(architecture.iter()) {
             metadata.insert(key, value.clone());
+        }
+        if let Some(pooling) = pooling::stated(&self.directory)?.filter(|_| family.states_pooling()) {
+            let key = format!("{}.pooling_type", family.architecture());
+            metadata.insert(key, Value::U32(pooling.number()));
         }
         metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
         for (key, value) in tokenizer::convert(&self.directory, config, family)?.iter() {

@@ -1,6 +1,7 @@
 //! What a tokenizer.json states beyond the keys of the format, under keys of our own: each where the other keys imply
 //! something else, and only there. Must not change any other key.
 
+use super::vocabulary::INSIDE_WORD;
 use crate::{Error, Result};
 use families::pre_tokenizers;
 use families::tokenizer::{self as rules, AddedToken, Kind, LeadingSpace, ModelRules, Parts, own_keys};
@@ -13,6 +14,8 @@ use serde_json::{Value as Json, json};
 use std::collections::HashSet;
 use std::path::Path;
 
+/// Longer words are unknown to a WordPiece model, in characters.
+const LONGEST_WORD: u64 = 100;
 /// The format's key for merges, which files that have scores do without.
 const MERGES: &str = "tokenizer.ggml.merges";
 
@@ -93,6 +96,16 @@ fn model_rules(model: &Model, implied: &Parts) -> std::result::Result<ModelRules
             byte_fallback: unigram.byte_fallback,
             ..implied.rules.clone()
         }),
+        Model::WordPiece(pieces) => {
+            let (mark, longest) = (&pieces.continuing_subword_prefix, pieces.max_input_chars_per_word);
+            if mark != INSIDE_WORD || longest != LONGEST_WORD {
+                let expected = format!("{INSIDE_WORD:?} and words of up to {LONGEST_WORD} characters");
+                return Err(format!("model: expected {expected}, got {mark:?} and {longest}"));
+            }
+            let unknown = pieces.vocab.iter().find(|(text, _)| *text == pieces.unk_token);
+            let n_tokens = pieces.vocab.iter().map(|(_, id)| id + 1).max().unwrap_or(0);
+            Ok(ModelRules { n_tokens, unk_id: unknown.map(|(_, id)| *id), ..implied.rules.clone() })
+        }
         _ => Ok(implied.rules.clone()),
     }
 }
@@ -135,6 +148,7 @@ fn added_tokens(json: &TokenizerJson, implied: &Parts, metadata: &Metadata) -> V
     let known: HashSet<u32> = match &json.model {
         Model::Bpe(bpe) => bpe.vocab.iter().map(|(_, id)| *id).collect(),
         Model::Unigram(unigram) => (0..unigram.vocab.len() as u32).collect(),
+        Model::WordPiece(pieces) => pieces.vocab.iter().map(|(_, id)| *id).collect(),
         _ => HashSet::new(),
     };
     let stated: HashSet<u32> = added.iter().map(|token| token.id).collect();
@@ -301,6 +315,10 @@ fn leading_space(
     byte_fallback: bool,
 ) -> std::result::Result<LeadingSpace, String> {
     let Some(decoder) = decoder else { return Ok(implied.leading_space) };
+    if implied.kind == Kind::WordPiece {
+        // Made for reading: nothing is written with it.
+        return Ok(implied.leading_space);
+    }
     let steps = decoder_steps(decoder);
     let byte_level = implied.kind == Kind::ByteLevelBpe;
     let (last, first) = steps.split_last().map_or((None, &[][..]), |(last, first)| (Some(*last), first));

@@ -3,8 +3,9 @@
 use super::TokenType;
 use super::sentencepiece::Piece;
 use crate::{Error, Result};
+use families::tokenizer::SPACE;
 use formats::gguf::{Array, Metadata, Value};
-use formats::tokenizer_json::{AddedToken, Bpe, Unigram};
+use formats::tokenizer_json::{AddedToken, Bpe, Unigram, WordPiece};
 use serde_json::Value as Json;
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,6 +14,8 @@ use std::path::Path;
 const MAX_TOKENS: usize = 1 << 22;
 /// Score of tokens that merging must never form.
 const NEVER: f32 = -1000.0;
+/// How WordPiece marks what is inside a word.
+pub(super) const INSIDE_WORD: &str = "##";
 /// Score of holes in a vocabulary whose scores count.
 const HOLE: f32 = -10_000.0;
 
@@ -97,6 +100,34 @@ impl Vocabulary {
             }
         }
         Ok(Self { tokens, with_scores: true })
+    }
+
+    /// WordPiece: what is not inside a word begins with `▁` instead of what is beginning with a mark.
+    pub(super) fn word_piece(
+        path: &Path,
+        model: &WordPiece,
+        added: &[AddedToken],
+        n_vocab: Option<usize>,
+    ) -> Result<Self> {
+        let own = model.vocab.iter().map(|(_, id)| *id as usize);
+        let ids = own.chain(added.iter().map(|token| token.id as usize));
+        let mut tokens = filled(path, ids, n_vocab)?;
+        for (text, id) in &model.vocab {
+            tokens[*id as usize] = Token { text: text.clone(), score: 0.0, kind: TokenType::Normal };
+        }
+        for token in added {
+            let control = token.special || looks_special(&token.content);
+            let kind = if control { TokenType::Control } else { TokenType::UserDefined };
+            let text = if control { token.content.clone() } else { token.content.replace(SPACE, " ") };
+            tokens[token.id as usize] = Token { text, score: 0.0, kind };
+        }
+        for token in tokens.iter_mut().filter(|token| token.kind != TokenType::Control) {
+            token.text = match token.text.strip_prefix(INSIDE_WORD) {
+                Some(inside) => inside.to_string(),
+                None => format!("{SPACE}{}", token.text),
+            };
+        }
+        Ok(Self { tokens, with_scores: false })
     }
 
     /// A tokenizer.model, with the added tokens of added_tokens.json and tokenizer_config.json laid over it.
@@ -232,6 +263,20 @@ mod tests {
         assert_eq!(vocabulary.tokens[1].score, NEVER);
         assert_eq!(vocabulary.tokens[0].kind, TokenType::Byte);
         assert_eq!(vocabulary.tokens[4].kind, TokenType::Control);
+    }
+
+    #[test]
+    fn word_pieces_mark_the_beginnings_of_words() {
+        let vocab = json!({"[UNK]": 0, "a": 1, "##b": 2, "[unused1]": 3});
+        let model = json!({"type": "WordPiece", "vocab": vocab});
+        let added = json!([{"id": 0, "content": "[UNK]", "special": true}, {"id": 5, "content": "x y"}]);
+        let (Model::WordPiece(model), added) = parts(model, added) else { panic!("expected WordPiece") };
+        let vocabulary = Vocabulary::word_piece(Path::new("t"), &model, &added, Some(7)).unwrap();
+        let texts: Vec<&str> = vocabulary.tokens.iter().map(|token| token.text.as_str()).collect();
+        assert_eq!(texts, ["[UNK]", "▁a", "b", "▁[unused1]", "▁[PAD4]", "▁x y", "▁[PAD6]"]);
+        let kinds: Vec<TokenType> = vocabulary.tokens.iter().map(|token| token.kind).collect();
+        use TokenType::*;
+        assert_eq!(kinds, [Control, Normal, Normal, Normal, Unused, UserDefined, Unused]);
     }
 
     #[test]

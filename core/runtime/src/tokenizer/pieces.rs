@@ -4,7 +4,7 @@ use super::Tokenizer;
 use super::build::Tables;
 use ahash::AHashSet;
 use engine::Token;
-use families::tokenizer::{Kind, LeadingSpace, SPACE, TokenType, byte_of_character, byte_of_token};
+use families::tokenizer::{Kind, LeadingSpace, SPACE, TokenType, byte_of_character, byte_of_token, is_hole};
 use std::sync::Arc;
 
 /// The bytes and spelling of every token.
@@ -55,7 +55,7 @@ impl Pieces {
         for (id, text) in tables.tokens.iter().enumerate() {
             let text = spelled.get(&id).copied().unwrap_or(text);
             // Converters fill rows without a token up like this.
-            let hole = tables.kind_of(id) == TokenType::Unused && text == format!("[PAD{id}]");
+            let hole = tables.kind_of(id) == TokenType::Unused && is_hole(text, id);
             if !special.contains(&id) && !hole {
                 write_piece(tables, id, text, &mut bytes.bytes);
             }

@@ -3,8 +3,8 @@
 use crate::config::MAX_EXTENT;
 use crate::detect::narrow;
 use crate::detect::quantities::quantities;
-use crate::{Error, Moe};
-use formats::gguf::{Array, Metadata, Value};
+use crate::{Error, Moe, Pooling};
+use formats::gguf::{Array, Metadata, TensorInfo, Value};
 use std::collections::BTreeMap;
 
 pub(crate) fn text<'m>(metadata: &'m Metadata, key: &str) -> Result<Option<&'m str>, Error> {
@@ -93,14 +93,25 @@ impl Keys<'_> {
         }))
     }
 
-    /// The quantities that have a key here; a 0 counts as none.
-    pub(crate) fn quantities(&self) -> Result<BTreeMap<String, u64>, Error> {
+    /// How vectors become one.
+    pub(crate) fn pooling(&self) -> Result<Option<Pooling>, Error> {
+        let Some(number) = self.number("pooling_type")? else { return Ok(None) };
+        let known = Pooling::from_number(number);
+        known.map(Some).ok_or_else(|| self.wrong("pooling_type", "a number from 0 to 4", number.to_string()))
+    }
+
+    /// The quantities that have a key here, or a tensor; a 0 counts as none.
+    pub(crate) fn quantities(&self, tensors: &[TensorInfo]) -> Result<BTreeMap<String, u64>, Error> {
         let mut found = BTreeMap::new();
         for (name, quantity) in quantities() {
             // By layer, where layers differ: the largest.
-            let number = match self.metadata.get(&self.full(&quantity.key)) {
-                Some(Value::Array(_)) => None,
-                _ => self.number(&quantity.key)?,
+            let number = match &quantity.key {
+                Some(key) if matches!(self.metadata.get(&self.full(key)), Some(Value::Array(_))) => None,
+                Some(key) => self.number(key)?,
+                None => {
+                    let tensor = tensors.iter().find(|tensor| Some(&tensor.name) == quantity.tensor.as_ref());
+                    tensor.map(|tensor| tensor.dims.get(1).copied().unwrap_or(1))
+                }
             };
             if let Some(number) = number.filter(|&number| number > 0) {
                 found.insert(name.clone(), number);

@@ -112,7 +112,8 @@ impl Layers<'_> {
     }
 
     fn quantity(&self, name: &str) -> Result<u64, Error> {
-        let key = crate::detect::quantities::quantities().get(name).map_or(name, |quantity| &quantity.key);
+        let quantity = crate::detect::quantities::quantities().get(name);
+        let key = quantity.and_then(|quantity| quantity.key.as_deref()).unwrap_or(name);
         self.quantities.get(name).copied().ok_or_else(|| self.keys.missing(key))
     }
 

@@ -1,0 +1,44 @@
+"""What reads and does not write: BERT and its kin, alone, as sentence-transformers store them, and as rerankers."""
+
+import json
+
+from .checkpoint import BF16, BYTE_LEVEL, F16, F32, Model, config
+from .made_tokenizers import WORD_PIECE, XLM_ROBERTA
+
+READER = "AutoModel"
+SCORER = "AutoModelForSequenceClassification"
+# ggml looks GELU up in a table of 16-bit floats.
+GELU = 5e-4
+
+
+def bert(kind, **more):
+    return config(kind, **dict(dict(num_key_value_heads=None, bos_token_id=None, eos_token_id=None), **more))
+
+
+def pooled(**kind):
+    """Writes what sentence-transformers has beside a model."""
+
+    def saved(folder):
+        modules = [dict(idx=0, name="0", path="", type="sentence_transformers.models.Transformer"),
+                   dict(idx=1, name="1", path="1_Pooling", type="sentence_transformers.models.Pooling")]
+        (folder / "modules.json").write_text(json.dumps(modules))
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling/config.json").write_text(json.dumps(dict(word_embedding_dimension=64, **kind)))
+
+    return saved
+
+
+MODELS = {
+    "bert": Model(bert("BertConfig"), F32, WORD_PIECE, READER, max_error=GELU),
+    "bert-mean": Model(bert("BertConfig", num_hidden_layers=2), F16, WORD_PIECE, READER, max_error=GELU, beyond=6,
+                       saved=pooled(pooling_mode_cls_token=False, pooling_mode_mean_tokens=True)),
+    "bert-scores": Model(bert("BertConfig", num_labels=1), BF16, WORD_PIECE, SCORER, max_error=GELU),
+    "bert-masked": Model(bert("BertConfig"), F32, WORD_PIECE, "AutoModelForMaskedLM", max_error=GELU, runs=False),
+    "distilbert": Model(bert("DistilBertConfig", dim=64, hidden_dim=96, n_layers=3, n_heads=4), F32, WORD_PIECE, READER,
+                        max_error=GELU),
+    "xlm-roberta-cls": Model(bert("XLMRobertaConfig", type_vocab_size=1, pad_token_id=1, max_position_embeddings=130),
+                             F16, XLM_ROBERTA, READER, max_error=GELU, saved=pooled(pooling_mode_cls_token=True)),
+    "xlm-roberta-scores": Model(bert("XLMRobertaConfig", type_vocab_size=1, pad_token_id=1, num_labels=3,
+                                     max_position_embeddings=130), F32, XLM_ROBERTA, SCORER, max_error=GELU),
+    "roberta": Model(bert("RobertaConfig", type_vocab_size=1, pad_token_id=1), F32, BYTE_LEVEL, READER, max_error=GELU),
+}
