@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Talk to the model
     Chat(Chat),
+    /// Turn texts into vectors, or score them for a query
+    Embed(Embed),
     /// Get, check and sign bundles
     #[command(subcommand)]
     Bundle(Bundle),
@@ -275,6 +277,42 @@ pub(crate) struct Chat {
     pub(crate) wishes: Wishes,
     #[command(flatten)]
     pub(crate) sampling: Sampling,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
+    pub(crate) model: String,
+    /// The texts; `-` reads one per line from standard input
+    #[arg(required = true)]
+    pub(crate) texts: Vec<String>,
+    /// Score the texts for this query with the model's classifier, best first
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["pooling", "keep_length"])]
+    pub(crate) query: Option<String>,
+    /// How the vectors of tokens become one [default: as the model says, else mean]
+    #[arg(long, value_enum)]
+    pub(crate) pooling: Option<Pooling>,
+    /// Leave vectors as long as they are, instead of making their length 1
+    #[arg(long)]
+    pub(crate) keep_length: bool,
+    /// Read the beginning of texts that are too long, instead of refusing them
+    #[arg(long)]
+    pub(crate) truncate: bool,
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+}
+
+/// How the vectors of tokens become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pooling {
+    /// One vector per token
+    None,
+    /// Their mean
+    Mean,
+    /// The first token's
+    Cls,
+    /// The last token's
+    Last,
 }
 
 /// What to pull; the files of the chosen variants and the manifest.

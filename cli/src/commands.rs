@@ -2,6 +2,7 @@
 
 pub(crate) mod bundle;
 pub(crate) mod chat;
+pub(crate) mod embed;
 pub(crate) mod hardware;
 pub(crate) mod info;
 pub(crate) mod plan;

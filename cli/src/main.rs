@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => commands::plan::run(args, &screen),
         Command::Run(args) => commands::run::run(args, &screen),
         Command::Chat(args) => commands::chat::run(args, &screen),
+        Command::Embed(args) => commands::embed::run(args, &screen),
         Command::Bundle(args) => commands::bundle::run(args, &screen),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

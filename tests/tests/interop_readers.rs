@@ -6,12 +6,14 @@
 use engine::gguf::{EngineOptions, GgufEngine};
 use engine::{CancelToken, Context, ContextSettings, Engine, LoadSettings, Pooling, Purpose, Vectors};
 use families::{OutputType, Role, role_of};
-use llama_pajamas_tests::{GgufFile, Reference, tiny_models};
+use llama_pajamas::{EmbedSettings, PlanRequest, Runtime, RuntimeSettings};
+use llama_pajamas_tests::{GgufFile, Reference, oracle, repository, run, tiny_model, tiny_models};
 use quantizer::recipe::{FileType, Overrides, Preset, Recipe};
 use quantizer::source::{Checkpoint, TensorSource};
 use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 struct Bench {
     engine: GgufEngine,
@@ -173,4 +175,55 @@ fn every_reader_gives_the_vectors_of_transformers() {
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Texts as people write them, through the runtime.
+const TEXTS: [&str; 6] = [
+    "How do llamas keep warm?",
+    "Llamas have a double coat of wool.",
+    "Naïve café — 3.5 % of 12 pajamas!",
+    "日本語の文",
+    "  spaces   and\ttabs  ",
+    "x",
+];
+
+#[test]
+fn texts_through_the_runtime_are_what_transformers_makes_of_them() {
+    let work = tempfile::tempdir().unwrap();
+    let texts = work.path().join("texts.json");
+    std::fs::write(&texts, serde_json::to_vec(&TEXTS).unwrap()).unwrap();
+    for (name, pooling) in [
+        ("bert-mean", "mean"),
+        ("xlm-roberta-cls", "cls"),
+        ("xlm-roberta-scores", "rank"),
+        ("bert-scores", "rank"),
+    ] {
+        let model = tiny_model(work.path(), name);
+        let (converted, rows) = (work.path().join("converted.gguf"), work.path().join("rows.json"));
+        let script = repository().join("scripts/oracles/sentence_vectors.py");
+        let mut command = Command::new(oracle("venv/bin/python"));
+        run(command.arg(script).arg(&model).arg(pooling).args([&texts, &rows]));
+        let theirs: Vec<Vec<f32>> = serde_json::from_slice(&std::fs::read(&rows).unwrap()).unwrap();
+        let checkpoint = Checkpoint::open(&model).unwrap_or_else(|e| panic!("{e}"));
+        let out = BufWriter::new(std::fs::File::create(&converted).unwrap());
+        quantizer::convert(&checkpoint, OutputType::F32, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+        let runtime = Runtime::open(&converted, RuntimeSettings::default()).unwrap();
+        let plan = runtime.plan(&PlanRequest { n_threads: Some(1), ..PlanRequest::default() });
+        let cancel = CancelToken::new();
+        let loaded = runtime.load(&plan, &mut |_| {}, &cancel).unwrap();
+        let settings = EmbedSettings::default();
+        let ours: Vec<Vec<f32>> = match pooling {
+            "rank" => {
+                let mut ranker = loaded.ranker(&settings).unwrap();
+                TEXTS.iter().map(|text| ranker.scores(TEXTS[0], text, &cancel).unwrap()).collect()
+            }
+            _ => {
+                let mut embedder = loaded.embedder(&settings).unwrap();
+                TEXTS.iter().flat_map(|text| embedder.embed(text, &cancel).unwrap().vectors).collect()
+            }
+        };
+        let error = relative(&ours.concat(), &theirs.concat());
+        println!("{name:28} {error:9.1e} over {} texts through the runtime", TEXTS.len());
+        assert!(error < 1e-3, "{name}: {error}");
+    }
 }

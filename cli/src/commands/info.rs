@@ -5,7 +5,7 @@ use crate::fetch::{Take, locate};
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::Bundle;
-use llama_pajamas::families::{self, Attention, Description, Mixer, Reach, Recurrence};
+use llama_pajamas::families::{self, Attention, Description, Form, Mixer, Reach, Recurrence};
 use llama_pajamas::formats::gguf::{GgmlType, Header};
 use llama_pajamas::quantizer::recipe::{Preset, Recipe};
 use llama_pajamas::quantizer::{self, Estimate};
@@ -116,10 +116,17 @@ fn print_description(d: &Description, screen: &Screen) {
             format!("{} of width {}, {} per token{shared}", moe.n_experts, moe.expert_ffn_size, moe.n_active),
         );
     }
-    let output = if d.tied_embeddings { "tied to the output" } else { "output of its own" };
+    let output = match (d.form, d.tied_embeddings) {
+        (Form::Encoder, _) => "no output: it reads texts and gives vectors",
+        (_, true) => "tied to the output",
+        (_, false) => "output of its own",
+    };
     line("vocabulary", format!("{} tokens, {output}", d.vocab_size));
     let kv = families::memory::kv_bytes(d, 1, GgmlType::F16, GgmlType::F16).map_or("unknown".into(), bytes);
     line("context", format!("{} tokens, {kv} of cache each", d.max_context));
+    if let Some(pooling) = d.pooling {
+        line("pooling", format!("{pooling:?}").to_lowercase());
+    }
     if let Some(native) = &d.native_quantization {
         line("stored as", native.method.clone());
     }

@@ -23,7 +23,7 @@ pub use description::{
     Parameters, Pooling, Reach, Recurrence, Recurrent, Rope, RopeScaling,
 };
 pub use detect::detect_config;
-pub use detect::gguf::{detect_gguf, detect_gguf_tensors};
+pub use detect::gguf::{detect_gguf, detect_gguf_tensors, stated_pooling};
 pub use error::Error;
 pub use family::Family;
 pub use keys::metadata::OutputType;

@@ -1,8 +1,9 @@
-//! The on-device model runtime: open a bundle, plan, load, generate.
+//! The on-device model runtime: open a bundle, plan, load, generate, embed.
 //!
-//! Owns what users of the library touch: [`Runtime`], [`LoadedModel`], [`Session`], tokenizer, sampling, stop rules and
+//! Owns what users of the library touch: [`Runtime`], [`LoadedModel`], [`Session`], [`Embedder`], [`Ranker`], tokenizer, sampling, stop rules and
 //! chat templates, which stand above every engine. Must not print, read the environment or reach the network.
 
+mod embed;
 mod error;
 mod events;
 mod model;
@@ -14,6 +15,7 @@ mod stop;
 mod template;
 pub mod tokenizer;
 
+pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
 pub use events::{Event, StopReason, Timings, Usage};
 pub use model::{LoadedModel, SessionSettings};

@@ -3,9 +3,12 @@
 use crate::open::read_header;
 use crate::session::Session;
 use crate::template::Template;
-use crate::{Error, Result, Tokenizer};
+use crate::{EmbedSettings, Embedder, Error, Ranker, Result, Tokenizer};
 use bundle::UseGuard;
-use engine::{CancelToken, ContextSettings, Engine, KvType, LoadSettings, MemoryUse, Model};
+use engine::{
+    CancelToken, Context, ContextSettings, Engine, Form, KvType, LoadSettings, MemoryUse, Model, Pooling,
+    Purpose,
+};
 use planner::Choice;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -24,6 +27,8 @@ pub struct LoadedModel {
     model: Arc<dyn Model>,
     tokenizer: Arc<Tokenizer>,
     template: Arc<Template>,
+    rank_template: Option<String>,
+    pooling: Option<Pooling>,
     choice: Choice,
     /// Mapped weights are read as long as the model lives: the bundle is in use until then.
     _hold: Option<Arc<UseGuard>>,
@@ -47,10 +52,14 @@ impl LoadedModel {
         let model = engine.load(path, &settings, &mut watch).map_err(cancelled)?;
         let tokenizer = Tokenizer::from_metadata(&header.metadata).map_err(|error| of_file(path, error))?;
         let template = Template::from_metadata(&header.metadata, &tokenizer);
+        let family = |source| Error::Family { path: path.into(), source };
+        let pooling = families::stated_pooling(&header.metadata).map_err(family)?;
         Ok(Self {
             model,
             tokenizer: Arc::new(tokenizer),
             template: Arc::new(template),
+            rank_template: header.metadata.str("tokenizer.chat_template.rerank").map(str::to_string),
+            pooling: pooling.map(of_engine),
             choice,
             _hold: hold.map(Arc::new),
         })
@@ -85,11 +94,17 @@ impl LoadedModel {
             "Q8_0" => KvType::Q8_0,
             _ => KvType::F16,
         };
-        let planned = u32::try_from(self.choice.context_tokens).unwrap_or(u32::MAX);
+        let n_ctx = settings.context_tokens.unwrap_or_else(|| self.planned_tokens());
+        let form = self.model.form();
+        let n_ubatch = match form {
+            Form::Decoder => self.choice.n_ubatch,
+            // An encoder reads at once.
+            Form::Encoder | Form::EncoderDecoder { .. } => n_ctx,
+        };
         let settings = ContextSettings {
-            n_ctx: settings.context_tokens.unwrap_or(planned),
-            n_batch: 512.max(self.choice.n_ubatch),
-            n_ubatch: self.choice.n_ubatch,
+            n_ctx,
+            n_batch: 512.max(n_ubatch),
+            n_ubatch,
             n_threads: self.choice.n_threads,
             n_threads_batch: self.choice.n_threads_batch,
             type_k: kv_type,
@@ -97,7 +112,72 @@ impl LoadedModel {
             ..ContextSettings::default()
         };
         let context = Arc::clone(&self.model).new_context(&settings)?;
-        Ok(Session::new(context, Arc::clone(&self.tokenizer), Arc::clone(&self.template)))
+        Ok(Session::new(context, form, Arc::clone(&self.tokenizer), Arc::clone(&self.template)))
+    }
+
+    /// Opens what turns texts into vectors.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn embedder(&self, settings: &EmbedSettings) -> Result<Embedder> {
+        Embedder::open(self, settings)
+    }
+
+    /// Opens what scores documents for a query, of a model with a classifier. The pooling of `settings` does not count.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn ranker(&self, settings: &EmbedSettings) -> Result<Ranker> {
+        Ranker::open(self, settings)
+    }
+
+    /// How the vectors of a text's tokens become one, where the file says so.
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling
+    }
+
+    /// The text around a query and a document, where the file has one.
+    pub(crate) fn rank_template(&self) -> Option<&str> {
+        self.rank_template.as_deref()
+    }
+
+    pub(crate) fn shared_tokenizer(&self) -> Arc<Tokenizer> {
+        Arc::clone(&self.tokenizer)
+    }
+
+    /// A context that reads texts at once, and the most tokens of one.
+    pub(crate) fn reading_context(
+        &self,
+        purpose: Purpose,
+        max_tokens: Option<u32>,
+    ) -> Result<(Box<dyn Context>, usize)> {
+        let trained = u32::try_from(self.model.n_ctx_train()).unwrap_or(u32::MAX).max(1);
+        let n_ctx = max_tokens.unwrap_or_else(|| self.planned_tokens()).min(trained);
+        let settings = ContextSettings {
+            purpose,
+            n_ctx,
+            n_batch: n_ctx,
+            n_ubatch: n_ctx,
+            n_threads: self.choice.n_threads,
+            n_threads_batch: self.choice.n_threads_batch,
+            ..ContextSettings::default()
+        };
+        Ok((Arc::clone(&self.model).new_context(&settings)?, n_ctx as usize))
+    }
+
+    fn planned_tokens(&self) -> u32 {
+        u32::try_from(self.choice.context_tokens).unwrap_or(u32::MAX)
+    }
+}
+
+/// The same kind, as the engine calls it.
+fn of_engine(pooling: families::Pooling) -> Pooling {
+    match pooling {
+        families::Pooling::None => Pooling::None,
+        families::Pooling::Mean => Pooling::Mean,
+        families::Pooling::Cls => Pooling::Cls,
+        families::Pooling::Last => Pooling::Last,
+        families::Pooling::Rank => Pooling::Rank,
     }
 }
 

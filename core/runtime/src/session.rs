@@ -6,7 +6,7 @@ use crate::stop::StopTexts;
 use crate::template::{Message, Template};
 use crate::tokenizer::{TextStream, Tokenizer};
 use crate::{Error, Result, Sampler, Sampling};
-use engine::{CancelToken, Context, Logits, Token};
+use engine::{CancelToken, Context, Form, Logits, Token};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,11 +37,19 @@ pub struct Session {
     template: Arc<Template>,
     /// Tokens that the context holds.
     held: Vec<Token>,
+    form: Form,
+    /// What the encoder in front of the decoder has read last.
+    read: Vec<Token>,
 }
 
 impl Session {
-    pub(crate) fn new(context: Box<dyn Context>, tokenizer: Arc<Tokenizer>, template: Arc<Template>) -> Self {
-        Self { context, tokenizer, template, held: Vec::new() }
+    pub(crate) fn new(
+        context: Box<dyn Context>,
+        form: Form,
+        tokenizer: Arc<Tokenizer>,
+        template: Arc<Template>,
+    ) -> Self {
+        Self { context, tokenizer, template, held: Vec::new(), form, read: Vec::new() }
     }
 
     /// Tokens that the context holds.
@@ -54,7 +62,7 @@ impl Session {
         self.context.n_ctx()
     }
 
-    /// Continues `prompt`. Special tokens in it are recognised; what the tokenizer adds around a text is added.
+    /// Continues `prompt`, or answers it where the model reads it with an encoder. Special tokens in it are recognised; what the tokenizer adds around a text is added.
     ///
     /// # Errors
     /// A prompt that does not fit, or what the engine reports. Cancelling is no error: [`StopReason::Cancelled`].
@@ -105,7 +113,16 @@ impl Session {
             let (expected, got) = (format!("1 to {} tokens", self.context.n_ctx()), prompt.len().to_string());
             return Err(Error::Request { what: "prompt", expected, got });
         }
-        let reused = self.reuse(prompt)?;
+        let (reused, rest) = match self.form {
+            Form::Decoder | Form::Encoder => {
+                let reused = self.reuse(prompt)?;
+                (reused, prompt[reused..].to_vec())
+            }
+            Form::EncoderDecoder { start } => match self.read_prompt(prompt, cancel)? {
+                Some(reused) => (reused, vec![start]),
+                None => (0, Vec::new()),
+            },
+        };
         let mut usage = Usage {
             prompt_tokens: prompt.len(),
             reused_tokens: reused,
@@ -113,7 +130,7 @@ impl Session {
             stop_reason: StopReason::Cancelled,
             timings: Timings::default(),
         };
-        let computed = self.append(&prompt[reused..], cancel)?;
+        let computed = !rest.is_empty() && self.append(&rest, cancel)?;
         usage.timings.prompt = start.elapsed();
         if !computed || on_event(Event::Prompt { tokens: prompt.len(), reused }).is_break() {
             return Ok(usage);
@@ -177,6 +194,24 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Lets the encoder read a prompt, unless it has; tokens that it need not read again, none where it was cancelled.
+    fn read_prompt(&mut self, prompt: &[Token], cancel: &CancelToken) -> Result<Option<usize>> {
+        self.held.clear();
+        if self.read == prompt {
+            self.context.truncate(0)?;
+            return Ok(Some(prompt.len()));
+        }
+        self.read.clear();
+        match self.context.encode(prompt, cancel).map_err(cancelled) {
+            Ok(()) => {
+                self.read = prompt.to_vec();
+                Ok(Some(0))
+            }
+            Err(Error::Cancelled) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Keeps the common beginning of what is held and `prompt`; at least one token is computed again for its logits.

@@ -38,6 +38,8 @@ pub struct Tokenizer {
     eos: Option<Token>,
     prefix: Vec<Token>,
     suffix: Vec<Token>,
+    /// Between the texts of a pair, behind what ends the first.
+    between: Vec<Token>,
     ends: HashSet<Token>,
 }
 
@@ -65,7 +67,9 @@ impl Tokenizer {
         ends.extend(tables.tokens.iter().enumerate().filter_map(ending));
         let pieces = Pieces::new(&tables);
         let (prefix, suffix) = (tokens(&parts.prefix), tokens(&parts.suffix));
-        Ok(Self { inner, ids, pieces, bos, eos, prefix, suffix, ends })
+        let separates = metadata.bool("tokenizer.ggml.add_sep_token").unwrap_or(false);
+        let between = id("seperator").filter(|_| separates).into_iter().collect();
+        Ok(Self { inner, ids, pieces, bos, eos, prefix, suffix, between, ends })
     }
 
     /// Number of tokens.
@@ -83,6 +87,18 @@ impl Tokenizer {
         let around = |tokens: &[Token]| if add_special { tokens.to_vec() } else { Vec::new() };
         let ids = encoding.get_ids().iter().map(|id| self.id_in_file(*id));
         Ok(around(&self.prefix).into_iter().chain(ids).chain(around(&self.suffix)).collect())
+    }
+
+    /// Ids of two texts as one, the way the model was trained to compare them.
+    ///
+    /// # Errors
+    /// Text that the vocabulary cannot express.
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<Vec<Token>> {
+        let mut ids = self.encode(first, true)?;
+        ids.extend(&self.between);
+        ids.extend(self.encode(second, false)?);
+        ids.extend(&self.suffix);
+        Ok(ids)
     }
 
     /// Text of `tokens`, without control tokens.

@@ -123,6 +123,15 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
     Ok(description)
 }
 
+/// How a file says that the vectors of a text's tokens become one.
+///
+/// # Errors
+/// A number that stands for nothing.
+pub fn stated_pooling(metadata: &Metadata) -> Result<Option<Pooling>, Error> {
+    let architecture = text(metadata, "general.architecture")?.unwrap_or_default();
+    Keys { metadata, architecture }.pooling()
+}
+
 /// The flags that some tensor of the file depends on.
 fn flags_of(family: &Family, tensors: &[TensorInfo]) -> BTreeSet<String> {
     let has = |flag: &str| {

@@ -3,7 +3,8 @@
 //! Owns: the engine's contract without a model, and a record of what was computed. Must not know: sessions.
 
 use llama_pajamas::engine::{
-    Context, ContextSettings, DeviceInfo, Engine, Error, LoadSettings, Logits, MemoryUse, Model,
+    Context, ContextSettings, DeviceInfo, Engine, Error, Form, LoadSettings, Logits, MemoryUse, Model,
+    Vectors,
 };
 use llama_pajamas::{CancelToken, Token};
 use std::ops::ControlFlow;
@@ -27,6 +28,10 @@ pub(crate) struct Fake {
     pub(crate) broken_at: Option<usize>,
     /// Tokens of every decode.
     pub(crate) computed: Arc<Mutex<Vec<usize>>>,
+    /// Reads with an encoder and begins its answers with this token.
+    pub(crate) start: Option<Token>,
+    /// What the encoder read.
+    pub(crate) read: Arc<Mutex<Vec<Vec<Token>>>>,
 }
 
 impl Engine for Fake {
@@ -60,6 +65,10 @@ impl Model for Fake {
         512
     }
 
+    fn form(&self) -> Form {
+        self.start.map_or(Form::Decoder, |start| Form::EncoderDecoder { start })
+    }
+
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
         let fake = self.as_ref().clone();
         Ok(Box::new(FakeContext { fake, n_ctx: settings.n_ctx as usize, held: 0, logits: None }))
@@ -78,6 +87,24 @@ struct FakeContext {
 }
 
 impl Context for FakeContext {
+    /// One vector for a text: how many tokens it has, and the last of them.
+    fn embed(&mut self, tokens: &[Token], cancel: &CancelToken) -> Result<Vectors, Error> {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let last = *tokens.last().ok_or(Error::EmptyBatch)?;
+        Ok(Vectors { width: 2, values: vec![tokens.len() as f32, last as f32] })
+    }
+
+    fn encode(&mut self, tokens: &[Token], cancel: &CancelToken) -> Result<(), Error> {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        self.held = 0;
+        self.fake.read.lock().expect("not poisoned").push(tokens.to_vec());
+        Ok(())
+    }
+
     fn decode(&mut self, tokens: &[Token], _want: Logits, cancel: &CancelToken) -> Result<(), Error> {
         let (n_past, n_tokens, n_ctx, n_vocab) = (self.held, tokens.len(), self.n_ctx, self.fake.n_vocab);
         if tokens.is_empty() {

@@ -3,9 +3,11 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod embed;
 mod fake_engine;
 mod stage;
 
+use fake_engine::Fake;
 use llama_pajamas::{
     CancelToken, Event, GenerateSettings, Message, PlanRequest, Sampling, SessionSettings, StopReason,
 };
@@ -262,4 +264,30 @@ fn a_plan_that_chose_nothing_is_refused_with_what_would_fit() {
     let request = PlanRequest { memory_budget_bytes: Some(1), ..PlanRequest::default() };
     let error = stage::try_load(&reciting(""), &request).err().expect("one byte is not enough").to_string();
     assert!(error.starts_with("no variant fits this machine: "), "{error}");
+}
+
+#[test]
+fn an_encoder_reads_the_prompt_once_and_the_decoder_starts_anew() {
+    let fake = Fake { start: Some(1), ..reciting("hello") };
+    let mut session = session(&fake, 256);
+    for _ in 0..2 {
+        let told = generate(&mut session, "Say it", &greedy()).expect("generates");
+        assert_eq!((told.text().as_str(), told.usage.stop_reason), ("hello", StopReason::EndOfTurn));
+    }
+    let prompt: Vec<_> = std::iter::once(1).chain(bytes("Say it")).collect();
+    assert_eq!(*fake.read.lock().expect("not poisoned"), [prompt]);
+    generate(&mut session, "Again", &greedy()).expect("generates");
+    assert_eq!(fake.read.lock().expect("not poisoned").len(), 2);
+    // The start, then letter by letter.
+    assert!(fake.computed.lock().expect("not poisoned").iter().all(|tokens| *tokens == 1));
+}
+
+#[test]
+fn a_reading_that_is_cancelled_is_no_error_and_not_remembered() {
+    let fake = Fake { start: Some(1), ..reciting("hello") };
+    let (mut session, cancel) = (session(&fake, 256), CancelToken::new());
+    cancel.cancel();
+    let told = session.generate("Say it", &greedy(), &cancel, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(told.expect("no error").stop_reason, StopReason::Cancelled);
+    assert_eq!(generate(&mut session, "Say it", &greedy()).expect("generates").text(), "hello");
 }
