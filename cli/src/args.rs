@@ -122,6 +122,10 @@ pub(crate) struct Quantize {
     /// Type of every tensor whose name matches, first match wins; repeatable
     #[arg(long, value_name = "REGEX=TYPE")]
     pub(crate) tensor_type: Vec<String>,
+    /// What the projector of a model that takes images is stored as: F32, BF16, F16, Q8_0 or none [default: F16, with
+    /// balanced and extreme Q8_0]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) mmproj: Option<String>,
     /// Accept an already quantized GGUF as the source
     #[arg(long)]
     pub(crate) allow_requantize: bool,

@@ -14,7 +14,7 @@ fn main() {
         let name = stem(&path).to_uppercase();
         writeln!(code, "pub(crate) const {name}: &str = {:?};", json(&path)).expect("strings grow");
     }
-    for (name, folder) in [("FAMILIES", "families"), ("PARTS", "parts")] {
+    for (name, folder) in [("FAMILIES", "families"), ("PARTS", "parts"), ("PROJECTORS", "projectors")] {
         writeln!(code, "pub(crate) const {name}: &[(&str, &str)] = &[").expect("strings grow");
         for path in tables(&data.join(folder)) {
             writeln!(code, "    ({:?}, {:?}),", stem(&path), json(&path)).expect("strings grow");

@@ -1,4 +1,5 @@
-"""Runs llama.cpp's own converter: convert.py SOURCE_TREE (MODEL OUT TYPE PRE_TOKENIZER)...
+"""Runs llama.cpp's own converter: convert.py SOURCE_TREE (MODEL OUT TYPE PRE_TOKENIZER PART)... PART is `model`, or
+`mmproj` for its projector.
 
 The converter looks pre-tokenizers up by a hash and raises on those it has never seen; PRE_TOKENIZER is the
 name to write instead. It reads configurations through transformers, whose class gives every Nemotron-H experts: for these
@@ -27,11 +28,13 @@ class AsWritten(base.AutoConfig):
 
 base.AutoConfig = AsWritten
 
-for model, out, kind, pre in zip(*[iter(jobs)] * 4):
+for model, out, kind, pre, part in zip(*[iter(jobs)] * 5):
     TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=pre: pre
     # Layers that predict further tokens are left out where the converter can leave them out.
     sys.argv = ["convert_hf_to_gguf.py", model, "--outtype", kind, "--outfile", out]
     architecture = json.loads(pathlib.Path(model, "config.json").read_text())["architectures"][0]
-    if get_model_class(architecture).supports_mtp_export:
+    if part == "mmproj":
+        sys.argv.append("--mmproj")
+    elif get_model_class(architecture).supports_mtp_export:
         sys.argv.append("--no-mtp")
     convert_hf_to_gguf.main()

@@ -3,13 +3,14 @@
 
 use crate::GgufFile;
 use formats::gguf::{Array, GgmlType, Metadata, Value};
-use formats::safetensors::Dtype;
+use formats::safetensors::{Dtype, Header};
 use serde_json::{Value as Json, json};
 use std::collections::HashMap;
 use std::path::Path;
 
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
+const ROW_BREAK: &str = "v.token_embd.img_break";
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
@@ -51,7 +52,7 @@ fn pooler_of_scores(theirs: &mut GgufFile, config: &Json, model: &Path) -> bool 
         return false;
     }
     let bytes = std::fs::read(model.join("model.safetensors")).expect("a checkpoint in one file");
-    let header = formats::safetensors::Header::read(bytes.as_slice(), bytes.len() as u64).expect("a header");
+    let header = Header::read(bytes.as_slice(), bytes.len() as u64).expect("a header");
     let ty = theirs.header.tensor("blk.0.attn_q.weight").expect("a matrix").ty;
     for (name, part, ty) in [("cls.bias", "bias", GgmlType::F32), ("cls.weight", "weight", ty)] {
         let stored = format!("bert.pooler.dense.{part}");
@@ -77,6 +78,36 @@ fn pooler_of_scores(theirs: &mut GgufFile, config: &Json, model: &Path) -> bool 
         theirs.insert_before("cls.output.bias", name, dims, ty, &data);
     }
     true
+}
+
+/// The same for the file of the checkpoint's projector.
+pub fn apply_to_projector(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
+    let is_pixtral = theirs.header.metadata.str("clip.projector_type") == Some("pixtral");
+    match is_pixtral && theirs.header.tensor(ROW_BREAK).is_none() {
+        true => {
+            let row = row_of_break(model);
+            let dims = vec![row.len() as u64 / 4];
+            let first = theirs.header.tensors[0].name.clone();
+            theirs.insert_before(&first, ROW_BREAK, dims, GgmlType::F32, &row);
+            vec!["break of rows"]
+        }
+        false => Vec::new(),
+    }
+}
+
+/// The embedding of the token between rows of patches, of a checkpoint in 32-bit floats.
+fn row_of_break(model: &Path) -> Vec<u8> {
+    let read = |name: &str| std::fs::read(model.join(name)).expect("a checkpoint's file");
+    let tokenizer: Json = serde_json::from_slice(&read("tokenizer.json")).expect("JSON");
+    let mut added = tokenizer["added_tokens"].as_array().into_iter().flatten();
+    let token = added.find(|token| token["content"] == "[IMG_BREAK]").expect("the token");
+    let id = token["id"].as_u64().expect("an id") as usize;
+    let bytes = read("model.safetensors");
+    let header = Header::read(bytes.as_slice(), bytes.len() as u64).expect("safetensors");
+    let embedding = header.tensors.iter().find(|info| info.name.ends_with("embed_tokens.weight"));
+    let embedding = embedding.expect("an embedding");
+    let width = embedding.shape[1] as usize * 4;
+    bytes[embedding.range.start as usize..][id * width..][..width].to_vec()
 }
 
 /// What the keys of the format cannot state stands behind them, under keys of our own. Of those there are, the

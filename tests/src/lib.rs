@@ -50,7 +50,7 @@ pub fn run(command: &mut Command) -> String {
 /// Converts a checkpoint with llama.cpp's own converter; `pre` overrides its pre-tokenizer lookup, which raises on
 /// tokenizers it has never seen.
 pub fn convert_outside(model: &Path, out_type: &str, pre: &str, out: &Path) {
-    convert_all_outside([OutsideConversion { model, out, out_type, pre }]);
+    convert_all_outside([OutsideConversion { model, out, out_type, pre, part: Part::Model }]);
 }
 
 /// One run of llama.cpp's own converter.
@@ -63,6 +63,27 @@ pub struct OutsideConversion<'a> {
     pub out_type: &'a str,
     /// The pre-tokenizer's name.
     pub pre: &'a str,
+    /// What of it.
+    pub part: Part,
+}
+
+/// A checkpoint's parts that become files of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The model.
+    Model,
+    /// Its projector.
+    Projector,
+}
+
+impl Part {
+    /// What the converter calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Projector => "mmproj",
+        }
+    }
 }
 
 /// Several conversions in one process, whose start takes longer than a small conversion.
@@ -70,7 +91,8 @@ pub fn convert_all_outside<'a>(conversions: impl IntoIterator<Item = OutsideConv
     let mut command = Command::new(oracle("venv/bin/python"));
     command.arg(repository().join("scripts/oracles/convert.py")).arg(oracle("src"));
     for conversion in conversions {
-        command.arg(conversion.model).arg(conversion.out).args([conversion.out_type, conversion.pre]);
+        command.arg(conversion.model).arg(conversion.out);
+        command.args([conversion.out_type, conversion.pre, conversion.part.name()]);
     }
     run(&mut command);
 }

@@ -3,22 +3,36 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints what differs")]
 
+use families::projector::Projector;
 use families::{Description, FeedForward, Mixer, Reach, memory};
 use formats::gguf::GgmlType;
 use llama_pajamas_tests::{repository, shared};
 use std::collections::BTreeMap;
 
-const HEADING: &str = "configuration\tfamily\tparameters\tactive\texperts\tlayers\tcontext\tKV bytes per token\tstate bytes\tstored as";
+const HEADING: &str = "configuration\tfamily\tparameters\tactive\texperts\tlayers\tcontext\tKV bytes per token\tstate bytes\tstored as\tbeside text";
 
 /// One row, without a line end.
 fn row(name: &str, text: &[u8]) -> String {
-    let description = families::parse_config(text)
-        .map_err(|e| e.to_string())
-        .and_then(|config| families::detect_config(&config).map_err(|error| error.to_string()));
+    let description = families::parse_config(text).map_err(|e| e.to_string()).and_then(|config| {
+        let description = families::detect_config(&config).map_err(|error| error.to_string())?;
+        let projector = Projector::of_config(&config).map_err(|error| error.to_string())?;
+        Ok((description, projector.map(Projector::id)))
+    });
     match description {
-        Ok(description) => format!("{name}\t{}", told(&description)),
+        Ok((description, projector)) => {
+            format!("{name}\t{}\t{}", told(&description), beside(&description, projector))
+        }
         Err(error) => format!("{name}\t-\t{}", error.split("; known: ").next().unwrap_or_default()),
     }
+}
+
+/// What the model takes besides text, and the kind of its projector where it is known.
+fn beside(d: &Description, projector: Option<&str>) -> String {
+    let vision =
+        d.modalities.vision.then(|| format!("images by {}", projector.unwrap_or("an unknown projector")));
+    let audio = d.modalities.audio.then(|| "audio".to_string());
+    let all: Vec<String> = vision.into_iter().chain(audio).collect();
+    if all.is_empty() { "-".into() } else { all.join(", ") }
 }
 
 fn told(d: &Description) -> String {

@@ -4,7 +4,7 @@
 
 use families::OutputType;
 use llama_pajamas_tests::{
-    GgufFile, OutsideConversion, convert_all_outside, differences, intended, shared, tiny_models,
+    GgufFile, OutsideConversion, Part, convert_all_outside, differences, intended, shared, tiny_models,
 };
 use quantizer::source::{Checkpoint, TensorSource};
 use std::ops::ControlFlow;
@@ -16,6 +16,7 @@ const TYPES: [&str; 4] = ["f32", "f16", "bf16", "auto"];
 struct Pair {
     model: PathBuf,
     out_type: &'static str,
+    part: Part,
     ours: PathBuf,
     theirs: PathBuf,
     pre: String,
@@ -23,8 +24,7 @@ struct Pair {
 
 impl Pair {
     /// Converts with our side.
-    fn new(model: &Path, out_type: &'static str, work: &Path, index: usize) -> Self {
-        let checkpoint = Checkpoint::open(model).unwrap_or_else(|error| panic!("{error}"));
+    fn new(checkpoint: &Checkpoint, part: Part, out_type: &'static str, work: &Path, index: usize) -> Self {
         let output = match out_type {
             "f32" => OutputType::F32,
             "f16" => OutputType::F16,
@@ -34,23 +34,28 @@ impl Pair {
         let ours = work.join(format!("{index}-ours.gguf"));
         let file = std::io::BufWriter::new(std::fs::File::create(&ours).unwrap());
         let summary =
-            quantizer::convert(&checkpoint, output, file, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+            quantizer::convert(checkpoint, output, file, 2, &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(summary.file_bytes, std::fs::metadata(&ours).unwrap().len(), "predicted size");
-        let pre = checkpoint.metadata().str("tokenizer.ggml.pre").unwrap().to_string();
-        Self { model: model.into(), out_type, ours, theirs: work.join(format!("{index}-theirs.gguf")), pre }
+        let pre = checkpoint.metadata().str("tokenizer.ggml.pre").unwrap_or("default").to_string();
+        let theirs = work.join(format!("{index}-theirs.gguf"));
+        Self { model: checkpoint.path().into(), out_type, part, ours, theirs, pre }
     }
 
     /// Prints one row of the table and what differs; true when nothing does.
     fn compare(&self) -> bool {
         let (ours, mut theirs) = (GgufFile::read(&self.ours), GgufFile::read(&self.theirs));
-        let intended = intended::apply(&mut theirs, &self.model);
+        let intended = match self.part {
+            Part::Model => intended::apply(&mut theirs, &self.model),
+            Part::Projector => intended::apply_to_projector(&mut theirs, &self.model),
+        };
         let lines = differences(&ours, &theirs, &[]);
         let equal =
             |kind: &str, all: usize| all - lines.iter().filter(|l| l.starts_with(kind)).count().min(all);
         let (tensors, n_keys) = (theirs.header.tensors.len(), theirs.header.metadata.iter().count());
         println!(
-            "{:28} {:5} {:>3} of {tensors:>3} {:>5} of {n_keys:>2}  {}",
+            "{:28} {:6} {:5} {:>3} of {tensors:>3} {:>5} of {n_keys:>2}  {}",
             self.model.file_name().unwrap().to_string_lossy(),
+            self.part.name(),
             self.out_type,
             equal("tensor ", tensors),
             equal("key ", n_keys),
@@ -78,8 +83,13 @@ fn conversion_equals_the_outside_converter() {
     let work = tempfile::tempdir().unwrap();
     let mut pairs = Vec::new();
     for model in models(work.path()) {
-        for out_type in TYPES {
-            pairs.push(Pair::new(&model, out_type, work.path(), pairs.len()));
+        let whole = Checkpoint::open(&model).unwrap_or_else(|error| panic!("{error}"));
+        let projector = Checkpoint::open_projector(&model).unwrap_or_else(|error| panic!("{error}"));
+        for (part, checkpoint) in [(Part::Model, Some(whole)), (Part::Projector, projector)] {
+            let Some(checkpoint) = checkpoint else { continue };
+            for out_type in TYPES {
+                pairs.push(Pair::new(&checkpoint, part, out_type, work.path(), pairs.len()));
+            }
         }
     }
     convert_all_outside(pairs.iter().map(|pair| OutsideConversion {
@@ -87,12 +97,16 @@ fn conversion_equals_the_outside_converter() {
         out: &pair.theirs,
         out_type: pair.out_type,
         pre: &pair.pre,
+        part: pair.part,
     }));
-    println!("{:28} {:5} {:>10} {:>11}  intended differences", "model", "type", "tensors", "keys");
+    println!(
+        "{:28} {:6} {:5} {:>10} {:>11}  intended differences",
+        "model", "part", "type", "tensors", "keys"
+    );
     let unequal: Vec<String> = pairs
         .iter()
         .filter(|pair| !pair.compare())
-        .map(|pair| format!("{} as {}", pair.model.display(), pair.out_type))
+        .map(|pair| format!("{} of {} as {}", pair.part.name(), pair.model.display(), pair.out_type))
         .collect();
     println!("{} of {} files are as they should be", pairs.len() - unequal.len(), pairs.len());
     assert!(unequal.is_empty(), "{unequal:#?}");

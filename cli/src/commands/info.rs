@@ -127,6 +127,11 @@ fn print_description(d: &Description, screen: &Screen) {
     if let Some(pooling) = d.pooling {
         line("pooling", format!("{pooling:?}").to_lowercase());
     }
+    let takes = [(d.modalities.vision, "images"), (d.modalities.audio, "audio")];
+    let takes: Vec<&str> = takes.into_iter().filter_map(|(takes, what)| takes.then_some(what)).collect();
+    if !takes.is_empty() {
+        line("takes", format!("{} beside text", takes.join(" and ")));
+    }
     if let Some(native) = &d.native_quantization {
         line("stored as", native.method.clone());
     }

@@ -7,7 +7,7 @@ use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result};
 use llama_pajamas::hardware;
 use llama_pajamas::quantizer::recipe::{Overrides, Recipe, parse_type};
-use llama_pajamas::quantizer::{BuildReport, BuildRequest, build_bundle};
+use llama_pajamas::quantizer::{BuildReport, BuildRequest, ProjectorPrecision, ProjectorWish, build_bundle};
 use std::ops::ControlFlow;
 
 pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
@@ -69,6 +69,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         precisions: args.precision.iter().map(recipe).collect::<Result<_>>()?,
         imatrix: args.imatrix.clone(),
         overrides,
+        projector: projector(args.mmproj.as_deref())?,
         allow_requantize: args.allow_requantize,
         threads: args.threads.unwrap_or(0),
         memory_budget_bytes: args
@@ -76,6 +77,18 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
             .or_else(|| Some(hardware::detect().ok()?.memory.budget_bytes)),
         dry_run: args.dry_run,
     })
+}
+
+/// What `--mmproj` asks for.
+fn projector(name: Option<&str>) -> Result<ProjectorWish> {
+    match name {
+        None => Ok(ProjectorWish::ByVariant),
+        Some(name) if name.eq_ignore_ascii_case("none") => Ok(ProjectorWish::None),
+        Some(name) => ProjectorPrecision::from_name(name).map(ProjectorWish::One).with_context(|| {
+            let known: Vec<&str> = ProjectorPrecision::ALL.iter().map(|precision| precision.name()).collect();
+            format!("--mmproj: `{name}` is none of {}, none", known.join(", "))
+        }),
+    }
 }
 
 fn print_report(report: &BuildReport, screen: &Screen) {
@@ -95,6 +108,10 @@ fn print_report(report: &BuildReport, screen: &Screen) {
                 "  {n} tensors got a larger type than the recipe's: their rows do not divide into its blocks"
             );
         }
+    }
+    for projector in &report.projectors {
+        let label = format!("projector {}", projector.precision);
+        println!("{:16} {:>11}", screen.bold(&label), bytes(projector.file_bytes));
     }
     let work = report.variants.iter().map(|variant| variant.work_bytes).max().unwrap_or(0);
     println!(

@@ -5,7 +5,7 @@ use super::stage::{Door, text};
 use super::{Case, case};
 use llama_pajamas::formats::imatrix::{self, Entry, Imatrix};
 use llama_pajamas::quantizer::recipe::{FileType, Overrides};
-use llama_pajamas::quantizer::{BuildRequest, build_bundle};
+use llama_pajamas::quantizer::{BuildRequest, ProjectorWish, build_bundle};
 use llama_pajamas::{
     CancelToken, Event, GenerateSettings, PlanRequest, Runtime, RuntimeSettings, Sampling, SessionSettings,
 };
@@ -226,6 +226,7 @@ fn build_request(model: &str, id: &str, output: &str) -> BuildRequest {
         precisions: vec![FileType::Q4_0.into(), FileType::Q5_0.into()],
         imatrix: None,
         overrides: Overrides::default(),
+        projector: ProjectorWish::ByVariant,
         allow_requantize: false,
         memory_budget_bytes: None,
         threads: 1,

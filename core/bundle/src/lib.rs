@@ -31,7 +31,7 @@ pub use digest::Sha256Digest;
 pub use disk::{available_bytes, ensure_space};
 pub use error::{Error, Result};
 pub use manifest::{
-    Architecture, FileEntry, Format, Licence, MANIFEST_FILE, Manifest, ManifestError, MemoryInputs,
+    Architecture, FileEntry, FileRole, Format, Licence, MANIFEST_FILE, Manifest, ManifestError, MemoryInputs,
     ModelCard, Needs, Provenance, Quality, SCHEMA_VERSION, Settings, Variant,
 };
 pub use path::RelativePath;

@@ -61,15 +61,28 @@ impl<'a> Config<'a> {
         Ok(Self { inner, root, checkpoint: None })
     }
 
+    /// Reads the fields of `root` and of no part of it first.
+    pub(crate) fn flat(root: &'a Map<String, Value>) -> Self {
+        Self { inner: None, root, checkpoint: None }
+    }
+
     /// The same with `checkpoint`'s defaults behind it.
     pub(crate) fn with_defaults(self, checkpoint: &'a Checkpoint) -> Self {
         Self { checkpoint: Some(checkpoint), ..self }
     }
 
-    /// What the file itself says.
+    /// What the file itself says; `outer.inner` is a field of an object.
     pub(crate) fn stated(&self, field: &str) -> Option<&'a Value> {
-        let inner = self.inner.and_then(|inner| inner.get(field)).filter(|value| !value.is_null());
-        inner.or_else(|| self.root.get(field).filter(|value| !value.is_null()))
+        let (outer, rest) = field.split_once('.').unwrap_or((field, ""));
+        let inner = self.inner.and_then(|inner| inner.get(outer)).filter(|value| !value.is_null());
+        let value = inner.or_else(|| self.root.get(outer).filter(|value| !value.is_null()))?;
+        let mut fields = rest.split('.').filter(|field| !field.is_empty());
+        fields.try_fold(value, |object, field| object.get(field)).filter(|value| !value.is_null())
+    }
+
+    /// The same with the fields around the text model's first: what the model as a whole decides.
+    pub(crate) fn of_whole(&self, field: &str) -> Option<&'a Value> {
+        self.root.get(field).filter(|value| !value.is_null()).or_else(|| self.get(field))
     }
 
     /// What the file says, or the checkpoint's default.
@@ -90,9 +103,7 @@ impl<'a> Config<'a> {
     }
 
     pub(crate) fn boolean(&self, field: &str) -> Result<Option<bool>, Error> {
-        self.get(field)
-            .map(|value| value.as_bool().ok_or_else(|| wrong(field, "true or false", value)))
-            .transpose()
+        self.get(field).map(|value| boolean(field, value)).transpose()
     }
 
     pub(crate) fn number(&self, field: &str) -> Result<Option<f64>, Error> {
@@ -174,6 +185,11 @@ pub(crate) fn whole(field: &str, value: &Value) -> Result<u32, Error> {
     number.ok_or_else(|| wrong(field, "a whole number below 2^32", value))
 }
 
+/// A truth value.
+pub(crate) fn boolean(field: &str, value: &Value) -> Result<bool, Error> {
+    value.as_bool().ok_or_else(|| wrong(field, "true or false", value))
+}
+
 /// A finite number.
 pub(crate) fn number(field: &str, value: &Value) -> Result<f64, Error> {
     value.as_f64().filter(|n| n.is_finite()).ok_or_else(|| wrong(field, "a number", value))
@@ -193,6 +209,17 @@ pub(crate) fn wrong(field: &str, expected: &str, got: &Value) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_objects_are_read_by_their_path() {
+        let value =
+            serde_json::json!({"a": {"b": {"c": 1}, "d": null}, "text_config": {"a": {"b": {"c": 2}}}});
+        let config = Config::new(&value).expect("an object");
+        assert_eq!(config.stated("a.b.c"), Some(&Value::from(2)));
+        let flat = Config::flat(value.as_object().expect("an object"));
+        assert_eq!((flat.stated("a.b.c"), flat.stated("a.d")), (Some(&Value::from(1)), None));
+        assert_eq!((flat.stated("a.x.c"), flat.stated("x.b")), (None, None));
+    }
 
     #[test]
     fn numbers_that_json_lacks_become_texts() {

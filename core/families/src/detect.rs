@@ -6,8 +6,8 @@ pub(crate) mod quantities;
 pub(crate) mod rope;
 pub(crate) mod schedule;
 
-use crate::config::{Config, wrong};
-use crate::family::Checkpoint;
+use crate::config::{Config, boolean, wrong};
+use crate::family::{Checkpoint, Requirement};
 use crate::keys::{decoder, key};
 use crate::*;
 use schedule::Common;
@@ -36,7 +36,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         }
     };
     let config = config.with_defaults(checkpoint);
-    check_requirements(&config, family)?;
+    check_requirements(&config, &family.table.requirements)?;
     let n_layers = match (config.extent_of(key("block_count"))?, family.table.layers.n_listed(&config)) {
         (None, Some(listed)) => listed,
         _ => config.required_extent_of(key("block_count"))?,
@@ -122,8 +122,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         moe,
         vocab_size: config.required_extent("vocab_size")?,
         // Nothing leaves an encoder by its vocabulary.
-        tied_embeddings: family.form() == Form::Encoder
-            || config.boolean("tie_word_embeddings")?.unwrap_or(false),
+        tied_embeddings: family.form() == Form::Encoder || tied_embeddings(&config)?,
         flags: flags_of(&config, family)?,
         quantities,
         rope,
@@ -139,6 +138,12 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     description.check_extents(family)?;
     description.parameters = description.count_parameters();
     Ok(description)
+}
+
+/// Whether the output shares the embedding: the model around a text model says so before that one.
+fn tied_embeddings(config: &Config<'_>) -> Result<bool, Error> {
+    let field = "tie_word_embeddings";
+    Ok(config.of_whole(field).map(|value| boolean(field, value)).transpose()?.unwrap_or(false))
 }
 
 /// The true ones of the fields that the family's tensors depend on.
@@ -161,12 +166,7 @@ fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'
         return Err(wrong(field, &expected, config.stated(field).unwrap_or(&Value::Null)));
     }
     let rules = &decoder().generic;
-    let stated = |path: &str| {
-        let (field, inner) = path.split_once('.').unwrap_or((path, ""));
-        let value = config.stated(field)?;
-        if inner.is_empty() { Some(value) } else { value.get(inner).filter(|value| !value.is_null()) }
-    };
-    let says = |path: &&String| match stated(path) {
+    let says = |path: &&String| match config.stated(path) {
         None | Some(Value::Bool(false)) => false,
         Some(Value::Number(number)) => number.as_f64() != Some(0.0),
         Some(Value::Array(items)) => !items.is_empty(),
@@ -185,8 +185,9 @@ fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'
     Err(Error::UnknownFamily { model_type: model_type.into(), why, known: known.join(", ") })
 }
 
-fn check_requirements(config: &Config<'_>, family: &Family) -> Result<(), Error> {
-    for requirement in &family.table.requirements {
+/// Checks what the engine takes for granted.
+pub(crate) fn check_requirements(config: &Config<'_>, requirements: &[Requirement]) -> Result<(), Error> {
+    for requirement in requirements {
         let is = |(field, wanted): (&String, &Value)| config.get(field) == Some(wanted);
         if !requirement.only_with.iter().all(is) || requirement.except_with.iter().any(is) {
             continue;

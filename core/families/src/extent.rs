@@ -72,7 +72,7 @@ fn factor(text: &str) -> Option<Factor> {
     if let Ok(number) = text.parse() {
         return Some(Factor::Number(number));
     }
-    let word = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let word = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b));
     word.then(|| Factor::Name(text.into()))
 }
 

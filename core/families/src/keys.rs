@@ -81,8 +81,13 @@ pub(crate) struct Skip {
 }
 
 impl Skip {
-    pub(crate) fn matches(&self, name: &str) -> bool {
+    /// Whether whoever runs the model computes the tensor.
+    pub(crate) fn is_computed(&self, name: &str) -> bool {
         self.suffixes.iter().any(|suffix| name.ends_with(suffix))
+    }
+
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        self.is_computed(name)
             || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
             || self.parts.iter().any(|part| name.contains(part))
     }

@@ -77,6 +77,12 @@ pub enum Role {
     Bias,
     /// Scale of a matrix that is stored in blocks, or of what it multiplies.
     Scale,
+    /// Embedding of a vision encoder's patches.
+    VisionPatch,
+    /// Matrices of a vision encoder's layers.
+    VisionEncoder,
+    /// What leads from a vision encoder into the decoder.
+    VisionProjector,
     /// Factors of rotary frequencies.
     RopeFactors,
     /// A tensor that no rule names.
@@ -98,10 +104,9 @@ impl Role {
 /// What the GGUF tensor `name` does, in any architecture; [`Role::Other`] where no rule names it.
 pub fn role_of(name: &str) -> Role {
     let stack = name.strip_prefix("enc.").or_else(|| name.strip_prefix("dec.")).unwrap_or(name);
-    let part = match stack.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
-        Some((layer, part)) if layer.bytes().all(|b| b.is_ascii_digit()) => part,
-        _ => stack,
-    };
+    let of_vision = |rest| without_number(rest, "blk.").or_else(|| without_number(rest, "deepstack."));
+    let vision = stack.strip_prefix("v.").and_then(of_vision).map(|part| format!("v.{part}"));
+    let part = vision.as_deref().or_else(|| without_number(stack, "blk.")).unwrap_or(stack);
     if part.ends_with(".bias") {
         // The router's selection bias and dt's are named like a bias and treated like their matrix.
         return match TABLE.get(part.trim_end_matches(".bias")) {
@@ -112,11 +117,21 @@ pub fn role_of(name: &str) -> Role {
     if part.ends_with(".scale") || part.ends_with(".input_scale") {
         return Role::Scale;
     }
+    // The second of two patches that follow each other in time.
+    let part = part.strip_suffix(".1").unwrap_or(part);
     let part = part.strip_suffix(".weight").unwrap_or(part);
-    if part.contains("norm") {
+    let is_norm =
+        |word: &str| word.contains("norm") || word.ends_with("_ln") || word == "ln1" || word == "ln2";
+    if part.split('.').any(is_norm) {
         return Role::Norm;
     }
     TABLE.get(part).copied().unwrap_or(Role::Other)
+}
+
+/// What follows `word` and a number in `name`.
+fn without_number<'n>(name: &'n str, word: &str) -> Option<&'n str> {
+    let (number, part) = name.strip_prefix(word)?.split_once('.')?;
+    number.bytes().all(|b| b.is_ascii_digit()).then_some(part)
 }
 
 #[cfg(test)]
@@ -144,7 +159,18 @@ mod tests {
             ("dec.blk.1.cross_attn_k.weight", Role::CrossAttention),
             ("enc.blk.1.attn_o.weight", Role::AttentionOutput),
             ("rope_freqs.weight", Role::RopeFactors),
-            ("v.blk.0.attn_q.weight", Role::Other),
+            ("v.blk.0.attn_q.weight", Role::VisionEncoder),
+            ("v.blk.10.ffn_down.bias", Role::Bias),
+            ("v.blk.0.ln1.weight", Role::Norm),
+            ("v.post_ln.weight", Role::Norm),
+            ("v.patch_embd.weight", Role::VisionPatch),
+            ("v.patch_embd.weight.1", Role::VisionPatch),
+            ("v.position_embd.weight", Role::PositionEmbedding),
+            ("v.deepstack.8.fc1.weight", Role::VisionProjector),
+            ("v.deepstack.8.norm.weight", Role::Norm),
+            ("mm.0.weight", Role::VisionProjector),
+            ("mm.input_norm.weight", Role::Norm),
+            ("v.blk.x.attn_q.weight", Role::Other),
             ("blk.x.attn_q.weight", Role::Other),
             ("blk.3", Role::Other),
             ("", Role::Other),

@@ -4,6 +4,7 @@
 use crate::convert::conversion_job;
 use crate::execute::{work_bytes, write_file};
 use crate::plan::{Job, TensorPlan, plan_file};
+use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
 use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
 use crate::{Error, Importance, Result, Watch};
@@ -36,6 +37,8 @@ pub struct BuildRequest {
     pub overrides: Overrides,
     /// Accept quantized input.
     pub allow_requantize: bool,
+    /// The projector of a model that takes images.
+    pub projector: ProjectorWish,
     /// Workers, 0 for all cores.
     pub threads: usize,
     /// Memory that the work may take; `None` does not ask.
@@ -49,6 +52,8 @@ pub struct BuildRequest {
 pub struct BuildReport {
     /// One entry per precision.
     pub variants: Vec<VariantReport>,
+    /// One entry per projector's file that goes with them.
+    pub projectors: Vec<ProjectorReport>,
     /// Things to know.
     pub warnings: Vec<String>,
 }
@@ -99,10 +104,15 @@ pub fn build_bundle(
     let source = open_source(&request.model)?;
     let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
     let importance = importance.as_ref();
-    let mut report = BuildReport { variants: Vec::new(), warnings: Vec::new() };
+    let mut projectors = Projectors::open(&request.model, request.projector)?;
     let precisions = match request.overrides.copy {
         true => vec![stated_file_type(source.as_ref())?.into()],
         false => request.precisions.clone(),
+    };
+    let mut report = BuildReport {
+        variants: Vec::new(),
+        projectors: projectors.report(&precisions)?,
+        warnings: Vec::new(),
     };
     for &precision in &precisions {
         let job = plan(source.as_ref(), precision, request, importance)?;
@@ -118,14 +128,17 @@ pub fn build_bundle(
     let name = source.metadata().str("general.name").unwrap_or(&request.model_id).to_string();
     let card = ModelCard { id: request.model_id.clone(), name, licence, other: Default::default() };
     let mut writer = BundleWriter::create_or_open(&request.output, card)?;
-    writer.ensure_space(report.variants.iter().map(|variant| variant.file_bytes).sum())?;
+    let of_models: u64 = report.variants.iter().map(|variant| variant.file_bytes).sum();
+    let of_projectors: u64 = report.projectors.iter().map(|projector| projector.file_bytes).sum();
+    writer.ensure_space(of_models.saturating_add(of_projectors))?;
     describe_model(source.as_ref(), request, &mut writer)?;
     for (&precision, variant) in precisions.iter().zip(&report.variants) {
         // Planned once more: a plan holds the vocabulary, and one of them at a time is enough.
         let job = plan(source.as_ref(), precision, request, importance)?;
         let mut file = writer.file(format!("{}/model.gguf", variant.id))?;
         write_file(&job, source.as_ref(), &mut file, request.threads, watch)?;
-        let entry = file.finish()?;
+        let mut files = vec![file.finish()?];
+        files.extend(projectors.entry(precision, &writer, request.threads, watch)?);
         writer.put_variant(Variant {
             id: variant.id.clone(),
             format: Format::Gguf,
@@ -134,7 +147,7 @@ pub fn build_bundle(
             settings: settings(source.as_ref(), precision, request, importance),
             compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
             min_runtime: env!("CARGO_PKG_VERSION").into(),
-            files: vec![entry],
+            files,
             needs: Needs::default(),
             memory: memory_inputs(source.as_ref(), &job)?,
             quality: None,

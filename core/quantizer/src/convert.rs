@@ -32,7 +32,7 @@ pub(crate) fn conversion_job(source: &dyn TensorSource, output: OutputType) -> J
         // Blocks that the checkpoint ships in stay what they are.
         let (to, reason) = match source.is_stored(index) && tensor.ty.is_quantized() {
             true => (tensor.ty, "stored so"),
-            false => (output.of_tensor(&tensor.name, tensor.dims.len()), "conversion"),
+            false => (source.float_type(index, output), "conversion"),
         };
         let (name, dims) = (tensor.name.clone(), tensor.dims.clone());
         TensorPlan { index, name, dims, from: tensor.ty, to, reason, instead_of: None }

@@ -9,6 +9,7 @@ mod coded;
 mod gguf_file;
 mod json;
 mod pooling;
+mod projector;
 mod rows;
 mod shards;
 mod stored;
@@ -20,7 +21,7 @@ pub(crate) use json::SourceJson;
 pub(crate) use rows::largest_magnitude;
 
 use crate::{Error, Result};
-use families::Description;
+use families::{Description, OutputType};
 use formats::gguf::{GgmlType, Metadata, TensorInfo};
 use std::path::Path;
 
@@ -75,6 +76,12 @@ pub trait TensorSource: Sync {
     /// [`TensorSource::is_stored`].
     fn copy_rows(&self, _index: usize, _first_row: u64, _out: &mut [u8]) {
         unreachable!("the caller asks whether there is something to copy")
+    }
+
+    /// The type that a plain conversion to `output` gives tensor `index`.
+    fn float_type(&self, index: usize, output: OutputType) -> GgmlType {
+        let tensor = &self.tensors()[index];
+        output.of_tensor(&tensor.name, tensor.dims.len())
     }
 
     /// Things to know of the source.

@@ -56,6 +56,8 @@ class Model:
     # Largest difference of logits, relative to the largest logit: what another order of summing leaves. ggml looks GELU
     # up in a table of 16-bit floats, which leaves more.
     max_error: float = 2e-5
+    # Further files, by name, as what their JSON says.
+    beside: dict = dataclasses.field(default_factory=dict)
     # Called with the model after its weights were drawn, and with the folder after it was saved.
     weights: object = None
     saved: object = None
@@ -63,7 +65,7 @@ class Model:
     def write(self, folder):
         """Writes the checkpoint, and reference.st: `tokens`, the `logits` after each or what `reference` has instead, and
         their `max_error`."""
-        self.config.vocab_size = n_tokens(self.tokenizer) + self.beyond
+        self.config.get_text_config().vocab_size = n_tokens(self.tokenizer) + self.beyond
         torch.manual_seed(len(folder.name))
         model = rounded(getattr(transformers, self.auto).from_config(self.config), self.dtype).eval()
         with torch.no_grad():
@@ -81,6 +83,8 @@ class Model:
         for file in self.files:
             if (self.tokenizer / file).is_file():
                 shutil.copy(self.tokenizer / file, folder / file)
+        for file, stated in self.beside.items():
+            (folder / file).write_text(json.dumps(stated))
         if self.old_rope:
             respell_rope(folder / "config.json")
         if self.parts:
@@ -99,9 +103,9 @@ class Model:
             safetensors.torch.save_file(stated, folder / "reference.st")
 
 
-def config(kind, **more):
-    """A configuration of the class called `kind`, tiny wherever `more` says nothing."""
-    return getattr(transformers, kind)(**dict(
+def config(kind, plain=False, **more):
+    """A configuration of the class called `kind`, tiny wherever `more` says nothing; `plain`: the class's own there."""
+    return getattr(transformers, kind)(**more if plain else dict(
         dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
              max_position_embeddings=512, bos_token_id=1, eos_token_id=2), **more))
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::problem::{ManifestError, Problem};
-use super::{FileEntry, MANIFEST_FILE, Manifest, Quality, SCHEMA_VERSION, Variant};
+use super::{FileEntry, FileRole, MANIFEST_FILE, Manifest, Quality, SCHEMA_VERSION, Variant};
 use crate::path;
 
 /// Names that `required_features` may contain.
@@ -72,6 +72,10 @@ fn check_variant(variant: &Variant, field: &str) -> Result<(), ManifestError> {
     }
     if variant.files.is_empty() {
         return fail(format!("{field}.files"), Problem::Empty);
+    }
+    if variant.files[0].role != FileRole::Model {
+        let problem = Problem::OutOfRange { expected: "the model", got: "another file of it".into() };
+        return fail(format!("{field}.files[0].role"), problem);
     }
     if !variant.min_runtime.is_empty()
         && let Err(error) = semver::Version::parse(&variant.min_runtime)

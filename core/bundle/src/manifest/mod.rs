@@ -217,12 +217,32 @@ pub struct FileEntry {
     pub bytes: u64,
     /// SHA-256 of the content.
     pub sha256: Sha256Digest,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "FileRole::is_default")]
+    pub role: FileRole,
     /// Where to get it: absolute, or relative to the manifest's address. Absent: `path` relative to that address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Unknown fields.
     #[serde(flatten)]
     pub other: Other,
+}
+
+/// What a file of a variant is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FileRole {
+    /// The model or a part of it.
+    #[default]
+    Model,
+    /// The projector of a model that takes images: its vision encoder and what leads into the model.
+    Projector,
+}
+
+impl FileRole {
+    fn is_default(&self) -> bool {
+        *self == FileRole::default()
+    }
 }
 
 /// What a host must offer beyond a compatible backend.
@@ -294,6 +314,11 @@ impl Manifest {
 }
 
 impl Variant {
+    /// Its projector's file, where it has one.
+    pub fn projector(&self) -> Option<&FileEntry> {
+        self.files.iter().find(|file| file.role == FileRole::Projector)
+    }
+
     /// Bytes of all its files.
     pub fn file_bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
@@ -303,7 +328,7 @@ impl Variant {
 impl FileEntry {
     /// An entry without an address.
     pub fn new(path: RelativePath, bytes: u64, sha256: Sha256Digest) -> FileEntry {
-        FileEntry { path, bytes, sha256, url: None, other: Other::new() }
+        FileEntry { path, bytes, sha256, role: FileRole::default(), url: None, other: Other::new() }
     }
 }
 

@@ -109,6 +109,8 @@ fn each_broken_rule_names_its_field() {
         ("/variants/1/format", json!("exe"), "variants[1].format", "unknown variant `exe`"),
         ("/variants/0/precision", json!(""), "variants[0].precision", "must not be empty"),
         ("/variants/0/files", json!([]), "variants[0].files", "must not be empty"),
+        ("/variants/0/files/0/role", json!("projector"), "variants[0].files[0].role", "expected the model"),
+        ("/variants/0/files/0/role", json!("x"), "variants[0].files[0].role", "unknown variant `x`"),
         ("/variants/0/min_runtime", json!("1.0"), "variants[0].min_runtime", "`1.0` is not a version"),
         ("/variants/0/needs/variants", json!(["x"]), "variants[0].needs.variants[0]", "no variant `x`"),
         (file, json!("../../etc/passwd"), "variants[0].files[0].path", "contains `..`"),

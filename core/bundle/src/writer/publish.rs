@@ -81,7 +81,8 @@ impl BundleWriter {
     pub(super) fn arrange(&mut self) -> Result<Vec<Move>> {
         let staged = std::mem::take(&mut *self.staged.lock().expect("no holder of the list panics"));
         let mut moves = Vec::new();
-        let mut listed = vec![false; staged.len()];
+        // Where each staged file goes first; several variants may share it.
+        let mut listed: Vec<Option<RelativePath>> = vec![None; staged.len()];
         let mut manifest = self.manifest.clone();
         for variant in &mut manifest.variants {
             let sources: Vec<Option<usize>> = variant.files.iter().map(|file| find(&staged, file)).collect();
@@ -100,11 +101,18 @@ impl BundleWriter {
             }
             for ((file, before), source) in variant.files.iter().zip(&original.files).zip(sources) {
                 match source {
-                    Some(index) => {
-                        listed[index] = true;
-                        let (from, to) = (staged[index].file.clone(), file.path.clone());
-                        moves.push(Move { from, to, keep: false });
-                    }
+                    Some(index) => match &listed[index] {
+                        Some(first) if *first == file.path => {}
+                        Some(first) => {
+                            let (from, to) = (self.root.join(first), file.path.clone());
+                            moves.push(Move { from, to, keep: true });
+                        }
+                        None => {
+                            let (from, to) = (staged[index].file.clone(), file.path.clone());
+                            listed[index] = Some(to.clone());
+                            moves.push(Move { from, to, keep: false });
+                        }
+                    },
                     None if file.path != before.path => {
                         let (from, to) = (self.root.join(&before.path), file.path.clone());
                         moves.push(Move { from, to, keep: true });
@@ -114,7 +122,7 @@ impl BundleWriter {
             }
         }
         for (staged, listed) in staged.iter().zip(listed) {
-            if !listed {
+            if listed.is_none() {
                 let problem = match staged.entry {
                     Some(_) => "is not listed by any variant",
                     None => "was not finished",

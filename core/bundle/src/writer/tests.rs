@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use super::*;
-use crate::Bundle;
+use crate::{Bundle, FileEntry, FileRole};
 
 fn card() -> ModelCard {
     ModelCard { id: "org/name".to_owned(), ..ModelCard::default() }
@@ -64,6 +64,38 @@ fn replacement_goes_beside_and_the_old_files_go() {
         assert_eq!(tree(root), [format!("{place}/model.gguf"), "manifest.json".to_owned()]);
         assert_eq!(fs::read(&bundle.files("gguf/Q8_0").unwrap()[0]).unwrap(), content);
     }
+}
+
+#[test]
+fn variants_written_together_may_share_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let publish_both = |model: &[u8], projector: &[u8]| {
+        let mut writer = BundleWriter::create_or_open(root, card()).unwrap();
+        let mut file = writer.file("gguf/mmproj/F16.gguf").unwrap();
+        file.write_all(projector).unwrap();
+        let shared = FileEntry { role: FileRole::Projector, ..file.finish().unwrap() };
+        for id in ["gguf/Q8_0", "gguf/Q4_K_M"] {
+            let mut variant = stage(&writer, id, model);
+            variant.files.push(shared.clone());
+            writer.put_variant(variant);
+        }
+        writer.publish().unwrap()
+    };
+    publish_both(b"model", b"projector");
+    assert_eq!(
+        tree(root),
+        ["gguf/Q4_K_M/model.gguf", "gguf/Q8_0/model.gguf", "gguf/mmproj/F16.gguf", "manifest.json"]
+    );
+    // The same again replaces nothing; another projector goes beside, with both variants.
+    publish_both(b"model", b"projector");
+    let bundle = publish_both(b"model", b"another");
+    assert!(bundle.verify(&mut |_| std::ops::ControlFlow::Continue(())).unwrap().is_intact());
+    for variant in bundle.variants() {
+        let projector = variant.projector().unwrap();
+        assert_eq!(fs::read(root.join(&projector.path)).unwrap(), b"another");
+    }
+    assert_eq!(tree(root).len(), 4, "{:?}", tree(root));
 }
 
 /// Ends a writer as a killed process does: the system frees the lock, nothing is cleaned up.

@@ -65,7 +65,8 @@ pub(crate) fn of_config(config: &Config<'_>, max_context: u64, head_dim: u32) ->
         Ok::<u64, Error>(outer.or(own).map_or(max_context, |tokens| tokens as u64))
     };
     let scaling = match kind {
-        "default" => RopeScaling::None,
+        // Dimensions that positions share are not scaled: sections say which are whose.
+        "default" | "mrope" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: need("factor")? },
         "yarn" if optional("mscale")? != optional("mscale_all_dim")? => {
             let expected = "what mscale_all_dim is: the engine scales both alike";

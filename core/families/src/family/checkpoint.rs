@@ -64,7 +64,7 @@ pub(crate) struct FieldTest {
 }
 
 impl FieldTest {
-    pub(super) fn holds(&self, config: &Config<'_>) -> bool {
+    pub(crate) fn holds(&self, config: &Config<'_>) -> bool {
         let value = config.stated(&self.field);
         let contains = |entry: &Value| match (value, entry) {
             (Some(Value::Array(entries)), _) => entries.contains(entry),
@@ -99,7 +99,7 @@ impl Checkpoint {
         }
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.model_type).chain(&self.also).map(String::as_str)
     }
 }

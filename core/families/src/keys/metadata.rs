@@ -6,11 +6,11 @@ use crate::detect::narrow;
 use crate::detect::rope;
 use crate::keys::rule::{Model, Replacement};
 use crate::keys::{Entry, Key, Kind, Mechanism, decoder};
-use crate::{Description, Error, Family, Role, RopeScaling, detect_config, role_of};
+use crate::{Description, Error, Family, Floats, Role, RopeScaling, detect_config, role_of};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
 
 /// Version of the block formats (`GGML_QNT_VERSION`).
-const QUANTIZATION_VERSION: u32 = 2;
+pub(crate) const QUANTIZATION_VERSION: u32 = 2;
 
 /// The float type that a conversion writes matrices in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,17 @@ impl OutputType {
             Self::F32 => 0,
             Self::F16 => 1,
             Self::Bf16 => 32,
+        }
+    }
+
+    /// The type of one tensor that only some floats may hold.
+    pub fn of_floats(self, floats: Floats, name: &str, n_dims: usize) -> GgmlType {
+        let plain = self.of_tensor(name, n_dims);
+        match floats {
+            Floats::Any => plain,
+            Floats::F16 if n_dims > 1 => GgmlType::F16,
+            Floats::F16OrF32 if n_dims > 1 && self == Self::F16 => GgmlType::F16,
+            Floats::F32 | Floats::F16 | Floats::F16OrF32 => GgmlType::F32,
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct KeyRule {
 pub(crate) enum Replacement {
     /// `false`: it is not written.
     Written(bool),
-    Value(ValueRule),
+    Value(Box<ValueRule>),
 }
 
 /// Where a value comes from, by the type it gets.
@@ -51,6 +51,19 @@ pub(crate) enum ValueRule {
     U32s(Extent),
     /// Labels of a classifier in their order, where they are not two that nobody named.
     Labels(String),
+    /// A list of numbers, by its field.
+    F32s(String),
+    /// One flag per layer: whether a list holds its number.
+    Listed(ListedLayers),
+}
+
+/// Layers whose numbers a list holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListedLayers {
+    field: String,
+    /// How many layers there are.
+    of: Extent,
 }
 
 /// A number that may have a fraction.
@@ -68,6 +81,16 @@ pub(crate) enum FieldOr<T> {
     Constant(Constant<T>),
     Field(String),
     FieldElse(FieldElse<T>),
+    FieldIs(FieldIs<T>),
+}
+
+/// A value where a field is a text.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FieldIs<T> {
+    from: String,
+    is: String,
+    then: T,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,6 +115,26 @@ pub(crate) struct FieldElse<T> {
 pub(crate) enum NumberRule {
     Expression(Extent),
     Rule(NumberFrom),
+    Entries(EntriesOf),
+    Period(PeriodOf),
+}
+
+/// The length of equal groups of layers whose last ones a list holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PeriodOf {
+    period: String,
+}
+
+/// How many entries a list has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EntriesOf {
+    /// A field, or `outer.inner` for one of an object.
+    entries: String,
+    /// What counts where there is no such list.
+    #[serde(rename = "else")]
+    otherwise: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,6 +150,8 @@ pub(crate) struct NumberFrom {
     /// Numbers that words of the field stand for.
     #[serde(default)]
     words: BTreeMap<String, u32>,
+    /// The number that readers take where there is no key.
+    unless: Option<u64>,
 }
 
 /// The model that a value is written for.
@@ -187,6 +232,20 @@ impl ValueRule {
                     _ => Some(Value::Array(Array::U32(numbers))),
                 }
             }
+            Self::F32s(field) => {
+                let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
+                let items = value.as_array().ok_or_else(|| wrong(field, "a list of numbers", value))?;
+                let items = items.iter().map(|item| number(field, item).map(|number| number as f32));
+                Some(Value::Array(Array::F32(items.collect::<Result<_, _>>()?)))
+            }
+            Self::Listed(ListedLayers { field, of }) => {
+                let listed = match model.config.get(field) {
+                    Some(value) => numbers(field, value)?,
+                    None => Vec::new(),
+                };
+                let n_layers = model.evaluate(of, &model.description.outside_layers())?.unwrap_or(0);
+                Some(Value::Array(Array::Bool((0..n_layers).map(|layer| listed.contains(&layer)).collect())))
+            }
         })
     }
 }
@@ -201,6 +260,10 @@ impl<T: Clone + PartialEq> FieldOr<T> {
         match self {
             Self::Constant(Constant { constant }) => Ok(Some(constant.clone())),
             Self::Field(field) => stated(field),
+            Self::FieldIs(FieldIs { from, is, then }) => {
+                Ok((config.get(from).and_then(serde_json::Value::as_str) == Some(is.as_str()))
+                    .then(|| then.clone()))
+            }
             Self::FieldElse(FieldElse { from, otherwise, only }) => {
                 let value = stated(from)?.or_else(|| otherwise.clone());
                 Ok(value.filter(|value| only.as_ref().is_none_or(|only| only == value)))
@@ -214,6 +277,8 @@ impl NumberRule {
         let (from, rule) = match self {
             Self::Expression(expression) => (expression, None),
             Self::Rule(rule) => (&rule.from, Some(rule)),
+            Self::Entries(rule) => return rule.number(model).map(Some),
+            Self::Period(rule) => return rule.number(model).map(Some),
         };
         let field = from.text();
         if let Some((rule, text)) = rule.zip(model.config.get(field).and_then(serde_json::Value::as_str)) {
@@ -236,7 +301,38 @@ impl NumberRule {
             }
             None => number,
         };
+        if rule.is_some_and(|rule| rule.unless == Some(number)) {
+            return Ok(None);
+        }
         narrow(field, number).map(Some)
+    }
+}
+
+impl PeriodOf {
+    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
+        let field = &self.period;
+        let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
+        let layers = numbers(field, value)?;
+        let period = layers.first().map_or(0, |first| first + 1);
+        let is_last = |(group, layer): (usize, &u64)| layer + 1 == period * (group as u64 + 1);
+        match period > 0 && layers.iter().enumerate().all(is_last) {
+            true => narrow(field, period),
+            false => Err(wrong(field, "the last layers of groups of one length", value)),
+        }
+    }
+}
+
+/// The whole numbers of a list.
+fn numbers(field: &str, value: &serde_json::Value) -> Result<Vec<u64>, Error> {
+    let numbers = value.as_array().and_then(|items| items.iter().map(serde_json::Value::as_u64).collect());
+    numbers.ok_or_else(|| wrong(field, "a list of layer numbers", value))
+}
+
+impl EntriesOf {
+    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
+        let Some(value) = model.config.stated(&self.entries) else { return Ok(self.otherwise) };
+        let entries = value.as_array().ok_or_else(|| wrong(&self.entries, "a list", value))?;
+        narrow(&self.entries, entries.len() as u64)
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::extent::Failure;
 use crate::keys::decoder;
 use crate::tensors::rule::{Condition, TensorRule};
-use crate::{Description, Error, Family, Role, ValueChange, View};
+use crate::{Description, Error, Family, Floats, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One tensor of a checkpoint.
@@ -27,6 +27,8 @@ pub struct Output {
     pub dims: Vec<u64>,
     /// What happens to each value.
     pub value: ValueChange,
+    /// Which floats it may be stored as.
+    pub floats: Floats,
     /// Where the values come from.
     pub source: Source,
 }
@@ -72,6 +74,7 @@ impl Family {
                 role: Role::RopeFactors,
                 dims: vec![factors.len() as u64],
                 value: ValueChange::None,
+                floats: Floats::Any,
                 source: Source::Generated(factors),
             });
         }
@@ -79,8 +82,16 @@ impl Family {
         let mut stacks: BTreeMap<u32, HashMap<String, Stack>> = BTreeMap::new();
         for (index, tensor) in stored.iter().enumerate() {
             let Some(found) = self.find(description, tensor.name)? else { continue };
+            let facts = match found.layer {
+                Some(number) => description.layers[number as usize],
+                None => description.outside_layers(),
+            };
             for rule in &found.rules {
-                let output = rule.output(description, found.layer, tensor, index)?;
+                let name = match found.layer {
+                    Some(layer) => rule.to.replace("{layer}", &layer.to_string()),
+                    None => rule.to.clone(),
+                };
+                let output = rule.output(|name| description.extent(name, &facts), name, tensor, index)?;
                 let (Some(layer), Some(expert)) = (found.layer, found.expert) else {
                     outputs.push(output);
                     continue;
@@ -214,19 +225,15 @@ fn stacked(stack: Stack) -> Option<Output> {
 }
 
 impl TensorRule {
-    /// What the rule makes of `tensor`, number `index` of the stored ones.
-    fn output(
+    /// What the rule makes of `tensor`, number `index` of the stored ones, as the tensor called `name`; `value_of` for
+    /// the names of extents.
+    pub(crate) fn output(
         &self,
-        description: &Description,
-        layer: Option<u32>,
+        value_of: impl Fn(&str) -> Result<u64, Error> + Copy,
+        name: String,
         tensor: &Stored<'_>,
         index: usize,
     ) -> Result<Output, Error> {
-        let facts = match layer {
-            Some(number) => description.layers[number as usize],
-            None => description.outside_layers(),
-        };
-        let value_of = |name: &str| description.extent(name, &facts);
         let wrong = |expected: String| Error::Shape {
             tensor: tensor.name.into(),
             expected,
@@ -236,7 +243,7 @@ impl TensorRule {
             Failure::Name(error) => error,
             other => wrong(format!("a shape that can be computed, not {other:?}")),
         };
-        let dims = description.dims(self, &facts)?;
+        let dims = self.extents(value_of)?;
         // An expert's own tensor has all dimensions of the stack but the last.
         let own = if self.from.contains("{expert}") { &dims[..dims.len() - 1] } else { &dims[..] };
         let mut views = Vec::new();
@@ -257,12 +264,9 @@ impl TensorRule {
         if shown != product(own) {
             return Err(wrong(format!("{} elements for {own:?}, not {shown}", product(own))));
         }
-        let name = match layer {
-            Some(layer) => self.to.replace("{layer}", &layer.to_string()),
-            None => self.to.clone(),
-        };
         let pieces = views.into_iter().map(|view| Piece { tensor: index, view }).collect();
-        Ok(Output { name, role: self.role, dims, value: self.value, source: Source::Stored(pieces) })
+        let (role, value, floats) = (self.role, self.value, self.floats);
+        Ok(Output { name, role, dims, value, floats, source: Source::Stored(pieces) })
     }
 }
 
@@ -298,7 +302,7 @@ fn layer_of(pattern: &str, name: &str) -> Option<u32> {
 }
 
 /// Matches `name` against a pattern with `{layer}` and `{expert}` places.
-fn match_name(pattern: &str, name: &str) -> Option<(Option<u32>, Option<u32>)> {
+pub(crate) fn match_name(pattern: &str, name: &str) -> Option<(Option<u32>, Option<u32>)> {
     let (mut layer, mut expert) = (None, None);
     let mut rest = name;
     let mut pattern = pattern;

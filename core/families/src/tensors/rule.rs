@@ -2,9 +2,9 @@
 //! Owns the row's grammar; must not know a model.
 
 use crate::detect::quantities::quantities;
-use crate::extent::Extent;
+use crate::extent::{Extent, Failure};
 use crate::tensors::arrangement::Arrangement;
-use crate::{Recurrence, Role, role_of};
+use crate::{Error, Recurrence, Role, role_of};
 use serde::Deserialize;
 
 /// Rows of one table: tensors outside the layers, and those of every layer.
@@ -29,6 +29,8 @@ pub(crate) struct Row {
     view: Views,
     #[serde(default)]
     value: ValueChange,
+    #[serde(default)]
+    floats: Floats,
     /// Conditions that must all hold, with spaces between.
     #[serde(default)]
     when: String,
@@ -60,6 +62,7 @@ pub(crate) struct TensorRule {
     /// Empty where the values stand as they are stored.
     pub(crate) views: Vec<Arrangement>,
     pub(crate) value: ValueChange,
+    pub(crate) floats: Floats,
     pub(crate) when: Vec<Condition>,
     /// Stored for another purpose as well: left out where the conditions do not hold.
     pub(crate) only_then: bool,
@@ -103,6 +106,21 @@ pub enum ValueChange {
     NegativeExp,
 }
 
+/// Floats that a tensor may be stored as, where its shape and name do not say it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Floats {
+    /// What the file's matrices are.
+    #[default]
+    Any,
+    /// F32.
+    F32,
+    /// F16.
+    F16,
+    /// F16 where the file's matrices are, else F32: what convolutions are computed in.
+    F16OrF32,
+}
+
 impl ValueChange {
     /// Changes `values` in place.
     pub fn apply(self, values: &mut [f32]) {
@@ -128,8 +146,31 @@ impl TensorTable {
     }
 }
 
+impl TensorRule {
+    /// Its extents, contiguous dimension first, with `value_of` for the names.
+    ///
+    /// # Errors
+    /// A name without a number, or a number beyond 2^64.
+    pub(crate) fn extents(
+        &self,
+        value_of: impl Fn(&str) -> Result<u64, Error> + Copy,
+    ) -> Result<Vec<u64>, Error> {
+        let evaluate = |extent: &Extent| {
+            extent.evaluate(value_of).map_err(|failure| match failure {
+                Failure::Name(error) => error,
+                other => Error::Field {
+                    field: extent.text().into(),
+                    expected: format!("an extent of {}", self.to),
+                    got: format!("{other:?}"),
+                },
+            })
+        };
+        self.dims.iter().map(evaluate).collect()
+    }
+}
+
 impl Row {
-    fn rule(&self, before_from: &str, before_to: &str) -> Result<TensorRule, String> {
+    pub(crate) fn rule(&self, before_from: &str, before_to: &str) -> Result<TensorRule, String> {
         let to = format!("{before_to}{}", self.to);
         let dims = self.dims.split_whitespace().map(|word| Extent::try_from(word.to_string()));
         let views = match &self.view {
@@ -144,6 +185,7 @@ impl Row {
             dims: dims.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", self.from))?,
             views,
             value: self.value,
+            floats: self.floats,
             when: self.when.split_whitespace().map(Condition::of).collect(),
             only_then: self.only_then,
         })

@@ -1,7 +1,6 @@
 //! Shapes of a model's tensors, computed from its description and its family's rules.
 //! Owns the meaning of the names in `dims`; must not know types or bytes.
 
-use crate::extent::{Extent, Failure};
 use crate::tensors::rule::{Condition, TensorRule};
 use crate::{Attention, Description, Error, Family, FeedForward, Layer, Mixer, Parameters, Reach, Role};
 
@@ -72,17 +71,7 @@ impl Description {
     /// # Errors
     /// A name without a number, or a number beyond 2^64.
     pub(crate) fn dims(&self, rule: &TensorRule, layer: &Layer) -> Result<Vec<u64>, Error> {
-        let evaluate = |extent: &Extent| {
-            extent.evaluate(|name| self.extent(name, layer)).map_err(|failure| match failure {
-                Failure::Name(error) => error,
-                other => Error::Field {
-                    field: extent.text().into(),
-                    expected: format!("an extent of {}", rule.to),
-                    got: format!("{other:?}"),
-                },
-            })
-        };
-        rule.dims.iter().map(evaluate).collect()
+        rule.extents(|name| self.extent(name, layer))
     }
 
     /// Checks that every tensor of `family` in this model has extents.

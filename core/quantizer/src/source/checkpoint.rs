@@ -10,7 +10,8 @@ use crate::{Error, Result, tokenizer};
 use bundle::mapped_file::MappedFile;
 use families::model_name::ModelCard;
 use families::model_name::{Sources, WeightCounts};
-use families::{Description, Family, Output, OutputType, Source, Stored};
+use families::projector::Projector;
+use families::{Family, Floats, Output, OutputType, Source, Stored};
 use formats::gguf::{GgmlType, Metadata, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,18 +24,20 @@ const TRIVIAL: f32 = 1e-6;
 
 /// An opened checkpoint.
 pub struct Checkpoint {
-    directory: PathBuf,
-    shards: Vec<MappedFile>,
-    tensors: Vec<SourceTensor>,
-    places: Vec<Place>,
-    metadata: Metadata,
-    precision: OutputType,
-    usual_output: OutputType,
-    warnings: Vec<String>,
+    pub(super) directory: PathBuf,
+    pub(super) shards: Vec<MappedFile>,
+    pub(super) tensors: Vec<SourceTensor>,
+    pub(super) places: Vec<Place>,
+    /// Which floats each tensor may be stored as.
+    pub(super) floats: Vec<Floats>,
+    pub(super) metadata: Metadata,
+    pub(super) precision: OutputType,
+    pub(super) usual_output: OutputType,
+    pub(super) warnings: Vec<String>,
 }
 
 /// Where a tensor's values are.
-enum Place {
+pub(super) enum Place {
     Stored(Pieces),
     Computed(Vec<f32>),
 }
@@ -58,15 +61,22 @@ impl Checkpoint {
             shards,
             tensors: Vec::new(),
             places: Vec::new(),
+            floats: Vec::new(),
             metadata: Metadata::new(),
             precision,
-            usual_output: usual_output(family, &infos),
+            usual_output: usual_output(&infos, |name| !family.skips(name)),
             warnings: description.warnings.clone(),
         };
+        let known = Projector::of_config(&config).map_err(family_error)?;
+        if description.modalities.vision && known.is_none() {
+            let warning = "what sees images is left out: no projector of this kind is known";
+            checkpoint.warnings.push(warning.into());
+        }
         let infos = infos.into_iter().filter(|(_, info)| !family.skips(&info.name)).collect();
         let native = description.native_quantization.as_ref();
         let assembled = assemble(native, &checkpoint.shards, infos)?;
-        checkpoint.collect(family, &description, assembled)?;
+        let outputs = |stored: &[Stored<'_>]| family.outputs(&description, stored);
+        checkpoint.collect(outputs, |name| family.scales_product_of(name), assembled)?;
         checkpoint.metadata = checkpoint.build_metadata(family, &config, precision)?;
         Ok(checkpoint)
     }
@@ -77,62 +87,68 @@ impl Checkpoint {
         self.usual_output
     }
 
-    /// Reads the tensors as the family's rules have them; those that are kept as they are stored come first.
-    fn collect(&mut self, family: &Family, description: &Description, assembled: Assembled) -> Result<()> {
+    /// Reads the tensors as `outputs` has them; those that are kept as they are stored come first. `scales` tells whether
+    /// the engine multiplies a scale beside a tensor onto its products.
+    pub(super) fn collect(
+        &mut self,
+        outputs: impl FnOnce(&[Stored<'_>]) -> std::result::Result<Vec<Output>, families::Error>,
+        scales: impl Fn(&str) -> bool,
+        assembled: Assembled,
+    ) -> Result<()> {
         let Assembled { tensors, input_scales, warnings } = assembled;
         self.warnings.extend(warnings);
         let stored: Vec<Stored<'_>> =
             tensors.iter().map(|tensor| Stored { name: &tensor.name, shape: &tensor.shape }).collect();
-        let outputs = family
-            .outputs(description, &stored)
-            .map_err(|source| Error::Family { path: self.directory.clone(), source })?;
+        let outputs =
+            outputs(&stored).map_err(|source| Error::Family { path: self.directory.clone(), source })?;
         let tensors: Vec<Arc<_>> = tensors.into_iter().map(Arc::new).collect();
         let mut later = Vec::new();
         for output in outputs {
-            let Output { name, dims, value, source, .. } = output;
+            let Output { name, dims, value, floats, source, .. } = output;
             let pieces = match source {
                 Source::Generated(values) => {
-                    later.push((name, dims, GgmlType::F32, Place::Computed(values)));
+                    later.push((name, dims, GgmlType::F32, floats, Place::Computed(values)));
                     continue;
                 }
                 Source::Stored(pieces) => pieces,
             };
             let parts = pieces.into_iter().map(|piece| (Arc::clone(&tensors[piece.tensor]), piece.view));
             let mut pieces = Pieces::new(parts, value);
-            let kept = pieces.block(dims[0]).filter(|_| {
-                pieces.factors().iter().all(|factor| *factor == 1.0) || family.scales_product_of(&name)
-            });
+            let kept = pieces
+                .block(dims[0])
+                .filter(|_| pieces.factors().iter().all(|factor| *factor == 1.0) || scales(&name));
             let Some(block) = kept else {
-                let ty = self.precision.of_tensor(&name, dims.len());
-                later.push((name, dims, ty, Place::Stored(pieces)));
+                let ty = self.precision.of_floats(floats, &name, dims.len());
+                later.push((name, dims, ty, floats, Place::Stored(pieces)));
                 continue;
             };
             let input = |tensor: &str| input_scales.get(tensor).copied().unwrap_or(1.0);
             let of_inputs: Vec<f32> = pieces.names().map(input).collect();
             pieces.keep(block);
             let factors = pieces.factors();
-            self.push(name.clone(), dims, block.ggml_type(), Place::Stored(pieces));
+            self.push(name.clone(), dims, block.ggml_type(), Floats::Any, Place::Stored(pieces));
             for (part, scales) in [("scale", factors), ("input_scale", of_inputs)] {
                 if scales.iter().any(|scale| (scale - 1.0).abs() > TRIVIAL) {
                     let name = format!("{}.{part}", name.trim_end_matches(".weight"));
                     let dims = vec![scales.len() as u64];
-                    self.push(name, dims, GgmlType::F32, Place::Computed(scales));
+                    self.push(name, dims, GgmlType::F32, Floats::Any, Place::Computed(scales));
                 }
             }
         }
-        for (name, dims, ty, place) in later {
-            self.push(name, dims, ty, place);
+        for (name, dims, ty, floats, place) in later {
+            self.push(name, dims, ty, floats, place);
         }
         Ok(())
     }
 
-    fn push(&mut self, name: String, dims: Vec<u64>, ty: GgmlType, place: Place) {
+    fn push(&mut self, name: String, dims: Vec<u64>, ty: GgmlType, floats: Floats, place: Place) {
         let source_bytes = match &place {
             Place::Computed(values) => values.len() as u64 * 4,
             Place::Stored(pieces) => pieces.stored_bytes(),
         };
         self.tensors.push(SourceTensor { name, dims, ty, source_bytes });
         self.places.push(place);
+        self.floats.push(floats);
     }
 
     fn build_metadata(
@@ -142,28 +158,39 @@ impl Checkpoint {
         precision: OutputType,
     ) -> Result<Metadata> {
         let config_path = self.directory.join("config.json");
-        let generation = SourceJson::optional(&self.directory.join("generation_config.json"))?;
-        let absolute =
-            std::fs::canonicalize(&self.directory).map_err(|source| Error::io(&self.directory, source))?;
-        let directory = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut metadata = Metadata::new();
-        metadata.insert("general.architecture", Value::String(family.architecture().into()));
-        let tensors = self.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.dims[..]));
-        let card = &card_of(&self.directory);
-        let sources = Sources { directory: &directory, config, generation: generation.as_ref(), card };
-        let general = families::model_name::general(sources, WeightCounts::of(tensors));
         let architecture = family
             .metadata(config, precision)
             .map_err(|source| Error::Family { path: config_path, source })?;
-        for (key, value) in general.iter().chain(architecture.iter()) {
-            metadata.insert(key, value.clone());
-        }
+        let mut metadata = self.metadata_of(family.architecture(), config, &architecture)?;
         if let Some(pooling) = pooling::stated(&self.directory)?.filter(|_| family.states_pooling()) {
             let key = format!("{}.pooling_type", family.architecture());
             metadata.insert(key, Value::U32(pooling.number()));
         }
         metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
         for (key, value) in tokenizer::convert(&self.directory, config, family)?.iter() {
+            metadata.insert(key, value.clone());
+        }
+        Ok(metadata)
+    }
+
+    /// What names the model, and `keys` behind it.
+    pub(super) fn metadata_of(
+        &self,
+        architecture: &str,
+        config: &serde_json::Value,
+        keys: &Metadata,
+    ) -> Result<Metadata> {
+        let generation = SourceJson::optional(&self.directory.join("generation_config.json"))?;
+        let absolute =
+            std::fs::canonicalize(&self.directory).map_err(|source| Error::io(&self.directory, source))?;
+        let directory = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut metadata = Metadata::new();
+        metadata.insert("general.architecture", Value::String(architecture.into()));
+        let tensors = self.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.dims[..]));
+        let card = &card_of(&self.directory);
+        let sources = Sources { directory: &directory, config, generation: generation.as_ref(), card };
+        let general = families::model_name::general(sources, WeightCounts::of(tensors));
+        for (key, value) in general.iter().chain(keys.iter()) {
             metadata.insert(key, value.clone());
         }
         Ok(metadata)
@@ -204,6 +231,11 @@ impl TensorSource for Checkpoint {
 
     fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    fn float_type(&self, index: usize, output: OutputType) -> GgmlType {
+        let tensor = &self.tensors[index];
+        output.of_floats(self.floats[index], &tensor.name, tensor.dims.len())
     }
 
     fn precision(&self) -> String {

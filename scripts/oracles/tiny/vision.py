@@ -1,0 +1,119 @@
+"""Models that take images: their decoders, and the projectors that go into files of their own."""
+
+import json
+
+import safetensors.torch
+
+from .checkpoint import BF16, BYTE_LEVEL, F16, F32, FILES, TOKENIZERS, Model, config
+
+MEAN, STD = [0.48, 0.45, 0.40], [0.26, 0.25, 0.27]
+TEXT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=512, bos_token_id=1, eos_token_id=2)
+# Patches of 4 x 4 in three colours; widths that differ from the decoder's.
+QWEN = dict(depth=4, num_heads=2, patch_size=4, spatial_merge_size=2, temporal_patch_size=2)
+
+
+def respelled(*changes):
+    """Stores the checkpoint under names of other versions: pairs of a beginning and what stands in its place."""
+    def saved(folder):
+        path, stored = folder / "model.safetensors", {}
+        for name, tensor in safetensors.torch.load_file(path).items():
+            for old, new in changes:
+                if name.startswith(old):
+                    name = new + name.removeprefix(old)
+                    break
+            stored[name] = tensor
+        safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
+    return saved
+
+
+def transposed(folder):
+    """Stores stacked experts as the first releases did."""
+    path = folder / "model.safetensors"
+    stored = safetensors.torch.load_file(path)
+    stored = {name: tensor.transpose(1, 2).contiguous() if ".experts." in name else tensor for name, tensor in stored.items()}
+    safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
+
+
+def flat(folder):
+    """Spells the configuration and the names as the first releases did: the decoder's fields beside `vision_config`."""
+    respelled(("model.language_model.", "model."), ("model.visual.", "visual."))(folder)
+    path = folder / "config.json"
+    stated = json.loads(path.read_text())
+    text = stated.pop("text_config")
+    rope = text.pop("rope_parameters")
+    text.pop("model_type"), text.pop("layer_types", None)
+    text.update(rope_theta=rope["rope_theta"], rope_scaling=dict(type="mrope", mrope_section=rope["mrope_section"]))
+    path.write_text(json.dumps(dict(text, **stated)))
+
+
+def break_token(folder):
+    """Gives the tokenizer a token that stands between rows of patches."""
+    path = folder / "tokenizer.json"
+    stated = json.loads(path.read_text())
+    taken = [*stated["model"]["vocab"].values(), *(token["id"] for token in stated["added_tokens"])]
+    stated["added_tokens"].append(dict(id=max(taken) + 1, content="[IMG_BREAK]", special=True, lstrip=False, rstrip=False,
+                                       single_word=False, normalized=False))
+    path.write_text(json.dumps(stated))
+
+
+def short_names(folder):
+    """The same, with names that the converter finds the embedding by."""
+    respelled(("language_model.model.", "model."), ("language_model.lm_head.", "lm_head."))(folder)
+    break_token(folder)
+
+
+def processor(**more):
+    return {"preprocessor_config.json": dict(image_mean=MEAN, image_std=STD, **more)}
+
+
+def vision(kind, dtype, vision_config, text=None, saved=None, beside=None, tokenizer=BYTE_LEVEL, **more):
+    text_config = dict(TEXT, **(text or {}))
+    model = {name: more.pop(name) for name in ("norms", "max_error", "beyond", "files") if name in more}
+    return Model(config(kind, text_config=text_config, vision_config=vision_config, plain=True, **more), dtype, tokenizer,
+                 auto="AutoModelForImageTextToText", saved=saved, beside=beside or processor(), **model)
+
+
+def sections(interleaved, *numbers):
+    return dict(rope_type="default", rope_theta=1e6, mrope_section=list(numbers),
+                **(dict(mrope_interleaved=True) if interleaved else {}))
+
+
+QWEN2_5 = dict(QWEN, hidden_size=48, intermediate_size=80, out_hidden_size=64, fullatt_block_indexes=[1, 3], window_size=16)
+QWEN3 = dict(QWEN, hidden_size=48, intermediate_size=80, out_hidden_size=64, num_position_embeddings=64,
+             deepstack_visual_indexes=[0, 2])
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=48, decoder_sparse_step=1, norm_topk_prob=True)
+SIGLIP = dict(model_type="siglip_vision_model", hidden_size=48, intermediate_size=80, num_hidden_layers=2,
+              num_attention_heads=4, image_size=32, patch_size=4, vision_use_head=False)
+# The converter knows matrices of projectors by numbers below that of the layers.
+PIXTRAL = dict(model_type="pixtral", hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=2,
+               image_size=32, patch_size=4)
+MISTRAL = dict(model_type="mistral", head_dim=16, sliding_window=None, tie_word_embeddings=False)
+OLD_QWEN = respelled(("model.language_model.", "model."), ("model.visual.", "visual."))
+GEMMA = dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=16, num_hidden_layers=7)
+
+MODELS = {
+    # The engine leaves the epsilon out of this decoder's norms.
+    "vision-qwen2-vl": vision(
+        "Qwen2VLConfig", BF16, dict(QWEN, embed_dim=48, hidden_size=64, mlp_ratio=2),
+        dict(rms_norm_eps=1e-9, rope_parameters=sections(False, 4, 2, 2)), OLD_QWEN),
+    "vision-qwen2.5-vl": vision("Qwen2_5_VLConfig", BF16, QWEN2_5, dict(
+        rms_norm_eps=1e-9, rope_parameters=sections(False, 4, 2, 2)), OLD_QWEN),
+    "vision-qwen2.5-vl-flat": vision("Qwen2_5_VLConfig", F16, QWEN2_5, dict(
+        rms_norm_eps=1e-9, rope_parameters=sections(False, 2, 3, 3)), flat),
+    "vision-qwen3-vl": vision("Qwen3VLConfig", BF16, QWEN3, dict(
+        head_dim=32, rope_parameters=sections(True, 6, 5, 5), tie_word_embeddings=True), tie_word_embeddings=True),
+    "vision-qwen3-vl-inside": vision(
+        "Qwen3VLConfig", F32, QWEN3, dict(head_dim=16, rope_parameters=sections(True, 3, 3, 2)),
+        respelled(("model.language_model.", "language_model.model."))),
+    "vision-qwen3-vl-moe": vision("Qwen3VLMoeConfig", BF16, QWEN3, dict(
+        EXPERTS, head_dim=32, rope_parameters=sections(True, 6, 5, 5)), transposed),
+    "vision-gemma3": vision(
+        "Gemma3Config", BF16, SIGLIP, GEMMA, respelled(("vision_tower.", "vision_tower.vision_model.")),
+        mm_tokens_per_image=16, beside=processor(image_seq_length=16),
+        tokenizer=TOKENIZERS / "llama2", files=FILES + ("tokenizer.model",), norms=0.0, max_error=2e-3),
+    "vision-pixtral": vision("LlavaConfig", BF16, dict(PIXTRAL, hidden_act="gelu"), MISTRAL, short_names, beyond=1,
+                             vision_feature_layer=-1, vision_feature_select_strategy="full", tie_word_embeddings=False),
+    "vision-mistral3": vision("Mistral3Config", F32, dict(PIXTRAL, hidden_act="silu"), MISTRAL, break_token, beyond=1,
+                              tie_word_embeddings=False),
+}
