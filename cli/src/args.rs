@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// What a model, bundle or GGUF file is
     Info(Info),
     /// What this machine is and how much memory a model may use
-    Hardware,
+    Hardware(Hardware),
     /// Which variant serves best here, and why
     Plan(Plan),
     /// Generate from one prompt
@@ -86,6 +86,20 @@ pub(crate) struct Network {
     /// Files to take from the hub's repository, e.g. '*Q4_K_M.gguf'; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub(crate) file: Vec<String>,
+}
+
+/// `hardware`.
+#[derive(Debug, Args)]
+pub(crate) struct Hardware {
+    /// Describe the machine below this folder, or the one that this file replays, instead of this one
+    #[arg(long, value_name = "DIR|FILE", conflicts_with = "profiles")]
+    pub(crate) root: Option<PathBuf>,
+    /// Keep what was read in a file that replays this machine with `--root`
+    #[arg(long, value_name = "FILE", conflicts_with = "profiles")]
+    pub(crate) record: Option<PathBuf>,
+    /// List the chips that are known
+    #[arg(long)]
+    pub(crate) profiles: bool,
 }
 
 #[derive(Debug, Args)]

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Quantize(args) => commands::quantize::run(args, &screen),
         Command::Info(args) => commands::info::run(args, &screen),
-        Command::Hardware => commands::hardware::run(&screen),
+        Command::Hardware(args) => commands::hardware::run(args, &screen),
         Command::Plan(args) => commands::plan::run(args, &screen),
         Command::Run(args) => commands::run::run(args, &screen),
         Command::Chat(args) => commands::chat::run(args, &screen),

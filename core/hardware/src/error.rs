@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-/// Why detection failed.
+/// What this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why detection failed. A single fact that cannot be read is no failure: [`crate::Host::unknown`] lists those.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file of the system could not be read.
+    /// A file could not be read.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -14,7 +17,7 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
-    /// A file of the system holds something else than expected.
+    /// A file holds something else than expected.
     #[error("{path}: expected {expected}, got {got}")]
     Content {
         /// The file.

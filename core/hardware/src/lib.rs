@@ -1,54 +1,121 @@
-//! What the host is: processor, memory that a model may use, graphics devices.
+//! What the host is: processor, memory that a model may use, graphics devices, heat, power – and what is known of such
+//! machines.
 //!
-//! Owns detection. Reads text files below a root (`/` or a fixture) on Linux and Android; must not run programs, know
-//! models, or decide anything.
+//! Owns detection and the hardware profiles. Reads small files below a root (`/`, a fixture folder, or one text that
+//! replays a machine); must not run programs, know models, or decide anything. A fact that cannot be read is listed as
+//! unknown with its reason; it is neither guessed nor an error.
 
-mod cgroup;
-mod cpu;
+mod apple;
 mod error;
-mod gpu;
+mod files;
 mod host;
-mod memory;
+mod linux;
+mod priors;
+mod profiles;
+mod replay;
 mod root;
-mod topology;
+mod supplied;
+mod windows;
 
-// This machine: files on Linux and Android, the system's own interfaces elsewhere.
-#[cfg(all(target_arch = "aarch64", not(any(target_os = "linux", target_os = "android"))))]
+// This machine: each system's own way to the same root.
+#[cfg(target_os = "android")]
+#[path = "native_android.rs"]
+mod native;
+#[cfg(any(target_os = "macos", target_os = "ios"))]
+#[path = "native_apple.rs"]
+mod native;
+#[cfg(target_os = "linux")]
+#[path = "native_linux.rs"]
+mod native;
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "windows"
+)))]
+#[path = "native_other.rs"]
+mod native;
+#[cfg(target_os = "windows")]
+#[path = "native_windows.rs"]
+mod native;
+
+#[cfg(all(target_os = "windows", target_arch = "aarch64"))]
 #[path = "isa_aarch64.rs"]
 mod isa;
-#[cfg(all(
-    not(any(target_arch = "aarch64", target_arch = "x86_64")),
-    not(any(target_os = "linux", target_os = "android"))
-))]
+#[cfg(all(target_os = "windows", not(any(target_arch = "aarch64", target_arch = "x86_64"))))]
 #[path = "isa_unknown.rs"]
 mod isa;
-#[cfg(all(target_arch = "x86_64", not(any(target_os = "linux", target_os = "android"))))]
+#[cfg(all(target_os = "windows", target_arch = "x86_64"))]
 #[path = "isa_x86_64.rs"]
 mod isa;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-#[path = "linux.rs"]
-mod this_machine;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-#[path = "other.rs"]
-mod this_machine;
 
-pub use error::Error;
-pub use host::{CoreClass, Cpu, Gpu, Host, Limit, Memory};
+pub use error::{Error, Result};
+pub use files::FILES;
+pub use host::{
+    CoreClass, Cpu, Disk, DiskKind, Gpu, Host, Level, Limit, Memory, Place, Power, PowerSource, Pressure,
+    Thermal, Unknown,
+};
+pub use priors::{Fact, Origin, Priors};
+pub use profiles::{
+    Match, Matched, Preset, Profile, ProfileClass, Subject, classes, profile, profiles, strongest,
+};
+pub use supplied::{Supplied, SuppliedDevice};
 
+pub(crate) use linux::budget as memory_budget;
+
+use root::Root;
 use std::path::Path;
 
 /// Describes this machine.
 ///
 /// # Errors
-/// A file of the system that is missing or does not parse, by name.
-pub fn detect() -> Result<Host, Error> {
-    this_machine::detect()
+/// None today: what cannot be read is listed in [`Host::unknown`].
+pub fn detect() -> Result<Host> {
+    Ok(describe(&native::root()))
 }
 
-/// Describes the Linux machine whose `/proc` and `/sys` lie below `root`.
+/// Describes the machine below `root`: a folder that stands for `/` (or holds `sysctl.txt` of a Mac or `windows.json`),
+/// or one file that replays a machine (as [`record`] writes it).
 ///
 /// # Errors
-/// As [`detect`].
-pub fn detect_at(root: &Path) -> Result<Host, Error> {
-    host::read(&root::Root::new(root))
+/// A `root` that cannot be read, or a file that replays nothing.
+pub fn detect_at(root: &Path) -> Result<Host> {
+    Ok(describe(&Root::open(root)?))
+}
+
+/// Describes the machine of files handed over: paths relative to the root, and what stands in them.
+pub fn detect_in<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Host {
+    let table =
+        files.into_iter().map(|(path, bytes)| (path.trim_start_matches('/').into(), Ok(bytes.to_vec())));
+    describe(&Root::table(table.collect()))
+}
+
+/// Describes the machine below `root` (this one without it) and keeps what was read for it, as a text that
+/// [`detect_at`] replays.
+///
+/// # Errors
+/// As [`detect_at`].
+pub fn record(root: Option<&Path>) -> Result<(Host, String)> {
+    let root = match root {
+        Some(path) => Root::open(path)?,
+        None => native::root(),
+    };
+    let root = root.recording();
+    let host = describe(&root);
+    Ok((host, replay::write(&root.recorded())))
+}
+
+/// Which system a root shows, and its description with profiles.
+fn describe(root: &Root) -> Host {
+    let mut host = if root.exists(apple::TABLE) {
+        apple::read(root)
+    } else if root.exists(windows::TABLE) {
+        windows::read(root)
+    } else {
+        linux::read(root)
+    };
+    host.unknown = root.take_unknown();
+    profiles::apply(&mut host);
+    host
 }

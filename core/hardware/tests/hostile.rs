@@ -2,37 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use llama_pajamas_hardware::detect_at;
+use llama_pajamas_hardware::{FILES, detect_at, detect_in};
 use proptest::prelude::*;
 
-/// Every file that detection reads, with a cgroup of each version to choose from.
-const FILES: [&str; 22] = [
-    "proc/cpuinfo",
-    "proc/meminfo",
-    "proc/self/cgroup",
-    "proc/self/mountinfo",
-    "proc/self/status",
-    "proc/self/limits",
-    "proc/self/auxv",
-    "proc/device-tree/model",
-    "sys/fs/cgroup/a/memory.max",
-    "sys/fs/cgroup/a/memory.high",
-    "sys/fs/cgroup/a/memory.current",
-    "sys/fs/cgroup/a/memory.stat",
-    "sys/fs/cgroup/a/cpu.max",
-    "sys/fs/cgroup/memory/memory.limit_in_bytes",
-    "sys/fs/cgroup/cpu/cpu.cfs_quota_us",
-    "sys/fs/cgroup/cpu/cpu.cfs_period_us",
-    "sys/devices/system/cpu/cpu0/topology/core_id",
-    "sys/devices/system/cpu/cpu0/topology/cluster_id",
-    "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
-    "sys/devices/system/cpu/cpu0/cpu_capacity",
-    "sys/class/drm/card0/device/uevent",
-    "sys/class/drm/card0/device/mem_info_vram_total",
-];
-
 /// Pieces that real files are made of, in any order, between random bytes.
-const PIECES: [&str; 30] = [
+const PIECES: [&str; 44] = [
     "processor\t: 0\n",
     "processor\t: 4294967295\n",
     "flags : lm avx2\n",
@@ -60,6 +34,20 @@ const PIECES: [&str; 30] = [
     "123456789",
     "0",
     "DRIVER=\nOF_COMPATIBLE_0=,\n",
+    "some avg10=101.0 avg60=NaN\nfull avg10=-1\n",
+    "[ro.soc.model]: [SM8550]\n",
+    "ro.product.model=\n",
+    "pmode:0002",
+    "< POWER_MODEL ID=2 NAME=MAXN >\n",
+    "DEVNAME=nvme0n1p2\n",
+    "DEVNAME=",
+    "hw.memsize: 18446744073709551615\nkern.memorystatus_level: 100\n",
+    "hw.nperflevels: 4294967295\nhw.perflevel0.physicalcpu: 4294967295\nhw.perflevel1.physicalcpu: 4294967295\n",
+    "hw.machine: iPhone16,1\n",
+    "{\"cores\":[{\"threads\":4294967295,\"usable_threads\":0}],\"memory\":{\"available_bytes\":1}}",
+    "{\"job\":{\"cpu_rate\":1},\"gpus\":[{\"dedicated_bytes\":18446744073709551615}]}",
+    "gfx_target_version 4294967295\n",
+    "-9223372036854775808",
     ":",
     "\n",
     "\0",
@@ -74,7 +62,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn malformed_files_never_panic(files in prop::collection::btree_map(0..FILES.len(), content(), 0..14), whole in any::<bool>()) {
@@ -89,17 +77,18 @@ proptest! {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
         }
-        match detect_at(root.path()) {
-            Ok(host) => {
-                prop_assert!(host.memory.limits.iter().all(|limit| host.memory.budget_bytes <= limit.headroom_bytes));
-                prop_assert!(host.memory.limits.is_sorted_by_key(|limit| limit.headroom_bytes));
-                prop_assert!(host.cpu.usable_cpus >= 1 && host.cpu.usable_cpus <= host.cpu.logical_cpus);
-                prop_assert!(host.cpu.fast_cores >= 1);
-            }
-            Err(error) => {
-                prop_assert!(!whole, "{error}");
-                prop_assert!(error.to_string().contains("/proc/"), "{error}");
-            }
-        }
+        let host = detect_at(root.path()).unwrap();
+        prop_assert!(host.memory.limits.iter().all(|limit| host.memory.budget_bytes <= limit.headroom_bytes));
+        prop_assert!(host.memory.limits.is_sorted_by_key(|limit| limit.headroom_bytes));
+        let cpu = &host.cpu;
+        prop_assert!(cpu.usable_cpus >= 1 && cpu.usable_cpus <= cpu.logical_cpus);
+        prop_assert!(cpu.fast_cores >= 1 && cpu.physical_cores >= 1 && cpu.usable_cores >= 1);
+        let known = |fact: &str| !host.unknown.iter().any(|unknown| unknown.fact == fact);
+        prop_assert!(host.memory.budget_bytes == 0 || known("memory.budget_bytes"));
+        prop_assert!(serde_json::to_string(&host).is_ok());
+        let table = files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+        let same = detect_in(table);
+        prop_assert_eq!(same.cpu, host.cpu);
+        prop_assert_eq!(same.memory, host.memory);
     }
 }

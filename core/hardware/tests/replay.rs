@@ -9,7 +9,8 @@ const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
 fn fixture(name: &str) -> Host {
-    detect_at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)).unwrap()
+    detect_at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name).with_extension("host"))
+        .unwrap()
 }
 
 fn classes(host: &Host) -> Vec<(u32, u32, u32)> {
@@ -46,6 +47,9 @@ fn a_desktop_is_bounded_by_available_memory() {
         memory_bytes: Some(17_163_091_968),
         free_bytes: Some(17_163_091_968 - GIB),
         driver: Some("amdgpu".into()),
+        profile: host.gpus[0].profile.clone(),
+        priors: host.gpus[0].priors.clone(),
+        ..Gpu::default()
     };
     assert_eq!(host.gpus, [gpu]);
 }
@@ -98,16 +102,36 @@ fn a_board_is_named_by_its_device_tree() {
 }
 
 #[test]
-fn a_missing_or_empty_file_is_named() {
+fn what_cannot_be_read_is_unknown_with_its_reason() {
     let root = tempfile::tempdir().unwrap();
-    let refused = |root: &Path| detect_at(root).unwrap_err().to_string();
-    assert!(refused(root.path()).contains("proc/cpuinfo"));
+    let unknown = |root: &Path, fact: &str| {
+        let host = detect_at(root).unwrap();
+        assert!(host.cpu.usable_cpus >= 1);
+        host.unknown.into_iter().find(|unknown| unknown.fact == fact).map(|unknown| unknown.reason)
+    };
+    assert_eq!(unknown(root.path(), "cpu.brand").unwrap(), "/proc/cpuinfo: no such file or directory");
+    assert_eq!(
+        unknown(root.path(), "memory.available_bytes").unwrap(),
+        "/proc/meminfo: no such file or directory"
+    );
+    assert!(unknown(root.path(), "memory.budget_bytes").is_some());
     write(root.path(), &[("proc/cpuinfo", b"hello"), ("proc/meminfo", b"nonsense")]);
-    assert!(refused(root.path()).contains("processor"), "{}", refused(root.path()));
-    write(root.path(), &[("proc/cpuinfo", b"processor : 0\n")]);
-    assert!(refused(root.path()).contains("MemTotal"));
-    write(root.path(), &[("proc/meminfo", b"MemTotal: 99999999999999999999 kB\nMemAvailable: 1 kB\n")]);
-    assert!(refused(root.path()).contains("proc/meminfo"));
+    assert!(unknown(root.path(), "cpu.logical_cpus").is_some());
+    assert!(unknown(root.path(), "memory.total_bytes").unwrap().contains("MemTotal"));
+    let huge = b"MemTotal: 99999999999999999999 kB\nMemAvailable: 1000000 kB\n";
+    write(root.path(), &[("proc/cpuinfo", b"processor : 0\n"), ("proc/meminfo", huge)]);
+    assert!(unknown(root.path(), "memory.total_bytes").is_some());
+    assert_eq!(unknown(root.path(), "memory.budget_bytes"), None);
+    assert_eq!(unknown(root.path(), "cpu.logical_cpus"), None);
+}
+
+#[test]
+fn a_root_that_is_no_host_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let refused = |name: &str| detect_at(&root.path().join(name)).unwrap_err().to_string();
+    assert!(refused("absent.host").contains("absent.host"));
+    write(root.path(), &[("wrong.host", b"= a 1\nnonsense\n")]);
+    assert!(refused("wrong.host").contains("line 2"), "{}", refused("wrong.host"));
 }
 
 #[test]

@@ -82,7 +82,8 @@ fn candidates(model: &Model, description: &Description) -> Vec<Candidate> {
 /// The plans of one machine for every model, beside what is committed.
 fn check(machine: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let host = hardware::detect_at(&folder.join("../hardware/fixtures").join(machine)).unwrap();
+    let host = hardware::detect_at(&folder.join("../hardware/fixtures").join(machine).with_extension("host"))
+        .unwrap();
     // What an engine would list: the devices whose memory the machine's files state.
     let devices = host.gpus.iter().filter_map(|gpu| {
         Some(BackendDevice { backend: Backend::Vulkan, name: gpu.name.clone(), free_bytes: gpu.free_bytes? })

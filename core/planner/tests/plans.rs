@@ -12,25 +12,22 @@ fn host(budget_bytes: u64) -> Host {
         arch: "x86_64".into(),
         cpu: Cpu {
             brand: "test".into(),
-            isa: vec![],
             physical_cores: 4,
             logical_cpus: 8,
             usable_cpus: 8,
             usable_cores: 4,
             fast_cores: 4,
-            quota_cpus: None,
-            core_classes: vec![],
+            ..Cpu::default()
         },
         memory: Memory {
             total_bytes: budget_bytes,
             available_bytes: budget_bytes,
             budget_bytes,
             limits: vec![Limit { source: "test".into(), headroom_bytes: budget_bytes }],
+            ..Memory::default()
         },
-        gpus: vec![],
         numa_nodes: 1,
-        model: None,
-        page_bytes: None,
+        ..Host::default()
     }
 }
 
@@ -174,6 +171,7 @@ fn a_refusal_names_a_context_that_fits() {
 fn threads_follow_the_kinds_of_cores() {
     let threads = |name: &str| {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../hardware/fixtures").join(name);
+        let root = root.with_extension("host");
         let mut candidates = candidates();
         candidates.truncate(1);
         let request = Request { memory_budget_bytes: Some(16 << 30), ..Request::default() };

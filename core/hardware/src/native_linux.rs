@@ -1,0 +1,8 @@
+//! This machine, on Linux: the real root.
+
+use crate::root::Root;
+use std::path::Path;
+
+pub(crate) fn root() -> Root {
+    Root::folder(Path::new("/"))
+}
