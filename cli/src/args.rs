@@ -1,6 +1,10 @@
 //! The command line's grammar: commands, options, their help texts and defaults.
 //! Knows words only; must not do the work.
 
+mod hardware;
+
+pub(crate) use hardware::Hardware;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use llama_pajamas::Step;
 use llama_pajamas::bundle::hub::DEFAULT_ENDPOINT;
@@ -86,20 +90,6 @@ pub(crate) struct Network {
     /// Files to take from the hub's repository, e.g. '*Q4_K_M.gguf'; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub(crate) file: Vec<String>,
-}
-
-/// `hardware`.
-#[derive(Debug, Args)]
-pub(crate) struct Hardware {
-    /// Describe the machine below this folder, or the one that this file replays, instead of this one
-    #[arg(long, value_name = "DIR|FILE", conflicts_with = "profiles")]
-    pub(crate) root: Option<PathBuf>,
-    /// Keep what was read in a file that replays this machine with `--root`
-    #[arg(long, value_name = "FILE", conflicts_with = "profiles")]
-    pub(crate) record: Option<PathBuf>,
-    /// List the chips that are known
-    #[arg(long)]
-    pub(crate) profiles: bool,
 }
 
 #[derive(Debug, Args)]
