@@ -42,11 +42,10 @@ fn told(d: &Description) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for layer in &d.layers {
         let mixer = match layer.mixer {
-            Mixer::Attention(attention) => match attention.reach {
-                Reach::Full => "full".to_string(),
-                Reach::Sliding { window } => format!("sliding {window}"),
-                Reach::Chunked { chunk } => format!("chunked {chunk}"),
-            },
+            Mixer::Attention(attention) => reach(attention.reach),
+            Mixer::Parallel(attention, recurrent) => {
+                format!("{} beside {:?}", reach(attention.reach), recurrent.kind)
+            }
             Mixer::Latent(latent) => format!("latent {}", latent.kv_rank),
             Mixer::Recurrent(recurrent) => format!("{:?}", recurrent.kind),
             Mixer::None => "no mixer".into(),
@@ -68,6 +67,14 @@ fn told(d: &Description) -> String {
         d.max_context,
         memory::state_bytes(d),
     )
+}
+
+fn reach(reach: Reach) -> String {
+    match reach {
+        Reach::Full => "full".into(),
+        Reach::Sliding { window } => format!("sliding {window}"),
+        Reach::Chunked { chunk } => format!("chunked {chunk}"),
+    }
 }
 
 #[test]

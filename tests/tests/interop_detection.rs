@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 /// File in data/configs, total and active parameters, layers, query and KV heads, head width, experts (all, used),
 /// KV cache bytes per token in F16. Parameters as the model cards and safetensors indices publish them, where they do.
-const REAL: [(&str, u64, u64, [u32; 4], (u32, u32), u64); 26] = [
+const REAL: [(&str, u64, u64, [u32; 4], (u32, u32), u64); 29] = [
     ("meta-llama--Llama-2-7b-hf", 6_738_415_616, 6_738_415_616, [32, 32, 32, 128], (0, 0), 524_288),
     ("meta-llama--Llama-2-13b-hf", 13_015_864_320, 13_015_864_320, [40, 40, 40, 128], (0, 0), 819_200),
     ("meta-llama--Llama-2-70b-hf", 68_976_648_192, 68_976_648_192, [80, 64, 8, 128], (0, 0), 327_680),
@@ -60,6 +60,9 @@ const REAL: [(&str, u64, u64, [u32; 4], (u32, u32), u64); 26] = [
         (128, 6),
         6_144,
     ),
+    ("openai--gpt-oss-20b", 20_914_757_184, 4_187_440_704, [24, 64, 8, 64], (32, 4), 49_152),
+    ("openai--gpt-oss-120b", 116_829_156_672, 5_711_982_912, [36, 64, 8, 64], (128, 4), 73_728),
+    ("deepseek-ai--DeepSeek-V3", 671_026_419_200, 37_552_297_472, [61, 128, 1, 576], (256, 8), 70_272),
     (
         "meta-llama--Llama-4-Scout-17B-16E-Instruct",
         107_769_861_120,

@@ -6,7 +6,7 @@
 use engine::gguf::{EngineOptions, GgufEngine};
 use engine::{CancelToken, Context, ContextSettings, Engine, KvType, LoadSettings, Logits};
 use families::memory::{kv_bytes, state_bytes};
-use families::{Description, Mixer, OutputType, Reach, Role, RopeScaling, role_of};
+use families::{Description, OutputType, Reach, Role, RopeScaling, role_of};
 use formats::gguf::GgmlType;
 use llama_pajamas_tests::{GgufFile, Reference, tiny_models};
 use quantizer::recipe::{FileType, Overrides, Preset, Recipe};
@@ -107,8 +107,10 @@ impl Bench {
         read.name.clone_from(&stated.name);
         read.model_type.clone_from(&stated.model_type);
         stated.quantities.remove("prediction_layers");
+        stated.rope.theta = f64::from(stated.rope.theta as f32);
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.modalities = stated.modalities;
+        read.factors.clone_from(&stated.factors);
         read.native_quantization.clone_from(&stated.native_quantization);
         if read.max_context == NO_LIMIT {
             read.max_context = stated.max_context;
@@ -125,7 +127,7 @@ impl Bench {
         let mut description: Description = serde_json::from_value(stated).unwrap();
         // The windows are shorter than the engine's smallest cache.
         for layer in &mut description.layers {
-            if let Mixer::Attention(attention) = &mut layer.mixer {
+            if let Some(attention) = layer.attention_mut() {
                 attention.reach = Reach::Full;
             }
         }

@@ -5,7 +5,7 @@ use crate::fetch::{Take, locate};
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::Bundle;
-use llama_pajamas::families::{self, Attention, Description, Form, Mixer, Reach, Recurrence};
+use llama_pajamas::families::{self, Attention, Description, Form, Mixer, Reach, Recurrence, Recurrent};
 use llama_pajamas::formats::gguf::{GgmlType, Header};
 use llama_pajamas::quantizer::recipe::{Preset, Recipe};
 use llama_pajamas::quantizer::{self, Estimate};
@@ -143,20 +143,12 @@ fn layer_kinds(description: &Description) -> Vec<(String, usize)> {
     let mut kinds: Vec<(String, usize)> = Vec::new();
     for layer in &description.layers {
         let kind = match layer.mixer {
-            Mixer::Attention(Attention { reach: Reach::Full, .. }) => "attend to everything".to_string(),
-            Mixer::Attention(Attention { reach: Reach::Sliding { window }, .. }) => {
-                format!("attend to the last {window}")
-            }
-            Mixer::Attention(Attention { reach: Reach::Chunked { chunk }, .. }) => {
-                format!("attend within chunks of {chunk}")
-            }
+            Mixer::Attention(attention) => attends(attention),
             Mixer::Latent(latent) => format!("attend through a latent of {}", latent.kv_rank),
-            Mixer::Recurrent(recurrent) => match recurrent.kind {
-                Recurrence::Mamba1 => "of Mamba-1".into(),
-                Recurrence::Mamba2 => "of Mamba-2".into(),
-                Recurrence::GatedDelta => "of gated delta nets".into(),
-                Recurrence::ShortConvolution => "of short convolutions".into(),
-            },
+            Mixer::Recurrent(recurrent) => is_of(recurrent).to_string(),
+            Mixer::Parallel(attention, recurrent) => {
+                format!("{} beside one {}", attends(attention), is_of(recurrent))
+            }
             Mixer::None => "feed-forward alone".into(),
         };
         match kinds.iter_mut().find(|(known, _)| *known == kind) {
@@ -165,6 +157,23 @@ fn layer_kinds(description: &Description) -> Vec<(String, usize)> {
         }
     }
     kinds
+}
+
+fn attends(attention: Attention) -> String {
+    match attention.reach {
+        Reach::Full => "attend to everything".into(),
+        Reach::Sliding { window } => format!("attend to the last {window}"),
+        Reach::Chunked { chunk } => format!("attend within chunks of {chunk}"),
+    }
+}
+
+fn is_of(recurrent: Recurrent) -> &'static str {
+    match recurrent.kind {
+        Recurrence::Mamba1 => "of Mamba-1",
+        Recurrence::Mamba2 => "of Mamba-2",
+        Recurrence::GatedDelta => "of gated delta nets",
+        Recurrence::ShortConvolution => "of short convolutions",
+    }
 }
 
 /// What `--architecture` adds: roles under each preset, and sizes under what people ask for.

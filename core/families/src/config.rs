@@ -71,8 +71,14 @@ impl<'a> Config<'a> {
         Self { checkpoint: Some(checkpoint), ..self }
     }
 
-    /// What the file itself says; `outer.inner` is a field of an object.
+    /// What the file itself says; `outer.inner` is a field of an object; of a field that another one replaces, what that
+    /// one says, where it is there.
     pub(crate) fn stated(&self, field: &str) -> Option<&'a Value> {
+        let instead = self.checkpoint.and_then(|checkpoint| checkpoint.instead.get(field));
+        instead.and_then(|other| self.written(other)).or_else(|| self.written(field))
+    }
+
+    fn written(&self, field: &str) -> Option<&'a Value> {
         let (outer, rest) = field.split_once('.').unwrap_or((field, ""));
         let inner = self.inner.and_then(|inner| inner.get(outer)).filter(|value| !value.is_null());
         let value = inner.or_else(|| self.root.get(outer).filter(|value| !value.is_null()))?;

@@ -49,6 +49,9 @@ pub struct Description {
     /// How the vectors of a text's tokens become one, where the file says so.
     #[serde(default)]
     pub pooling: Option<Pooling>,
+    /// Numbers that the checkpoint's weights are multiplied by on their way to GGUF, by the configuration's field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub factors: BTreeMap<String, f64>,
     /// Position encoding.
     pub rope: Rope,
     /// Longest context in tokens that the model was made for.
@@ -126,7 +129,7 @@ impl Layer {
     /// Values of one token in the key and in the value cache.
     pub fn cache_row(&self) -> (u64, u64) {
         match self.mixer {
-            Mixer::Attention(attention) => {
+            Mixer::Attention(attention) | Mixer::Parallel(attention, _) => {
                 let heads = u64::from(attention.n_kv_heads);
                 (heads * u64::from(attention.key_dim), heads * u64::from(attention.value_dim))
             }
@@ -139,8 +142,24 @@ impl Layer {
     /// Its attention, where it has a plain one.
     pub fn attention(&self) -> Option<&Attention> {
         match &self.mixer {
-            Mixer::Attention(attention) => Some(attention),
-            _ => None,
+            Mixer::Attention(attention) | Mixer::Parallel(attention, _) => Some(attention),
+            Mixer::Latent(_) | Mixer::Recurrent(_) | Mixer::None => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn attention_mut(&mut self) -> Option<&mut Attention> {
+        match &mut self.mixer {
+            Mixer::Attention(attention) | Mixer::Parallel(attention, _) => Some(attention),
+            Mixer::Latent(_) | Mixer::Recurrent(_) | Mixer::None => None,
+        }
+    }
+
+    /// Its recurrence, where it has one.
+    pub fn recurrent(&self) -> Option<&Recurrent> {
+        match &self.mixer {
+            Mixer::Recurrent(recurrent) | Mixer::Parallel(_, recurrent) => Some(recurrent),
+            Mixer::Attention(_) | Mixer::Latent(_) | Mixer::None => None,
         }
     }
 
@@ -160,6 +179,8 @@ pub enum Mixer {
     Latent(Latent),
     /// A recurrence with a state of fixed size.
     Recurrent(Recurrent),
+    /// Attention and a recurrence beside each other (Falcon-H1).
+    Parallel(Attention, Recurrent),
     /// Nothing: the layer is a feed-forward alone.
     None,
 }

@@ -36,7 +36,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         }
     };
     let config = config.with_defaults(checkpoint);
-    check_requirements(&config, &family.table.requirements)?;
+    warnings.extend(check_requirements(&config, &family.table.requirements)?);
     let n_layers = match (config.extent_of(key("block_count"))?, family.table.layers.n_listed(&config)) {
         (None, Some(listed)) => listed,
         _ => config.required_extent_of(key("block_count"))?,
@@ -47,10 +47,9 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     }
     let hidden_size = config.required_extent_of(key("embedding_length"))?;
     let heads = Heads::of(&config)?;
-    let ffn_size = config.required_extent_of(key("feed_forward_length"))?;
-    let ffn_size = match &family.table.mechanisms.dense_ffn {
-        Some(dense) => dense.width(&config, ffn_size)?,
-        None => ffn_size,
+    let ffn_size = match (config.extent_of(key("feed_forward_length"))?, &family.table.mechanisms.dense_ffn) {
+        (Some(usual), Some(dense)) => Some(dense.width(&config, usual)?),
+        (usual, _) => usual,
     };
     let mut quantities = quantities::of_config(&config, family)?;
     let moe =
@@ -69,7 +68,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         quantities.insert("classes".into(), classes);
         quantities.extend(layer.map(|width| ("class_layer".into(), width)));
     }
-    let rope = rope::of_config(&config, max_context, heads.dim)?;
+    let rope = rope::of_config(&config, max_context, heads.as_ref().map_or(0, |heads| heads.dim))?;
     if let Some(kind) = rope.unstated(family) {
         warnings.push(format!("RoPE scaling `{kind}` is not applied"));
     }
@@ -80,13 +79,13 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         warnings.push("layers that predict tokens beyond the next are left out".into());
     }
     warnings.extend(rope::ignored_by_engine(&config, &rope)?);
-    let attention = Attention {
+    let attention = heads.as_ref().map(|heads| Attention {
         reach: Reach::Full,
         n_heads: heads.query,
         n_kv_heads: heads.key_value,
         key_dim: heads.dim,
         value_dim: heads.dim,
-    };
+    });
     let common = Common {
         n_layers: n_layers as usize,
         hidden_size,
@@ -97,7 +96,11 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     };
     let layers = family.table.layers.layers(&config, &common)?;
     family.table.layers.check_window_groups(&layers)?;
-    let heads = heads.into_cached(&layers)?;
+    let heads = heads.unwrap_or_default().into_cached(&layers)?;
+    let ffn_size = match layers.iter().any(|layer| layer.feed_forward != FeedForward::None) {
+        true => ffn_size.ok_or_else(missing_width)?,
+        false => 0,
+    };
     let slides = layers.iter().any(|layer| layer.attention().is_some_and(|a| a.reach != Reach::Full));
     if let Some(window) = window_of(&config)?.filter(|window| *window < max_context && !slides) {
         warnings.push(format!(
@@ -124,6 +127,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         // Nothing leaves an encoder by its vocabulary.
         tied_embeddings: family.form() == Form::Encoder || tied_embeddings(&config)?,
         flags: flags_of(&config, family)?,
+        factors: factors_of(&config, family)?,
         quantities,
         rope,
         max_context,
@@ -157,6 +161,20 @@ fn flags_of(config: &Config<'_>, family: &Family) -> Result<BTreeSet<String>, Er
     Ok(flags)
 }
 
+/// The numbers that the family's weights are multiplied by; 1 where the configuration states none.
+fn factors_of(config: &Config<'_>, family: &Family) -> Result<BTreeMap<String, f64>, Error> {
+    let factor = |path: &str| {
+        let (field, place) = path.split_once('.').unwrap_or((path, ""));
+        let value = match (config.get(field), place.parse::<usize>()) {
+            (Some(Value::Array(items)), Ok(place)) => items.get(place),
+            (value, _) => value,
+        };
+        let number = value.map_or(Ok(1.0), |value| crate::config::number(path, value))?;
+        Ok((path.to_owned(), number))
+    };
+    family.factor_fields().map(factor).collect()
+}
+
 /// Plain decoders under a new name: the fields of one, nothing that speaks of another mechanism.
 fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'static Checkpoint), Error> {
     // A type that families share is never a plain decoder: the fields that tell them apart are missing or say nothing.
@@ -185,13 +203,13 @@ fn generic(config: &Config<'_>, model_type: &str) -> Result<(&'static Family, &'
     Err(Error::UnknownFamily { model_type: model_type.into(), why, known: known.join(", ") })
 }
 
-/// Checks what the engine takes for granted.
-pub(crate) fn check_requirements(config: &Config<'_>, requirements: &[Requirement]) -> Result<(), Error> {
-    for requirement in requirements {
-        let is = |(field, wanted): (&String, &Value)| config.get(field) == Some(wanted);
-        if !requirement.only_with.iter().all(is) || requirement.except_with.iter().any(is) {
-            continue;
-        }
+/// Refuses what the engine computes otherwise; returns what is only warned of.
+pub(crate) fn check_requirements(
+    config: &Config<'_>,
+    requirements: &[Requirement],
+) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    for requirement in requirements.iter().filter(|requirement| requirement.counts(config)) {
         let Some(value) = config.get(&requirement.field) else { continue };
         let mut allowed: Vec<String> = requirement.one_of.iter().map(Value::to_string).collect();
         let mut holds = requirement.one_of.contains(value);
@@ -210,14 +228,17 @@ pub(crate) fn check_requirements(config: &Config<'_>, requirements: &[Requiremen
                 entries.iter().zip(requirement.repeats.iter().cycle()).all(|(entry, wanted)| entry == wanted);
             allowed.push(format!("{} again and again", Value::from(requirement.repeats.clone())));
         }
-        if !holds {
-            return Err(wrong(&requirement.field, &allowed.join(" or "), value));
+        match &requirement.warning {
+            _ if holds => {}
+            Some(warning) => warnings.push(warning.clone()),
+            None => return Err(wrong(&requirement.field, &allowed.join(" or "), value)),
         }
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// Head counts and the width of a head.
+#[derive(Default)]
 struct Heads {
     query: u32,
     key_value: u32,
@@ -225,9 +246,10 @@ struct Heads {
 }
 
 impl Heads {
-    fn of(config: &Config<'_>) -> Result<Self, Error> {
+    /// What the configuration says of them; `None` where it knows no heads.
+    fn of(config: &Config<'_>) -> Result<Option<Self>, Error> {
         let hidden_size = config.required_extent_of(key("embedding_length"))?;
-        let query = config.required_extent_of(key("attention.head_count"))?;
+        let Some(query) = config.extent_of(key("attention.head_count"))? else { return Ok(None) };
         let key_value = config.required_extent_of(key("attention.head_count_kv"))?;
         if !query.is_multiple_of(key_value) {
             let field = key("attention.head_count_kv").called();
@@ -241,11 +263,11 @@ impl Heads {
                 return Err(wrong("hidden_size", &expected, &Value::from(hidden_size)));
             }
         };
-        Ok(Self {
+        Ok(Some(Self {
             query: narrow("num_attention_heads", query)?,
             key_value: narrow("num_key_value_heads", key_value)?,
             dim: narrow("head_dim", dim)?,
-        })
+        }))
     }
 }
 
@@ -263,7 +285,11 @@ impl Heads {
     }
 }
 
-fn moe_of(config: &Config<'_>, ffn_size: u64, quantities: &BTreeMap<String, u64>) -> Result<Moe, Error> {
+fn moe_of(
+    config: &Config<'_>,
+    ffn_size: Option<u64>,
+    quantities: &BTreeMap<String, u64>,
+) -> Result<Moe, Error> {
     let n_experts = config.required_extent_of(key("expert_count"))?;
     let n_active = config.required_extent_of(key("expert_used_count"))?;
     if n_active > n_experts {
@@ -273,14 +299,21 @@ fn moe_of(config: &Config<'_>, ffn_size: u64, quantities: &BTreeMap<String, u64>
     Ok(Moe {
         n_experts: narrow("num_experts", n_experts)?,
         n_active: narrow("num_experts_per_tok", n_active)?,
-        expert_ffn_size: quantities.get("expert_ffn").copied().unwrap_or(ffn_size),
+        expert_ffn_size: quantities.get("expert_ffn").copied().or(ffn_size).ok_or_else(missing_width)?,
         shared_ffn_size: quantities.get("shared_ffn").copied().unwrap_or(0),
     })
 }
 
+/// What a configuration lacks that gives feed-forwards no width.
+pub(crate) fn missing_width() -> Error {
+    Error::Missing { field: key("feed_forward_length").called().into() }
+}
+
 fn window_of(config: &Config<'_>) -> Result<Option<u64>, Error> {
     let used = config.boolean("use_sliding_window")?.unwrap_or(true);
-    Ok(config.extent("sliding_window")?.filter(|_| used))
+    // A window of 0 is none.
+    let is_none = config.get("sliding_window").and_then(Value::as_u64) == Some(0);
+    if is_none { Ok(None) } else { Ok(config.extent("sliding_window")?.filter(|_| used)) }
 }
 
 pub(crate) fn narrow(field: &str, value: u64) -> Result<u32, Error> {

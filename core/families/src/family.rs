@@ -317,6 +317,13 @@ impl Family {
         flags.into_iter()
     }
 
+    /// Fields of the configuration that weights are multiplied by, each once.
+    pub(crate) fn factor_fields(&self) -> impl Iterator<Item = &str> {
+        let fields: BTreeSet<&str> =
+            self.tensors.iter().flat_map(|rule| rule.times.iter().flatten()).map(String::as_str).collect();
+        fields.into_iter()
+    }
+
     pub(crate) fn checkpoint(&self, model_type: &str) -> Option<&Checkpoint> {
         self.table.checkpoints.iter().find(|checkpoint| checkpoint.names().any(|name| name == model_type))
     }

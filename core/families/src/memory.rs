@@ -1,7 +1,7 @@
 //! Memory that a model and its context take, from shapes alone.
 //! Owns the sums; must not know hosts, engines' buffers or recipes.
 
-use crate::{Description, Form, Mixer, TensorShape};
+use crate::{Description, Form, Layer, TensorShape};
 use formats::gguf::GgmlType;
 
 /// Bytes of the key-value cache for `n_ctx` tokens of one sequence: per layer with attention, `n_ctx` (at most the
@@ -23,12 +23,9 @@ pub fn kv_bytes(description: &Description, n_ctx: u64, type_k: GgmlType, type_v:
 
 /// Bytes of the recurrent states of one sequence, in 32-bit floats as the engine holds them, whatever its length.
 pub fn state_bytes(description: &Description) -> u64 {
-    description.layers.iter().fold(0u64, |total, layer| match layer.mixer {
-        Mixer::Recurrent(recurrent) => {
-            let numbers = recurrent.convolution_len.saturating_add(recurrent.state_len);
-            total.saturating_add(numbers.saturating_mul(4))
-        }
-        Mixer::Attention(_) | Mixer::Latent(_) | Mixer::None => total,
+    description.layers.iter().filter_map(Layer::recurrent).fold(0u64, |total, recurrent| {
+        let numbers = recurrent.convolution_len.saturating_add(recurrent.state_len);
+        total.saturating_add(numbers.saturating_mul(4))
     })
 }
 
@@ -45,7 +42,7 @@ pub fn weights_bytes(shapes: &[TensorShape], type_of: impl Fn(&TensorShape) -> G
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Attention, Latent, Layer, Reach, Recurrence, Recurrent};
+    use crate::{Attention, Latent, Mixer, Reach, Recurrence, Recurrent};
     use serde_json::json;
 
     fn qwen3_8b() -> Description {

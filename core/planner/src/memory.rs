@@ -1,7 +1,7 @@
 //! What a configuration takes, in bytes, before anything is loaded.
 //! Knows shapes; must not know budgets.
 
-use families::{Attention, Description, Mixer, Reach};
+use families::{Attention, Description, Reach};
 use formats::gguf::GgmlType;
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ fn cache_bytes(description: &Description, context_tokens: u64, ty: GgmlType, n_u
     let context = context_tokens.checked_next_multiple_of(CACHE_GROUP)?;
     let mut sized = description.clone();
     for layer in &mut sized.layers {
-        if let Mixer::Attention(Attention { reach: Reach::Sliding { window }, .. }) = &mut layer.mixer {
+        if let Some(Attention { reach: Reach::Sliding { window }, .. }) = layer.attention_mut() {
             *window = window.checked_add(n_ubatch)?.checked_next_multiple_of(CACHE_GROUP)?;
         }
     }
@@ -115,7 +115,7 @@ mod tests {
     fn a_sliding_window_has_room_for_one_batch() {
         let mut description = qwen3_8b();
         for layer in &mut description.layers {
-            if let Mixer::Attention(attention) = &mut layer.mixer {
+            if let Some(attention) = layer.attention_mut() {
                 attention.reach = Reach::Sliding { window: 1024 };
             }
         }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_row_that_does_not_divide_fits_nowhere() {
         let mut description = qwen3_8b();
-        if let Mixer::Attention(attention) = &mut description.layers[0].mixer {
+        if let Some(attention) = description.layers[0].attention_mut() {
             (attention.key_dim, attention.n_kv_heads) = (20, 1);
         }
         assert!(estimate(&description, 0, 512, GgmlType::Q8_0, 512).total_bytes() > 1 << 60);

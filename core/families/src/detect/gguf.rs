@@ -9,7 +9,7 @@ use crate::detect::gguf::layers::Layers;
 use crate::detect::{MAX_LAYERS, narrow};
 use crate::*;
 use formats::gguf::{Header, Metadata, TensorInfo};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys of mechanisms that only a family file can describe.
 const OTHER_MECHANISMS: [&str; 5] =
@@ -101,6 +101,8 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         tied_embeddings: !tensors.iter().any(|tensor| tensor.name == "output.weight"),
         quantities,
         flags: family.map(|family| flags_of(family, tensors)).unwrap_or_default(),
+        // A file holds what was multiplied.
+        factors: BTreeMap::new(),
         rope: super::rope::of_gguf(
             metadata,
             architecture,
@@ -117,7 +119,7 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
     } else {
         description.count(tensors.iter().map(|tensor| {
             let n_elements = tensor.dims.iter().fold(1u64, |product, &dim| product.saturating_mul(dim));
-            (role_of(&tensor.name), n_elements)
+            (tensor.name.as_str(), n_elements)
         }))
     };
     Ok(description)

@@ -2,7 +2,9 @@
 //! Owns the grammar and its reading from a configuration; must not know tensors.
 
 use crate::config::{Config, wrong};
+use crate::detect::missing_width;
 use crate::extent::Extent;
+use crate::keys::key;
 use crate::{Attention, Error, FeedForward, Latent, Layer, Mixer, Reach, Recurrence, Recurrent};
 use serde::Deserialize;
 use serde_json::Value;
@@ -81,6 +83,8 @@ enum MixerKind {
     Mamba2,
     GatedDelta,
     ShortConvolution,
+    /// Attention and a Mamba-2 beside each other.
+    AttentionAndMamba2,
     None,
 }
 
@@ -107,8 +111,10 @@ struct Routing {
 pub(crate) struct Common<'a> {
     pub(crate) n_layers: usize,
     pub(crate) hidden_size: u64,
-    pub(crate) attention: Attention,
-    pub(crate) dense_width: u64,
+    /// Heads, where the configuration knows any.
+    pub(crate) attention: Option<Attention>,
+    /// Width of dense feed-forwards, where it states one.
+    pub(crate) dense_width: Option<u64>,
     pub(crate) is_routed: bool,
     pub(crate) quantities: &'a BTreeMap<String, u64>,
 }
@@ -126,7 +132,9 @@ impl Schedule {
                 Some(FeedForwardKind::None) => FeedForward::None,
                 Some(FeedForwardKind::Routed) => FeedForward::Routed,
                 None if routed => FeedForward::Routed,
-                None | Some(FeedForwardKind::Dense) => FeedForward::Dense { width: common.dense_width },
+                None | Some(FeedForwardKind::Dense) => {
+                    FeedForward::Dense { width: common.dense_width.ok_or_else(missing_width)? }
+                }
             };
             Ok(Layer { mixer: common.mixer(kind.mixer)?, feed_forward })
         });
@@ -252,15 +260,17 @@ impl Routing {
 
 impl Common<'_> {
     fn mixer(&self, kind: MixerKind) -> Result<Mixer, Error> {
-        let attention = |reach| Mixer::Attention(Attention { reach, ..self.attention });
-        let recurrent =
-            |kind| recurrent(kind, self.hidden_size, |name| self.quantity(name)).map(Mixer::Recurrent);
+        let missing = || Error::Missing { field: key("attention.head_count").called().into() };
+        let heads = || self.attention.ok_or_else(missing);
+        let attention = |reach| heads().map(|heads| Mixer::Attention(Attention { reach, ..heads }));
+        let numbers = |kind| recurrent(kind, self.hidden_size, |name| self.quantity(name));
+        let recurrent = |kind| numbers(kind).map(Mixer::Recurrent);
         Ok(match kind {
-            MixerKind::Attention => attention(Reach::Full),
-            MixerKind::SlidingAttention => attention(Reach::Sliding { window: self.quantity("window")? }),
-            MixerKind::ChunkedAttention => attention(Reach::Chunked { chunk: self.quantity("chunk")? }),
+            MixerKind::Attention => attention(Reach::Full)?,
+            MixerKind::SlidingAttention => attention(Reach::Sliding { window: self.quantity("window")? })?,
+            MixerKind::ChunkedAttention => attention(Reach::Chunked { chunk: self.quantity("chunk")? })?,
             MixerKind::LatentAttention => Mixer::Latent(Latent {
-                n_heads: self.attention.n_heads,
+                n_heads: heads()?.n_heads,
                 kv_rank: self.quantity("kv_rank")?,
                 rope_dim: self.quantity("rope_dim")?,
             }),
@@ -268,6 +278,9 @@ impl Common<'_> {
             MixerKind::Mamba2 => recurrent(Recurrence::Mamba2)?,
             MixerKind::GatedDelta => recurrent(Recurrence::GatedDelta)?,
             MixerKind::ShortConvolution => recurrent(Recurrence::ShortConvolution)?,
+            MixerKind::AttentionAndMamba2 => {
+                Mixer::Parallel(Attention { reach: Reach::Full, ..heads()? }, numbers(Recurrence::Mamba2)?)
+            }
             MixerKind::None => Mixer::None,
         })
     }

@@ -23,6 +23,9 @@ pub(crate) struct Checkpoint {
     pub(crate) derived: BTreeMap<String, Extent>,
     /// The longest context, where it is not the usual field.
     pub(crate) context: Option<Extent>,
+    /// Fields that count in the place of others where the file states them.
+    #[serde(default)]
+    pub(crate) instead: BTreeMap<String, String>,
     /// Whether its feed-forwards are routed experts.
     #[serde(default)]
     routed: Routed,
@@ -61,6 +64,9 @@ pub(crate) struct FieldTest {
     /// None of these does.
     #[serde(default)]
     lacks: Vec<Value>,
+    /// Whether the test holds where the field is not there.
+    #[serde(default)]
+    or_left_out: bool,
 }
 
 impl FieldTest {
@@ -71,6 +77,9 @@ impl FieldTest {
             (Some(Value::String(text)), Value::String(part)) => text.contains(part.as_str()),
             _ => false,
         };
+        if self.or_left_out && value.is_none() {
+            return true;
+        }
         self.stated.is_none_or(|stated| stated == value.is_some())
             && self.positive.is_none_or(|positive| positive == is_positive(value))
             && (self.has.is_empty() || self.has.iter().any(contains))
@@ -125,6 +134,26 @@ pub(crate) struct Requirement {
     /// Fields and their values with which it does not hold.
     #[serde(default)]
     pub(crate) except_with: BTreeMap<String, Value>,
+    /// Fields and the numbers from which on alone it holds.
+    #[serde(default)]
+    pub(crate) only_from: BTreeMap<String, u64>,
+    /// Fields and the numbers below which alone it holds.
+    #[serde(default)]
+    pub(crate) only_below: BTreeMap<String, u64>,
+    /// What users are told where it does not hold, instead of a refusal: the difference is small.
+    pub(crate) warning: Option<String>,
+}
+
+impl Requirement {
+    /// Whether it is one of `config`.
+    pub(crate) fn counts(&self, config: &Config<'_>) -> bool {
+        let is = |(field, wanted): (&String, &Value)| config.get(field) == Some(wanted);
+        let number = |field: &str| config.get(field).and_then(Value::as_u64);
+        self.only_with.iter().all(is)
+            && !self.except_with.iter().any(is)
+            && self.only_from.iter().all(|(field, from)| number(field).is_some_and(|n| n >= *from))
+            && self.only_below.iter().all(|(field, end)| number(field).is_some_and(|n| n < *end))
+    }
 }
 
 #[cfg(test)]
@@ -148,6 +177,8 @@ mod tests {
             ("field = 'o'\nlacks = ['b']", true),
             ("field = 'letters'\nhas = ['y']", true),
             ("field = 'letters'\nlacks = ['y']", false),
+            ("field = 'o'\nhas = ['b']\nor_left_out = true", true),
+            ("field = 'words'\nhas = ['c']\nor_left_out = true", false),
         ] {
             assert_eq!(test(table).holds(&config), expected, "{table}");
         }

@@ -355,13 +355,14 @@ impl Model<'_> {
 
     /// A fraction that the configuration states by itself or among its RoPE settings.
     fn fraction(&self, field: &str) -> Result<Option<f64>, Error> {
-        if let Some(fraction) = self.config.number(field)? {
-            return Ok(Some(fraction));
+        if let Some(stated) = self.config.stated(field) {
+            return number(field, stated).map(Some);
         }
-        match crate::detect::rope::settings(self.config)? {
-            Some((place, settings)) => crate::config::number_in(place, settings, field),
-            None => Ok(None),
-        }
+        let found = match crate::detect::rope::settings(self.config)? {
+            Some((place, settings)) => crate::config::number_in(place, settings, field)?,
+            None => None,
+        };
+        if found.is_some() { Ok(found) } else { self.config.number(field) }
     }
 
     /// The value of `expression` in every layer, 0 where its names stand for nothing there.

@@ -43,12 +43,14 @@ pub enum Source {
 }
 
 /// Values of one stored tensor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
     /// Its place in the list of stored tensors.
     pub tensor: usize,
     /// Which of its values, in which order.
     pub view: View,
+    /// What each of them is multiplied by, one after the other.
+    pub factors: Vec<f32>,
 }
 
 /// The rules that cover a stored name, and the numbers in it.
@@ -91,7 +93,8 @@ impl Family {
                     Some(layer) => rule.to.replace("{layer}", &layer.to_string()),
                     None => rule.to.clone(),
                 };
-                let output = rule.output(|name| description.extent(name, &facts), name, tensor, index)?;
+                let mut output = rule.output(|name| description.extent(name, &facts), name, tensor, index)?;
+                rule.multiply(&mut output, description);
                 let (Some(layer), Some(expert)) = (found.layer, found.expert) else {
                     outputs.push(output);
                     continue;
@@ -125,6 +128,13 @@ impl Family {
     pub fn skips(&self, name: &str) -> bool {
         let spelled = self.spelled(name);
         decoder().skip.matches(&spelled) || self.leaves_out(&spelled)
+    }
+
+    /// The checkpoint's tensor `name` without what larger models and classes put around a decoder's names.
+    pub fn plain_name(&self, name: &str) -> String {
+        let prefix = &decoder().prefix;
+        let inner = prefix.drop.iter().fold(name.to_string(), |name, part| name.replace(part.as_str(), ""));
+        inner.strip_prefix(prefix.outer.as_str()).map(str::to_string).unwrap_or(inner)
     }
 
     /// The rules for the checkpoint's tensor `name`; `None` for what is computed from the configuration or belongs to
@@ -264,9 +274,19 @@ impl TensorRule {
         if shown != product(own) {
             return Err(wrong(format!("{} elements for {own:?}, not {shown}", product(own))));
         }
-        let pieces = views.into_iter().map(|view| Piece { tensor: index, view }).collect();
+        let piece = |view| Piece { tensor: index, view, factors: Vec::new() };
+        let pieces = views.into_iter().map(piece).collect();
         let (role, value, floats) = (self.role, self.value, self.floats);
         Ok(Output { name, role, dims, value, floats, source: Source::Stored(pieces) })
+    }
+
+    /// Gives the pieces of an output of this rule what they are multiplied by in the model.
+    fn multiply(&self, output: &mut Output, description: &Description) {
+        let Source::Stored(pieces) = &mut output.source else { return };
+        for (piece, fields) in pieces.iter_mut().zip(&self.times) {
+            let factor = |field: &String| description.factors.get(field).map_or(1.0, |&factor| factor as f32);
+            piece.factors = fields.iter().map(factor).collect();
+        }
     }
 }
 

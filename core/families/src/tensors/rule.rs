@@ -31,6 +31,10 @@ pub(crate) struct Row {
     value: ValueChange,
     #[serde(default)]
     floats: Floats,
+    /// Fields of the configuration that are multiplied onto what each view shows, with spaces between; `list.n` for a
+    /// place in a list.
+    #[serde(default)]
+    times: Vec<String>,
     /// Conditions that must all hold, with spaces between.
     #[serde(default)]
     when: String,
@@ -63,6 +67,8 @@ pub(crate) struct TensorRule {
     pub(crate) views: Vec<Arrangement>,
     pub(crate) value: ValueChange,
     pub(crate) floats: Floats,
+    /// Fields that are multiplied onto what each view shows; fewer than views where the rest stays.
+    pub(crate) times: Vec<Vec<String>>,
     pub(crate) when: Vec<Condition>,
     /// Stored for another purpose as well: left out where the conditions do not hold.
     pub(crate) only_then: bool,
@@ -186,10 +192,15 @@ impl Row {
             views,
             value: self.value,
             floats: self.floats,
+            times: self.times.iter().map(|fields| words(fields).collect()).collect(),
             when: self.when.split_whitespace().map(Condition::of).collect(),
             only_then: self.only_then,
         })
     }
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split_whitespace().map(String::from)
 }
 
 impl Condition {

@@ -2,7 +2,9 @@
 //! Owns the meaning of the names in `dims`; must not know types or bytes.
 
 use crate::tensors::rule::{Condition, TensorRule};
-use crate::{Attention, Description, Error, Family, FeedForward, Layer, Mixer, Parameters, Reach, Role};
+use crate::{
+    Attention, Description, Error, Family, FeedForward, Layer, Mixer, Parameters, Reach, Role, role_of,
+};
 
 /// One tensor as GGUF would hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,9 +106,7 @@ impl Description {
             Condition::Routed => layer.is_routed(),
             Condition::Attention => layer.attention().is_some(),
             Condition::Latent => matches!(layer.mixer, Mixer::Latent(_)),
-            Condition::Recurrence(kind) => {
-                matches!(layer.mixer, Mixer::Recurrent(recurrent) if recurrent.kind == *kind)
-            }
+            Condition::Recurrence(kind) => layer.recurrent().is_some_and(|recurrent| recurrent.kind == *kind),
             Condition::Quantity(name) => self.quantities.contains_key(name),
             Condition::Flag(flag) => self.flags.contains(flag),
             Condition::Not(other) => !self.holds(other, layer),
@@ -169,15 +169,17 @@ impl Description {
     /// Weights in all, and those that one token touches.
     pub(crate) fn count_parameters(&self) -> Parameters {
         let shapes = self.tensor_shapes();
-        self.count(shapes.iter().map(|shape| (shape.role, shape.n_elements())))
+        self.count(shapes.iter().map(|shape| (shape.name.as_str(), shape.n_elements())))
     }
 
-    /// The same from tensors at hand.
-    pub(crate) fn count(&self, tensors: impl Iterator<Item = (Role, u64)>) -> Parameters {
+    /// The same from tensors at hand, by name.
+    pub(crate) fn count<'n>(&self, tensors: impl Iterator<Item = (&'n str, u64)>) -> Parameters {
         let mut parameters = Parameters::default();
-        for (role, n_elements) in tensors.filter(|(role, _)| role.is_weight()) {
+        for (name, n_elements) in tensors.filter(|(name, _)| role_of(name).is_weight()) {
+            // Biases of experts as their matrices.
+            let matrix = role_of(name.strip_suffix(".bias").unwrap_or(name));
             let active = match &self.moe {
-                Some(moe) if role.is_routed_expert() => {
+                Some(moe) if matrix.is_routed_expert() => {
                     n_elements / u64::from(moe.n_experts.max(1)) * u64::from(moe.n_active)
                 }
                 _ => n_elements,

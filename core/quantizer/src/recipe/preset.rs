@@ -122,9 +122,7 @@ impl Strategy {
         let is = |wanted: &Trait| match wanted {
             Trait::Routed => description.layers.iter().any(|layer| layer.feed_forward == FeedForward::Routed),
             Trait::Latent => description.layers.iter().any(|layer| matches!(layer.mixer, Mixer::Latent(_))),
-            Trait::Recurrent => {
-                description.layers.iter().any(|layer| matches!(layer.mixer, Mixer::Recurrent(_)))
-            }
+            Trait::Recurrent => description.layers.iter().any(|layer| layer.recurrent().is_some()),
             Trait::Sliding => description
                 .layers
                 .iter()

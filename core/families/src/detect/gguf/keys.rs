@@ -131,11 +131,10 @@ impl Keys<'_> {
         let query = query.ok_or_else(|| self.missing("attention.head_count"))?;
         let key_value = self.per_layer("attention.head_count_kv", n_layers)?.unwrap_or_else(|| query.clone());
         let most = query.iter().copied().max().unwrap_or(0);
-        if most == 0 {
-            return Err(self.wrong("attention.head_count", "a number above 0", "0".into()));
-        }
         let key_dim = match self.number("attention.key_length")? {
             Some(dim) => dim,
+            // Without heads, no layer may attend.
+            None if most == 0 => 0,
             None if hidden_size.is_multiple_of(most) => hidden_size / most,
             None => {
                 let expected = format!("a divisor of {hidden_size}");

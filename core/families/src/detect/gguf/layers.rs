@@ -75,8 +75,16 @@ impl Layers<'_> {
                     kv_rank: self.quantity("kv_rank")?,
                     rope_dim: self.quantity("rope_dim")?,
                 }),
-                Parts { recurrence: Some(kind), .. } => {
-                    Mixer::Recurrent(recurrent(kind, self.hidden_size, |name| self.quantity(name))?)
+                Parts { recurrence: Some(kind), attention: attends, .. } => {
+                    let recurrent = recurrent(kind, self.hidden_size, |name| self.quantity(name))?;
+                    // What projects to a delta net's queries, keys and values goes by attention's name.
+                    match attends && kind == Recurrence::Mamba2 {
+                        true => Mixer::Parallel(attention(), recurrent),
+                        false => Mixer::Recurrent(recurrent),
+                    }
+                }
+                Parts { attention: true, .. } if heads.query[index] == 0 => {
+                    return Err(self.keys.wrong("attention.head_count", "a number above 0", "0".into()));
                 }
                 Parts { attention: true, .. } => Mixer::Attention(attention()),
                 _ => Mixer::None,

@@ -69,6 +69,7 @@ fn every_family_s_sample_is_described_by_its_file() {
         read.warnings.clear();
         stated.quantities.remove("prediction_layers");
         stated.quantities.remove("unused_positions");
+        stated.factors.clear();
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.model_type.clone_from(&stated.model_type);
         if read.max_context == 1 << 20 {

@@ -11,8 +11,14 @@ fn read(table: &str, config: &Value, n_layers: usize, is_routed: bool) -> Result
     let common = Common {
         n_layers,
         hidden_size: 8,
-        attention: Attention { reach: Reach::Full, n_heads: 2, n_kv_heads: 1, key_dim: 4, value_dim: 4 },
-        dense_width: 16,
+        attention: Some(Attention {
+            reach: Reach::Full,
+            n_heads: 2,
+            n_kv_heads: 1,
+            key_dim: 4,
+            value_dim: 4,
+        }),
+        dense_width: Some(16),
         is_routed,
         quantities: &quantities.collect(),
     };
@@ -25,6 +31,7 @@ fn mixers(layers: &[Layer]) -> String {
         Mixer::Attention(attention) if attention.reach == Reach::Full => 'F',
         Mixer::Attention(_) => 'S',
         Mixer::Recurrent(_) => 'R',
+        Mixer::Parallel(..) => 'P',
         Mixer::Latent(_) => 'L',
         Mixer::None => '-',
     };

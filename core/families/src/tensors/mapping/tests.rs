@@ -103,6 +103,7 @@ fn stacks_stand_where_their_last_expert_does() {
     let down = |expert: u32| Piece {
         tensor: place(&format!("model.layers.0.mlp.experts.{expert}.down_proj.weight")),
         view: View::whole(32),
+        factors: Vec::new(),
     };
     assert_eq!(outputs[outputs.len() - 4].source, Source::Stored(vec![down(0), down(1)]));
 }
