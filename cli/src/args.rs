@@ -105,6 +105,9 @@ pub(crate) struct Quantize {
     /// How types are chosen where a precision is llama.cpp's: stock = its own recipes
     #[arg(long, default_value = "stock", value_parser = ["stock"])]
     pub(crate) recipe: String,
+    /// Low-rank adapter to merge first (directory as peft writes it); repeatable, merged in order
+    #[arg(long, value_name = "DIR", conflicts_with = "copy")]
+    pub(crate) lora: Vec<PathBuf>,
     /// Importance matrix (GGUF or legacy .dat)
     #[arg(long, value_name = "FILE")]
     pub(crate) imatrix: Option<PathBuf>,

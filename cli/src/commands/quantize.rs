@@ -67,6 +67,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         revision: located.commit.clone(),
         output: args.output.clone(),
         precisions: args.precision.iter().map(recipe).collect::<Result<_>>()?,
+        adapters: args.lora.clone(),
         imatrix: args.imatrix.clone(),
         overrides,
         projector: projector(args.mmproj.as_deref())?,

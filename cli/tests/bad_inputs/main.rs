@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A panic is how a test fails; the table is for reading.
 
+mod adapters;
 mod bundles;
 mod checkpoints;
 mod gguf_files;
@@ -75,6 +76,7 @@ fn every_bad_input_gives_one_clear_error_and_leaves_nothing() {
     let base = Base::new();
     let groups = [
         checkpoints::cases(),
+        adapters::cases(),
         gguf_files::cases(),
         gguf_models::cases(),
         bundles::cases(),

@@ -219,6 +219,7 @@ fn cancelling() -> Vec<Case> {
 
 fn build_request(model: &str, id: &str, output: &str) -> BuildRequest {
     BuildRequest {
+        adapters: Vec::new(),
         model: model.into(),
         model_id: id.into(),
         revision: None,

@@ -31,6 +31,8 @@ pub struct BuildRequest {
     pub output: PathBuf,
     /// Recipes, in order; ignored where tensors are copied, which leaves the model's own.
     pub precisions: Vec<Recipe>,
+    /// Low-rank adapters to merge into a checkpoint, in order: directories as `peft` writes them.
+    pub adapters: Vec<PathBuf>,
     /// Importance matrix file.
     pub imatrix: Option<PathBuf>,
     /// Wishes that override the recipe.
@@ -75,13 +77,20 @@ pub struct VariantReport {
     pub fallbacks: usize,
 }
 
-/// Opens a checkpoint directory or a GGUF file.
+/// Opens a checkpoint directory, with `adapters` merged into it, or a GGUF file.
 ///
 /// # Errors
-/// Neither, or one that cannot be read.
-pub fn open_source(model: &Path) -> Result<Box<dyn TensorSource>> {
+/// Neither, one that cannot be read, or adapters for a GGUF file.
+pub fn open_source(model: &Path, adapters: &[PathBuf]) -> Result<Box<dyn TensorSource>> {
     if model.is_dir() {
-        return Ok(Box::new(Checkpoint::open(model)?));
+        return Ok(Box::new(Checkpoint::open_with(model, adapters)?));
+    }
+    if let Some(adapter) = adapters.first() {
+        return Err(Error::Request {
+            wish: format!("adapter {}", adapter.display()),
+            expected: "a checkpoint directory to merge it into".into(),
+            got: model.display().to_string(),
+        });
     }
     if !model.exists() {
         return Err(Error::checkpoint(
@@ -101,7 +110,7 @@ pub fn build_bundle(
     planned: &mut dyn FnMut(&BuildReport),
     watch: &mut Watch<'_>,
 ) -> Result<BuildReport> {
-    let source = open_source(&request.model)?;
+    let source = open_source(&request.model, &request.adapters)?;
     let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
     let importance = importance.as_ref();
     let mut projectors = Projectors::open(&request.model, request.projector)?;
@@ -252,12 +261,19 @@ fn describe_model(
     manifest.provenance = Provenance {
         source: request.model_id.clone(),
         revision: request.revision.clone(),
+        adapters: request.adapters.iter().map(|path| name_of(path)).collect(),
         converter: Some(version.clone()),
         quantizer: Some(version),
         created: None,
         other: Default::default(),
     };
     Ok(())
+}
+
+/// The last part of an adapter's path, which alone means something elsewhere.
+fn name_of(adapter: &Path) -> String {
+    let whole = std::fs::canonicalize(adapter).unwrap_or_else(|_| adapter.to_path_buf());
+    whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {

@@ -3,6 +3,7 @@
 //! Owns [`TensorSource`]; the implementations are [`Checkpoint`] and [`GgufSource`]. Both read from mapped files, so
 //! nothing but the rows asked for becomes anonymous memory.
 
+mod adapter;
 mod assemble;
 mod checkpoint;
 mod coded;

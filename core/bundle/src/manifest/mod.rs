@@ -132,6 +132,9 @@ pub struct Provenance {
     /// Revision of the source: a commit id where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Names of the low-rank adapters that were merged into it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapters: Vec<String>,
     /// Name and version of the converter, e.g. `llama-pajamas 0.1.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub converter: Option<String>,

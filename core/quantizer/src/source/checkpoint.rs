@@ -1,6 +1,7 @@
 //! A Hugging Face checkpoint directory as a [`TensorSource`]: names mapped, experts stacked, rows rearranged on the fly,
 //! all by the family's rules. Knows safetensors; must not know quantized types.
 
+use super::adapter;
 use super::assemble::{Assembled, assemble};
 use super::pooling;
 use super::shards::{open_shards, precision_of, usual_output};
@@ -48,6 +49,14 @@ impl Checkpoint {
     /// # Errors
     /// A missing or broken file, an unknown architecture, a tensor that is missing, unknown or of another shape.
     pub fn open(directory: &Path) -> Result<Self> {
+        Self::open_with(directory, &[])
+    }
+
+    /// The same with low-rank adapters merged into it, one after the other: directories as `peft` writes them.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and an adapter that is broken, of another kind or made for another model.
+    pub fn open_with(directory: &Path, adapters: &[PathBuf]) -> Result<Self> {
         let config_path = directory.join("config.json");
         let config = SourceJson::required(&config_path)?;
         let family_error = |source| Error::Family { path: config_path.clone(), source };
@@ -74,7 +83,12 @@ impl Checkpoint {
         }
         let infos = infos.into_iter().filter(|(_, info)| !family.skips(&info.name)).collect();
         let native = description.native_quantization.as_ref();
-        let assembled = assemble(native, &checkpoint.shards, infos)?;
+        let mut assembled = assemble(native, &checkpoint.shards, infos)?;
+        let plain = |name: &str| family.plain_name(name);
+        let tied = description.tied_embeddings;
+        for adapter in adapters {
+            adapter::merge(adapter, tied, plain, &mut checkpoint.shards, &mut assembled.tensors)?;
+        }
         let outputs = |stored: &[Stored<'_>]| family.outputs(&description, stored);
         checkpoint.collect(outputs, |name| family.scales_product_of(name), assembled)?;
         checkpoint.metadata = checkpoint.build_metadata(family, &config, precision)?;
@@ -112,8 +126,9 @@ impl Checkpoint {
                 }
                 Source::Stored(pieces) => pieces,
             };
+            let factors = pieces.iter().map(|piece| piece.factors.clone()).collect();
             let parts = pieces.into_iter().map(|piece| (Arc::clone(&tensors[piece.tensor]), piece.view));
-            let mut pieces = Pieces::new(parts, value);
+            let mut pieces = Pieces::new(parts, value).multiplied(factors);
             let kept = pieces
                 .block(dims[0])
                 .filter(|_| pieces.factors().iter().all(|factor| *factor == 1.0) || scales(&name));

@@ -1,6 +1,7 @@
 //! Values of a checkpoint's tensors where they lie: runs of a view over mapped shards, as 32-bit floats or as blocks.
 //! Knows encodings and views; must not know names' meaning.
 
+use super::adapter::LowRank;
 use super::coded::{Block, Coded, Part};
 use super::rows::{Float, first_not_finite};
 use crate::{Error, Result};
@@ -16,6 +17,8 @@ pub(super) struct StoredTensor {
     /// Slowest dimension first.
     pub(super) shape: Vec<u64>,
     pub(super) encoding: Encoding,
+    /// What adapters add, in turn.
+    pub(super) additions: Vec<LowRank>,
 }
 
 /// What the numbers are stored as.
@@ -39,7 +42,7 @@ impl StoredTensor {
             return Err(refuse(format!("shape: expected extents above 0, got {:?}", info.shape)));
         }
         let encoding = Encoding::Plain { part: Part { shard, range: info.range }, float };
-        Ok(Self { name: info.name, shape: info.shape, encoding })
+        Ok(Self { name: info.name, shape: info.shape, encoding, additions: Vec::new() })
     }
 
     fn part(&self) -> &Part {
@@ -62,6 +65,8 @@ pub(super) struct Pieces {
     /// Each with the place of its first element.
     pieces: Vec<(u64, Arc<StoredTensor>, View)>,
     value: ValueChange,
+    /// What each piece is multiplied by, one after the other; none where nothing is.
+    multiplied: Vec<Vec<f32>>,
     /// The block type that all of it is copied as.
     block: Option<Block>,
 }
@@ -77,7 +82,15 @@ impl Pieces {
             start += view.n_elements();
             (first, tensor, view)
         });
-        Self { pieces: pieces.collect(), value, block: None }
+        Self { pieces: pieces.collect(), value, multiplied: Vec::new(), block: None }
+    }
+
+    /// The same, each piece multiplied by its factors.
+    pub(super) fn multiplied(mut self, factors: Vec<Vec<f32>>) -> Self {
+        if factors.iter().any(|factors| !factors.is_empty()) {
+            self.multiplied = factors;
+        }
+        self
     }
 
     /// The block type that holds all of it as it is, in rows of `columns`.
@@ -88,14 +101,16 @@ impl Pieces {
         };
         let fits = |(_, tensor, view): &(u64, Arc<StoredTensor>, View)| match &tensor.encoding {
             Encoding::Coded(coded) => {
-                coded.block() == Some(block)
+                tensor.additions.is_empty()
+                    && coded.block() == Some(block)
                     && view.n_elements().is_multiple_of(columns)
                     && coded.shows_blocks(view, block)
             }
             Encoding::Plain { .. } => false,
         };
         let rows = block.ggml_type().row_bytes(columns).is_some();
-        (rows && self.value == ValueChange::None && self.pieces.iter().all(fits)).then_some(block)
+        let as_stored = self.value == ValueChange::None && self.multiplied.is_empty();
+        (rows && as_stored && self.pieces.iter().all(fits)).then_some(block)
     }
 
     /// Copies `block` from now on, and reads what it stands for by itself, without the scale of the whole tensor.
@@ -133,10 +148,14 @@ impl Pieces {
     /// An element that is not a finite number, by tensor and place.
     pub(super) fn read(&self, shards: &[MappedFile], first: u64, out: &mut [f32]) -> Result<()> {
         let mut rest = out;
-        self.each_piece(first, rest.len() as u64, |tensor, view, from, len| {
+        self.each_piece(first, rest.len() as u64, |at, from, len| {
+            let (_, tensor, view) = &self.pieces[at];
             let (part, later) = std::mem::take(&mut rest).split_at_mut(len as usize);
             tensor.read(shards, view, from, self.block.is_none(), part);
             self.value.apply(part);
+            for factor in self.multiplied.get(at).into_iter().flatten() {
+                part.iter_mut().for_each(|value| *value *= factor);
+            }
             rest = later;
             match first_not_finite(part) {
                 None => Ok(()),
@@ -153,7 +172,8 @@ impl Pieces {
         let n_elements = out.len() as u64 / block_bytes * block_len;
         let mut rest = out;
         let copied: std::result::Result<(), std::convert::Infallible> =
-            self.each_piece(first, n_elements, |tensor, view, from, len| {
+            self.each_piece(first, n_elements, |at, from, len| {
+                let (_, tensor, view) = &self.pieces[at];
                 if let Encoding::Coded(coded) = &tensor.encoding {
                     view.each_run(from..from + len, |run| {
                         let bytes = (run.len / block_len * block_bytes) as usize;
@@ -167,21 +187,21 @@ impl Pieces {
         copied.expect("copying cannot fail");
     }
 
-    /// Calls `visit` with tensor, view, first element and number of elements of the pieces that make up `len` elements
-    /// from `first` on.
+    /// Calls `visit` with number, first element and number of elements of the pieces that make up `len` elements from
+    /// `first` on.
     fn each_piece<E>(
         &self,
         first: u64,
         len: u64,
-        mut visit: impl FnMut(&StoredTensor, &View, u64, u64) -> std::result::Result<(), E>,
+        mut visit: impl FnMut(usize, u64, u64) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut at = self.pieces.partition_point(|(start, ..)| *start <= first) - 1;
         let mut done = 0;
         while done < len {
-            let (start, tensor, view) = &self.pieces[at];
+            let (start, _, view) = &self.pieces[at];
             let from = first + done - start;
             let n = (view.n_elements() - from).min(len - done);
-            visit(tensor, view, from, n)?;
+            visit(at, from, n)?;
             done += n;
             at += 1;
         }
@@ -201,15 +221,38 @@ impl StoredTensor {
                     coded.read(shards, run, if scaled { coded.factor } else { 1.0 }, now);
                 }
             }
+            self.add(shards, run, now);
             rest = later;
         });
+    }
+
+    /// Adds what adapters do to the elements of `run`.
+    fn add(&self, shards: &[MappedFile], run: Run, out: &mut [f32]) {
+        let columns = self.columns();
+        let mut rest = out;
+        let mut done = 0;
+        while done < run.len && !self.additions.is_empty() {
+            let element = run.start + done * run.stride;
+            let (row, column) = (element / columns, element % columns);
+            let len = if run.stride == 1 { (run.len - done).min(columns - column) } else { 1 };
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(len as usize);
+            self.additions.iter().for_each(|addition| addition.add(shards, row, column, now));
+            (rest, done) = (later, done + len);
+        }
+    }
+
+    fn columns(&self) -> u64 {
+        self.shape.last().copied().unwrap_or(1).max(1)
     }
 
     fn not_finite(&self, shards: &[MappedFile], view: &View, place: u64, got: f32) -> Error {
         let mut element = 0;
         view.each_run(place..place + 1, |run| element = run.start);
-        let columns = self.shape.last().copied().unwrap_or(1).max(1);
-        let (row, column) = (element / columns, element % columns);
+        let (row, column) = (element / self.columns(), element % self.columns());
+        if let Some((shard, name)) = self.additions.iter().find_map(|addition| addition.not_finite(shards)) {
+            let (path, problem) = (shards[shard].path().into(), "expected finite numbers".into());
+            return Error::Tensor { path, tensor: name.into(), problem };
+        }
         let problem = format!("row {row}, column {column}: expected a finite number, got {got}");
         let path = shards[self.part().shard].path().into();
         Error::Tensor { path, tensor: self.name.clone(), problem }

@@ -187,7 +187,8 @@ impl Store<'_> {
         let own = if coded.is_transposed { [columns, rows] } else { [rows, columns] };
         let shape =
             (matrices > 1 || coded.is_transposed).then_some(matrices).into_iter().chain(own).collect();
-        let tensor = StoredTensor { name, shape, encoding: Encoding::Coded(Box::new(coded)) };
+        let tensor =
+            StoredTensor { name, shape, encoding: Encoding::Coded(Box::new(coded)), additions: Vec::new() };
         Ok(Found { tensor, parts, lost })
     }
 
