@@ -1,11 +1,11 @@
-//! One binary on processors of several levels: CPU variants with AVX2 choose the same tokens, and on an emulated
+//! One binary on processors of several levels: all CPU variants choose the same tokens, and on an emulated
 //! processor without AVX2 the command starts, plans, checks hashes and generates with the variant that fits.
 //! Knows the command line, and the engine for how near a choice was; emulation needs qemu's user mode, and is skipped with a printed line without it.
 
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits};
 use llama_pajamas::{CancelToken, Token, Tokenizer};
-use llama_pajamas_tests::{GgufFile, committed, repository, run};
+use llama_pajamas_tests::{GgufFile, committed, repository, run, shared};
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,10 @@ const PROCESSORS: [(&str, &str); 3] = [("qemu64", "x64"), ("Nehalem", "x64"), ("
 const EMULATOR: &str = "qemu-x86_64";
 const PRECISIONS: [&str; 2] = ["Q8_0", "Q4_K_M"];
 const PROMPT: &str = "Once upon a time";
-/// The variant without AVX2.
-const BASELINE: &str = "x64";
+/// What all variants are compared on.
+const MODELS: [&str; 3] = ["pajama-stories-4m", "pajama-7m", "pajama-moe-21m"];
+const ALL_PRECISIONS: [&str; 7] = ["BF16", "F16", "Q8_0", "Q5_0", "Q4_1", "Q4_K_M", "IQ4_XS"];
+const PROMPTS: [&str; 3] = [PROMPT, "The little dog was", "fn main() {"];
 
 /// The command, on this processor or an emulated one.
 struct Cli {
@@ -53,14 +55,14 @@ impl Cli {
     }
 
     /// Greedy tokens of `precision`, with the best variant or a forced one.
-    fn tokens(&self, bundle: &str, precision: &str, variant: Option<&str>) -> Vec<Token> {
+    fn tokens(&self, bundle: &str, precision: &str, prompt: &str, variant: Option<&str>) -> Vec<Token> {
         let id = format!("gguf/{precision}");
-        let mut args = vec!["run", bundle, "--variant", &id, "--prompt", PROMPT];
+        let mut args = vec!["run", bundle, "--variant", &id, "--prompt", prompt];
         args.extend(["--temperature", "0", "--max-tokens", "32", "--threads", "2", "--context", "128"]);
         args.extend(variant.iter().flat_map(|variant| ["--cpu-variant", variant]));
         let answer = self.json(&args);
         let tokens: Vec<Token> = serde_json::from_value(answer["tokens"].clone()).unwrap();
-        assert_eq!(tokens.len(), 32, "{answer}");
+        assert!(tokens.len() > 8, "{answer}");
         tokens
     }
 
@@ -69,15 +71,15 @@ impl Cli {
     }
 }
 
-fn make_bundle(cli: &Cli, folder: &Path) -> String {
+fn make_bundle(cli: &Cli, checkpoint: &Path, precisions: &[&str], folder: &Path) -> String {
     let bundle = folder.join("bundle").display().to_string();
-    let checkpoint = committed("models/pajama-stories-4m").display().to_string();
-    cli.json(&["quantize", &checkpoint, "--precision", &PRECISIONS.join(","), "--output", &bundle]);
+    let checkpoint = checkpoint.display().to_string();
+    cli.json(&["quantize", &checkpoint, "--precision", &precisions.join(","), "--output", &bundle]);
     bundle
 }
 
-fn prompt_tokens(file: &Path) -> Vec<Token> {
-    Tokenizer::from_metadata(&GgufFile::read(file).header.metadata).unwrap().encode(PROMPT, true).unwrap()
+fn prompt_tokens(file: &Path, prompt: &str) -> Vec<Token> {
+    Tokenizer::from_metadata(&GgufFile::read(file).header.metadata).unwrap().encode(prompt, true).unwrap()
 }
 
 /// By how much the best variant prefers `a` to `b` after `tokens`.
@@ -91,31 +93,45 @@ fn preference(file: &Path, tokens: &[Token], a: Token, b: Token) -> f32 {
     logits[a as usize] - logits[b as usize]
 }
 
-/// Variants with AVX2 agree on every token. The baseline's does not have to: ggml rounds activations to 8 bits by
-/// another formula there (`quantize_row_q8_0_ref`: times 1/(max/127), halves away from zero; with AVX2 times 127/max,
-/// halves to even). Where it parts from the best one is printed, with how near the choice was.
+/// A preference, in logits, that the order of a sum may turn: a last bit can move an activation by 1/127 of its
+/// block's largest value.
+const NEAR_TIE: f32 = 0.1;
+
+/// Every variant chooses the same tokens: all round activations to 8 bits alike (ggml's baseline would not, see
+/// `core/engine/src/gguf/activations.c`), and BF16 and F16 have nothing to round. Where one parts from the best it is
+/// printed, and must have been a near tie.
 #[test]
-fn variants_with_avx2_choose_the_same_tokens() {
-    let (cli, work) = (Cli::build(), tempfile::tempdir().unwrap());
-    let bundle = make_bundle(&cli, work.path());
+fn every_variant_chooses_the_same_tokens() {
+    let cli = Cli::build();
     let hardware = cli.json(&["hardware"]);
     let variants = hardware["cpu_variants"]["all"].as_array().unwrap();
-    for precision in PRECISIONS {
-        let file = Path::new(&bundle).join(format!("gguf/{precision}/model.gguf"));
-        let prompt = prompt_tokens(&file);
-        let best = cli.tokens(&bundle, precision, None);
-        for variant in variants.iter().filter(|variant| variant["usable"] == true) {
-            let name = variant["name"].as_str().unwrap();
-            let tokens = cli.tokens(&bundle, precision, Some(name));
-            let Some(at) = (0..best.len()).find(|at| best[*at] != tokens[*at]) else {
-                println!("{precision:7} {name:8} {} tokens equal", best.len());
-                continue;
-            };
-            let before = [prompt.as_slice(), &best[..at]].concat();
-            let apart = preference(&file, &before, best[at], tokens[at]);
-            println!("{precision:7} {name:8} {at} tokens equal, then logits apart by {apart}");
-            assert_eq!(name, BASELINE, "{precision}");
+    let usable = variants.iter().filter(|variant| variant["usable"] == true);
+    let names: Vec<&str> = usable.map(|variant| variant["name"].as_str().unwrap()).collect();
+    for model in MODELS {
+        let work = tempfile::tempdir().unwrap();
+        let bundle = make_bundle(&cli, &shared(&format!("models/{model}")), &ALL_PRECISIONS, work.path());
+        let mut equal = 0;
+        for precision in ALL_PRECISIONS {
+            let file = Path::new(&bundle).join(format!("gguf/{precision}/model.gguf"));
+            for prompt in PROMPTS {
+                let best = cli.tokens(&bundle, precision, prompt, None);
+                for name in &names {
+                    let tokens = cli.tokens(&bundle, precision, prompt, Some(name));
+                    if tokens == best {
+                        equal += 1;
+                        continue;
+                    }
+                    let alike = best.iter().zip(&tokens).take_while(|(a, b)| a == b);
+                    let at = alike.count().min(best.len().min(tokens.len()) - 1);
+                    let before = [prompt_tokens(&file, prompt).as_slice(), &best[..at]].concat();
+                    let apart = preference(&file, &before, best[at], tokens[at]);
+                    println!("{model} {precision} {name}: {at} tokens equal, then logits apart by {apart}");
+                    let rounds = !["BF16", "F16"].contains(&precision);
+                    assert!(rounds && apart.abs() < NEAR_TIE, "{model} {precision} {name} {prompt:?}");
+                }
+            }
         }
+        println!("{model}: {equal} runs of up to 32 tokens equal to the best variant's");
     }
 }
 
@@ -127,7 +143,8 @@ fn processors_without_the_best_instructions_run_the_variant_that_fits() {
         return;
     }
     let (cli, work) = (Cli::build(), tempfile::tempdir().unwrap());
-    let bundle = make_bundle(&cli, work.path());
+    let checkpoint = committed("models/pajama-stories-4m");
+    let bundle = make_bundle(&cli, &checkpoint, &PRECISIONS, work.path());
     for (processor, fitting) in PROCESSORS {
         let emulated = cli.on(processor);
         assert_eq!(emulated.best_variant(), fitting, "{processor}");
@@ -135,8 +152,12 @@ fn processors_without_the_best_instructions_run_the_variant_that_fits() {
         let plan = emulated.json(&["plan", &bundle]);
         let chosen = plan["chosen"]["id"].as_str().unwrap_or_else(|| panic!("{plan}"));
         for precision in PRECISIONS {
-            let tokens = emulated.tokens(&bundle, precision, None);
-            assert_eq!(tokens, cli.tokens(&bundle, precision, Some(fitting)), "{precision} on {processor}");
+            let tokens = emulated.tokens(&bundle, precision, PROMPT, None);
+            assert_eq!(
+                tokens,
+                cli.tokens(&bundle, precision, PROMPT, Some(fitting)),
+                "{precision} on {processor}"
+            );
         }
         println!(
             "{processor:8} picked {fitting}, planned {chosen}, verified {verified}, generated {PRECISIONS:?} equal"

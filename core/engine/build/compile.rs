@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::shared;
 use crate::source::Source;
 use crate::variants::{Target, Variant};
 
@@ -31,6 +32,11 @@ const ARCH_FILES: &[CpuFile] = &[kernels("quants.c"), kernels("repack.cpp")];
 /// The run-time check of instructions.
 const CHECK: CpuFile = around("cpu-feats.cpp");
 
+/// Stands in for ggml's reference functions where a variant asks for it.
+const ACTIVATIONS: &str = "src/gguf/activations.c";
+const ACTIVATION_FUNCTIONS: [(&str, &str); 2] =
+    [("quantize_row_q8_0_ref", "lp_activations_q8_0"), ("quantize_row_q8_1_ref", "lp_activations_q8_1")];
+
 /// One file of the CPU backend.
 struct CpuFile {
     name: &'static str,
@@ -50,8 +56,11 @@ const fn around(name: &'static str) -> CpuFile {
 /// How the rest of the library reaches the backend.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// Through the two functions that a loadable backend shows: an initialiser and a score.
-    Loaded,
+    /// Through the two functions that a loadable backend shows, an initialiser and a score; it also shows the
+    /// operations of `shared.rs`.
+    Owner,
+    /// Through those two functions; the owner's operations stand for its own.
+    Borrower,
     /// Through the backend's ordinary registration function.
     Linked,
 }
@@ -70,14 +79,23 @@ pub(crate) fn cpu_backend(
     for (files, folder) in folders {
         // One build per set of flags: its files compile in parallel.
         for (language, opt_level) in [(Language::C, 3), (Language::Cxx, 3), (Language::Cxx, 2)] {
-            let chosen = |file: &&CpuFile| Language::of(file.name) == language && file.opt_level == opt_level;
+            let chosen = |file: &&CpuFile| {
+                let borrowed = entry == Entry::Borrower && file.name == shared::FILE;
+                !borrowed && Language::of(file.name) == language && file.opt_level == opt_level
+            };
             let mut build = backend_build(source, variant, entry, language, &out_dir);
             build.opt_level(opt_level).flags(variant.flags);
             build.files(files.iter().filter(chosen).map(|file| source.cpu_file(folder.join(file.name))));
             objects.extend(build.compile_intermediates());
         }
     }
-    if entry == Entry::Loaded {
+    if variant.own_activations {
+        println!("cargo:rerun-if-changed={ACTIVATIONS}");
+        let mut build = backend_build(source, variant, entry, Language::C, &out_dir);
+        build.opt_level(3).flags(variant.flags).file(ACTIVATIONS);
+        objects.extend(build.compile_intermediates());
+    }
+    if entry != Entry::Linked {
         // The score runs before the instructions are known to exist: it gets no variant flags.
         let mut build = backend_build(source, variant, entry, Language::Cxx, &out_dir);
         build.opt_level(CHECK.opt_level).file(source.cpu_file(Path::new(target.arch_dir).join(CHECK.name)));
@@ -130,6 +148,8 @@ fn backend_build(
         .pic(true)
         .flag("-ffunction-sections")
         .flag("-fdata-sections")
+        // Nothing here throws, and nothing is unwound through threads of kernels.
+        .flag("-fno-asynchronous-unwind-tables")
         .define("NDEBUG", None)
         .define("_GNU_SOURCE", None)
         .define("_XOPEN_SOURCE", "600")
@@ -140,9 +160,22 @@ fn backend_build(
     if variant.repacks {
         build.define("GGML_USE_CPU_REPACK", None);
     }
-    if entry == Entry::Loaded {
+    if variant.own_activations {
+        for (reference, own) in ACTIVATION_FUNCTIONS {
+            build.define(reference, own);
+        }
+    }
+    if entry == Entry::Borrower {
+        let of_c = shared::all().filter(|_| language == Language::C);
+        let of_cxx = shared::of_file().filter(|_| language == Language::Cxx);
+        for operation in of_c.chain(of_cxx) {
+            build.define(&operation.from, operation.to.as_str());
+        }
+    }
+    if entry != Entry::Linked {
         build.define("GGML_BACKEND_BUILD", None).define("GGML_BACKEND_DL", None);
         if language == Language::Cxx {
+            build.flag("-fno-exceptions");
             // Unique symbols would stay visible after sealing and be shared between variants.
             build.flag_if_supported("-fno-gnu-unique");
         }

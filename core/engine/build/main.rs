@@ -14,6 +14,7 @@
 
 mod compile;
 mod seal;
+mod shared;
 mod source;
 mod table;
 mod variants;
@@ -48,9 +49,10 @@ fn main() {
 fn dispatched(source: &source::Source, target: &variants::Target, out_dir: &std::path::Path) -> String {
     let tools = seal::Tools::find();
     let mut archive = cc::Build::new();
-    for variant in target.variants {
-        let objects = compile::cpu_backend(source, target, variant, compile::Entry::Loaded, out_dir);
-        archive.object(seal::seal(&tools, variant, &objects, out_dir));
+    for (index, variant) in target.variants.iter().enumerate() {
+        let entry = if index == 0 { compile::Entry::Owner } else { compile::Entry::Borrower };
+        let objects = compile::cpu_backend(source, target, variant, entry, out_dir);
+        archive.object(seal::seal(&tools, variant, entry, &objects, out_dir));
     }
     archive.compile("llama_pajamas_cpu_variants");
     table::dispatched(target.variants)

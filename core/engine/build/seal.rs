@@ -6,6 +6,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::compile::Entry;
+use crate::shared::{self, Renamed};
 use crate::table::{init_symbol, score_symbol};
 use crate::variants::Variant;
 
@@ -39,23 +41,34 @@ fn tool(variable: &str, program: &str) -> PathBuf {
 
 /// Links `objects` into one, renames the two entry points after the variant and hides everything
 /// else, so that variants can lie side by side in one library.
-pub(crate) fn seal(tools: &Tools, variant: &Variant, objects: &[PathBuf], out_dir: &Path) -> PathBuf {
+pub(crate) fn seal(
+    tools: &Tools,
+    variant: &Variant,
+    entry: Entry,
+    objects: &[PathBuf],
+    out_dir: &Path,
+) -> PathBuf {
     let joined = out_dir.join(format!("joined-{}.o", variant.name));
     // Inline functions compiled with this variant's instructions must never stand in for those of
     // another variant or of the baseline: dissolving the groups keeps the linker from merging them.
+    // Tables that several files bring stay apart, so that the last link can keep one of each.
     run(Command::new(&tools.linker)
-        .args(["-r", "--force-group-allocation", "-o"])
+        .args(["-r", "--force-group-allocation", "--unique=.rodata.*", "-o"])
         .arg(&joined)
         .args(objects));
-    let (init, score) = (init_symbol(variant), score_symbol(variant));
+    let mut shown = vec![
+        Renamed { from: "ggml_backend_init".into(), to: init_symbol(variant) },
+        Renamed { from: "ggml_backend_score".into(), to: score_symbol(variant) },
+    ];
+    if entry == Entry::Owner {
+        shown.extend(shared::all());
+    }
     run(Command::new(&tools.objcopy)
-        .arg(format!("--redefine-sym=ggml_backend_init={init}"))
-        .arg(format!("--redefine-sym=ggml_backend_score={score}"))
+        .args(shown.iter().map(|symbol| format!("--redefine-sym={}={}", symbol.from, symbol.to)))
         .arg(&joined));
     let sealed = out_dir.join(format!("cpu-{}.o", variant.name));
     run(Command::new(&tools.objcopy)
-        .arg(format!("--keep-global-symbol={init}"))
-        .arg(format!("--keep-global-symbol={score}"))
+        .args(shown.iter().map(|symbol| format!("--keep-global-symbol={}", symbol.to)))
         .arg(&joined)
         .arg(&sealed));
     sealed

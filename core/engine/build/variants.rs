@@ -17,6 +17,9 @@ pub(crate) struct Variant {
     pub(crate) registers: Registers,
     /// Whether ggml has kernels for rearranged weights with these instructions.
     pub(crate) repacks: bool,
+    /// Whether ggml would round activations by its reference formula, unlike in the target's other variants, so that
+    /// `src/gguf/activations.c` stands in.
+    pub(crate) own_activations: bool,
 }
 
 /// Register state beyond the baseline.
@@ -56,7 +59,7 @@ impl Target {
     }
 }
 
-/// Every variant adds 0.6 to 1.2 MB to the library: these three are a processor without AVX2, with
+/// Every variant adds 0.5 to 0.9 MB to the library: these three are a processor without AVX2, with
 /// it, and with AVX-512. (AVX-VNNI alone would be a fourth, some percent faster than the second.)
 const X86_64: &[Variant] = &[
     Variant {
@@ -65,6 +68,7 @@ const X86_64: &[Variant] = &[
         features: &[],
         registers: Registers::Baseline,
         repacks: false,
+        own_activations: true,
     },
     Variant {
         name: "haswell",
@@ -72,6 +76,7 @@ const X86_64: &[Variant] = &[
         features: &["SSE42", "F16C", "FMA", "BMI2", "AVX", "AVX2"],
         registers: Registers::Avx,
         repacks: true,
+        own_activations: false,
     },
     Variant {
         name: "icelake",
@@ -93,6 +98,7 @@ const X86_64: &[Variant] = &[
         features: &["SSE42", "F16C", "FMA", "BMI2", "AVX", "AVX2", "AVX512", "AVX512_VBMI", "AVX512_VNNI"],
         registers: Registers::Avx512,
         repacks: true,
+        own_activations: false,
     },
 ];
 
@@ -103,6 +109,7 @@ const AARCH64: &[Variant] = &[
         features: &[],
         registers: Registers::Baseline,
         repacks: false,
+        own_activations: false,
     },
     Variant {
         name: "armv8.2",
@@ -110,6 +117,7 @@ const AARCH64: &[Variant] = &[
         features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC"],
         registers: Registers::Baseline,
         repacks: true,
+        own_activations: false,
     },
     Variant {
         name: "armv8.6",
@@ -117,6 +125,7 @@ const AARCH64: &[Variant] = &[
         features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC", "USE_MATMUL_INT8"],
         registers: Registers::Baseline,
         repacks: true,
+        own_activations: false,
     },
 ];
 
@@ -127,4 +136,5 @@ const AARCH64_APPLE: &[Variant] = &[Variant {
     features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC"],
     registers: Registers::Baseline,
     repacks: true,
+    own_activations: false,
 }];

@@ -131,6 +131,11 @@ fn best() -> Option<&'static Variant> {
 /// Makes the variant's devices known to ggml. Called once per process.
 pub(super) fn register(chosen: Chosen) -> Result<(), Error> {
     if let Some(variant) = chosen.0 {
+        if let Some(owner) = VARIANTS.first().filter(|owner| owner.name != variant.name) {
+            // Its operations serve all variants (build/shared.rs) and read tables that this fills.
+            // SAFETY: the plainest variant runs on every processor of the target.
+            unsafe { (owner.init)() };
+        }
         // SAFETY: `Chosen` proves that the processor has the variant's instructions.
         let registration = unsafe { (variant.init)() };
         if registration.is_null() {
