@@ -102,6 +102,10 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         false => 0,
     };
     let slides = layers.iter().any(|layer| layer.attention().is_some_and(|a| a.reach != Reach::Full));
+    if !slides {
+        // A window that no layer has is no number of this model's.
+        quantities.remove("window");
+    }
     if let Some(window) = window_of(&config)?.filter(|window| *window < max_context && !slides) {
         warnings.push(format!(
             "the engine attends to the full context, not to a sliding window of {window} tokens"

@@ -87,6 +87,8 @@ pub(crate) enum Condition {
     Routed,
     /// In layers of plain attention.
     Attention,
+    /// In layers of attention that sees a part of the context.
+    Sliding,
     /// In layers of latent attention.
     Latent,
     /// In layers of this recurrence.
@@ -207,7 +209,12 @@ impl Condition {
     /// Whether it differs from layer to layer.
     pub(crate) fn is_of_layer(&self) -> bool {
         match self {
-            Self::FeedForward | Self::Dense | Self::Routed | Self::Attention | Self::Latent => true,
+            Self::FeedForward
+            | Self::Dense
+            | Self::Routed
+            | Self::Attention
+            | Self::Sliding
+            | Self::Latent => true,
             Self::Recurrence(_) => true,
             Self::Untied | Self::Quantity(_) | Self::Flag(_) => false,
             Self::Not(other) => other.is_of_layer(),
@@ -234,6 +241,7 @@ impl Condition {
             "dense" => Self::Dense,
             "routed" => Self::Routed,
             "attention" => Self::Attention,
+            "sliding" => Self::Sliding,
             "latent" => Self::Latent,
             "mamba1" => Self::Recurrence(Recurrence::Mamba1),
             "mamba2" => Self::Recurrence(Recurrence::Mamba2),

@@ -105,6 +105,7 @@ impl Description {
             Condition::Dense => matches!(layer.feed_forward, FeedForward::Dense { .. }),
             Condition::Routed => layer.is_routed(),
             Condition::Attention => layer.attention().is_some(),
+            Condition::Sliding => layer.attention().is_some_and(|attention| attention.reach != Reach::Full),
             Condition::Latent => matches!(layer.mixer, Mixer::Latent(_)),
             Condition::Recurrence(kind) => layer.recurrent().is_some_and(|recurrent| recurrent.kind == *kind),
             Condition::Quantity(name) => self.quantities.contains_key(name),
