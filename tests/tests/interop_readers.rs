@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
 
 use engine::gguf::{EngineOptions, GgufEngine};
-use engine::{CancelToken, Context, ContextSettings, Engine, LoadSettings, Pooling, Purpose, Vectors};
+use engine::{
+    CancelToken, Context, ContextSettings, Engine, KvType, LoadSettings, Pooling, Purpose, Vectors,
+};
 use families::{OutputType, Role, role_of};
 use llama_pajamas::{EmbedSettings, PlanRequest, Runtime, RuntimeSettings};
 use llama_pajamas_tests::{GgufFile, Reference, oracle, repository, run, tiny_model, tiny_models};
@@ -35,6 +37,8 @@ impl Bench {
             n_ubatch: 256,
             n_threads: 1,
             n_threads_batch: 1,
+            type_k: KvType::F32,
+            type_v: KvType::F32,
             flash_attention: Some(false),
             ..ContextSettings::default()
         };

@@ -116,6 +116,12 @@ impl<'a> Config<'a> {
         self.get(field).map(|value| number(field, value)).transpose()
     }
 
+    /// Whether the checkpoint is of a class without anything behind the layers, as vectors of texts are made with.
+    pub(crate) fn is_bare_model(&self) -> bool {
+        let class = self.get("architectures").and_then(|classes| classes.get(0)?.as_str());
+        class.is_some_and(|class| class.ends_with("Model"))
+    }
+
     /// The texts of an object whose names are numbers, in the order of those.
     pub(crate) fn labels(&self, field: &str) -> Option<Vec<&'a str>> {
         let entries = self.get(field)?.as_object()?.iter();

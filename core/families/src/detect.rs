@@ -128,8 +128,10 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         pooling: None,
         moe,
         vocab_size: config.required_extent("vocab_size")?,
-        // Nothing leaves an encoder by its vocabulary.
-        tied_embeddings: family.form() == Form::Encoder || tied_embeddings(&config)?,
+        // Nothing leaves an encoder, or a decoder without its output, by the vocabulary.
+        tied_embeddings: family.form() == Form::Encoder
+            || config.is_bare_model()
+            || tied_embeddings(&config)?,
         flags: flags_of(&config, family)?,
         factors: factors_of(&config, family)?,
         quantities,

@@ -28,6 +28,19 @@ def pooled(**kind):
     return saved
 
 
+def nomic(folder):
+    """Names fields of config.json as the released checkpoints do, too."""
+    stated = json.loads((folder / "config.json").read_text())
+    older = dict(n_embd="hidden_size", n_head="num_attention_heads", n_layer="num_hidden_layers",
+                 n_inner="intermediate_size", type_vocab_size="type_vocab_size")
+    stated.update({old: stated[new] for old, new in older.items()})
+    stated.update(activation_function="swiglu", causal=False, mlp_fc1_bias=False, mlp_fc2_bias=False, n_positions=8192,
+                  prenorm=False, qkv_proj_bias=False, rotary_emb_base=1000, rotary_emb_fraction=1.0,
+                  rotary_emb_interleaved=False, rotary_emb_scale_base=None)
+    (folder / "config.json").write_text(json.dumps(stated))
+    pooled(pooling_mode_mean_tokens=True)(folder)
+
+
 MODELS = {
     "bert": Model(bert("BertConfig"), F32, WORD_PIECE, READER, max_error=GELU),
     "bert-mean": Model(bert("BertConfig", num_hidden_layers=2), F16, WORD_PIECE, READER, max_error=GELU, beyond=6,
@@ -40,5 +53,9 @@ MODELS = {
                              F16, XLM_ROBERTA, READER, max_error=GELU, saved=pooled(pooling_mode_cls_token=True)),
     "xlm-roberta-scores": Model(bert("XLMRobertaConfig", type_vocab_size=1, pad_token_id=1, num_labels=3,
                                      max_position_embeddings=130), F32, XLM_ROBERTA, SCORER, max_error=GELU),
+    "nomic-bert": Model(bert("NomicBertConfig", max_position_embeddings=2048), F32, WORD_PIECE, READER, saved=nomic),
+    # Decoders that are read with.
+    "qwen3-embedding": Model(config("Qwen3Config", head_dim=32, tie_word_embeddings=False), BF16, BYTE_LEVEL, READER,
+                             saved=pooled(pooling_mode_lasttoken=True)),
     "roberta": Model(bert("RobertaConfig", type_vocab_size=1, pad_token_id=1), F32, BYTE_LEVEL, READER, max_error=GELU),
 }

@@ -7,6 +7,9 @@ use crate::tensors::rule::{Condition, TensorRule};
 use crate::{Description, Error, Family, Floats, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// The output's name in GGUF.
+const OUTPUT: &str = "output.weight";
+
 /// One tensor of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored<'a> {
@@ -119,7 +122,8 @@ impl Family {
         if description.tied_embeddings {
             output_as_embedding(&mut outputs);
         }
-        self.check_complete(description, &outputs)?;
+        let outer = |tensor: &Stored<'_>| tensor.name.starts_with(decoder().prefix.outer.as_str());
+        self.check_complete(description, &outputs, stored.iter().any(outer))?;
         Ok(outputs)
     }
 
@@ -194,11 +198,19 @@ impl Family {
         stacked.map(|rule| rule.to.replace("{layer}", &layer.to_string())).collect()
     }
 
-    fn check_complete(&self, description: &Description, outputs: &[Output]) -> Result<(), Error> {
+    /// Checks that every tensor is there; checkpoints without an `outer` part in front of their names are of the layers
+    /// alone, without an output.
+    fn check_complete(
+        &self,
+        description: &Description,
+        outputs: &[Output],
+        outer: bool,
+    ) -> Result<(), Error> {
         let written: HashSet<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
         let mut missing = None;
         each_name(self, description, |from, to| {
-            if missing.is_none() && !written.contains(to.as_str()) {
+            let needed = outer || to != OUTPUT;
+            if needed && missing.is_none() && !written.contains(to.as_str()) {
                 missing = Some(from);
             }
         });
@@ -306,7 +318,7 @@ fn each_name(family: &Family, description: &Description, mut visit: impl FnMut(S
 /// A checkpoint may hold the one matrix of tied embeddings as the output alone. The engine looks for the embedding and
 /// takes it for the output as well.
 fn output_as_embedding(outputs: &mut [Output]) {
-    let (embedding, output) = ("token_embd.weight", "output.weight");
+    let (embedding, output) = ("token_embd.weight", OUTPUT);
     if outputs.iter().any(|tensor| tensor.name == embedding) {
         return;
     }
