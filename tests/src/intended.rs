@@ -12,6 +12,7 @@ const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
 const ROW_BREAK: &str = "v.token_embd.img_break";
 const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 /// The score that the converter gives every token of a tokenizer.json.
@@ -32,6 +33,9 @@ pub fn apply(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
     if pooler_of_scores(theirs, &config, model) {
         names.push("layer before scores");
     }
+    if scaled_logits(theirs, &config) {
+        names.push("scaled logits");
+    }
     let sentencepiece = theirs.header.metadata.str("tokenizer.ggml.model") == Some("llama");
     if sentencepiece && !model.join("tokenizer.model").is_file() {
         scores_and_merges(&mut theirs.header.metadata, &tokenizer);
@@ -44,6 +48,19 @@ pub fn apply(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
         names.push("own keys");
     }
     names
+}
+
+/// T5's scale of logits is part of the norm before them.
+fn scaled_logits(theirs: &mut GgufFile, config: &Json) -> bool {
+    let name = "dec.output_norm.weight";
+    let stated = config["scale_decoder_outputs"].as_bool();
+    let scaled = stated.unwrap_or_else(|| config["tie_word_embeddings"] != false);
+    let Some(norm) = theirs.data(name).filter(|_| scaled) else { return false };
+    let root = config["d_model"].as_f64().expect("a width").sqrt();
+    let values = norm.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)) / root);
+    let norm: Vec<u8> = values.flat_map(|value| (value as f32).to_le_bytes()).collect();
+    theirs.replace(name, &norm);
+    true
 }
 
 /// BERT's scores come behind its pooler, which the converter leaves out.
@@ -115,7 +132,9 @@ fn row_of_break(model: &Path) -> Vec<u8> {
 fn own_keys(metadata: &mut Metadata, tokenizer: &Json) -> bool {
     let (n, normalizer) = (metadata.len(), &tokenizer["normalizer"]);
     let added = added_tokens(metadata, tokenizer);
-    if !normalizer.is_null() && added.iter().any(|token| token["normalized"] == true) {
+    let normalized = added.iter().any(|token| token["normalized"] == true);
+    let unigram = tokenizer["model"]["type"] == "Unigram";
+    if !normalizer.is_null() && (normalized || (unigram && added != typed_tokens(metadata))) {
         metadata.insert("llama_pajamas.tokenizer.added_tokens", Value::String(Json::from(added).to_string()));
     }
     if !normalizer.is_null() && metadata.str("tokenizer.ggml.model") == Some("gpt2") {
@@ -127,6 +146,18 @@ fn own_keys(metadata: &mut Metadata, tokenizer: &Json) -> bool {
         metadata.insert("llama_pajamas.tokenizer.scores", Value::Array(Array::F64(scores)));
     }
     metadata.len() > n
+}
+
+/// The added tokens that the types of a table stand for.
+fn typed_tokens(metadata: &Metadata) -> Vec<Json> {
+    let (types, texts) = (metadata.i32s(TOKEN_TYPES), metadata.strings("tokenizer.ggml.tokens"));
+    let rows = types.expect("token types").iter().zip(texts.expect("tokens")).enumerate();
+    let token = |(id, (kind, text)): (usize, (&i32, &String))| match *kind {
+        UNKNOWN | CONTROL => Some(json!({"id": id, "content": text, "special": true})),
+        USER_DEFINED => Some(json!({"id": id, "content": text})),
+        _ => None,
+    };
+    rows.filter_map(token).collect()
 }
 
 /// The added tokens of tokenizer.json, less flags that are not set, and those of the file that tokenizer.json lacks.

@@ -122,6 +122,13 @@ impl GgufFile {
         self.header.tensors.insert(at, info);
     }
 
+    /// Puts other data of the same length in the place of a tensor's.
+    fn replace(&mut self, name: &str, data: &[u8]) {
+        let tensor = self.header.tensor(name).expect("there");
+        let start = (self.header.data_offset + tensor.offset) as usize;
+        self.bytes[start..start + data.len()].copy_from_slice(data);
+    }
+
     /// Data of the tensor called `name`.
     pub fn data(&self, name: &str) -> Option<&[u8]> {
         let tensor = self.header.tensor(name)?;

@@ -31,6 +31,8 @@ fn models_with(work: &Path, only: &str) -> Vec<PathBuf> {
 
 /// Tokens and what transformers computes of them, in 32-bit floats.
 pub struct Reference {
+    /// What an encoder in front of the decoder reads.
+    pub prompt: Vec<i32>,
     /// Token ids.
     pub tokens: Vec<i32>,
     /// Logits after each token, as many as the vocabulary has; none of what only reads.
@@ -56,12 +58,13 @@ impl Reference {
             bytes.as_chunks().0.to_vec()
         };
         let floats = |name: &str| -> Vec<f32> { words(name).into_iter().map(f32::from_le_bytes).collect() };
-        let tokens: Vec<i32> = words("tokens").into_iter().map(i32::from_le_bytes).collect();
+        let ids = |name: &str| -> Vec<i32> { words(name).into_iter().map(i32::from_le_bytes).collect() };
+        let (prompt, tokens) = (ids("prompt"), ids("tokens"));
         let rows = |name: &str| {
             let values = floats(name);
             values.chunks((values.len() / tokens.len()).max(1)).map(<[f32]>::to_vec).collect()
         };
         let (logits, vectors) = (rows("logits"), rows("vectors"));
-        Self { tokens, logits, vectors, scores: floats("scores"), max_error: floats("max_error")[0] }
+        Self { prompt, tokens, logits, vectors, scores: floats("scores"), max_error: floats("max_error")[0] }
     }
 }

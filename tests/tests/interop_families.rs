@@ -38,7 +38,8 @@ impl Bench {
         self.work.path().join(name)
     }
 
-    fn context(&self, path: &Path, n_tokens: usize) -> Box<dyn Context> {
+    /// A context in which what an encoder reads is read.
+    fn context(&self, path: &Path, prompt: &[engine::Token], n_tokens: usize) -> Box<dyn Context> {
         let load = LoadSettings { repack: false, ..LoadSettings::default() };
         let model = self
             .engine
@@ -56,7 +57,13 @@ impl Bench {
             flash_attention: Some(false),
             ..ContextSettings::default()
         };
-        model.new_context(&settings).unwrap_or_else(|e| panic!("{e}"))
+        let mut context = model.new_context(&settings).unwrap_or_else(|e| panic!("{e}"));
+        if !prompt.is_empty() {
+            let early = context.decode(&[0], Logits::Last, &CancelToken::new());
+            assert!(matches!(early, Err(engine::Error::NothingRead)), "{early:?}");
+            context.encode(prompt, &CancelToken::new()).unwrap();
+        }
+        context
     }
 
     fn check(&self, model: &Path) -> Row {
@@ -83,9 +90,9 @@ impl Bench {
                 reference.max_error
             ));
         }
-        self.check_state(&converted, &reference.tokens, &mut row.problems);
+        self.check_state(&converted, &reference, &mut row.problems);
         for recipe in [FileType::Q4_K_M.into(), FileType::Q2_K.into(), Preset::Balanced.into()] {
-            self.check_quantized(&checkpoint, recipe, &reference.tokens, &mut row.problems);
+            self.check_quantized(&checkpoint, recipe, &reference, &mut row.problems);
         }
         row
     }
@@ -108,6 +115,7 @@ impl Bench {
         read.model_type.clone_from(&stated.model_type);
         stated.quantities.remove("prediction_layers");
         stated.rope.theta = f64::from(stated.rope.theta as f32);
+        stated.flags.remove("scale_decoder_outputs");
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.modalities = stated.modalities;
         read.factors.clone_from(&stated.factors);
@@ -126,7 +134,7 @@ impl Bench {
         }
         let mut description: Description = serde_json::from_value(stated).unwrap();
         // The windows are shorter than the engine's smallest cache.
-        for layer in &mut description.layers {
+        for layer in description.layers.iter_mut().chain(&mut description.encoder_layers) {
             if let Some(attention) = layer.attention_mut() {
                 attention.reach = Reach::Full;
             }
@@ -142,7 +150,7 @@ impl Bench {
     /// The largest difference of logits relative to the largest logit, and at how many positions the top token is the
     /// same; bytes of the context.
     fn compare(&self, path: &Path, reference: &Reference) -> (f32, usize, u64) {
-        let mut context = self.context(path, reference.tokens.len());
+        let mut context = self.context(path, &reference.prompt, reference.tokens.len());
         context.decode(&reference.tokens, Logits::All, &CancelToken::new()).unwrap();
         let largest = reference.logits.iter().flatten().fold(0f32, |most, logit| most.max(logit.abs()));
         let (mut most, mut same_top) = (0f32, 0);
@@ -165,13 +173,13 @@ impl Bench {
     }
 
     /// The second half of the tokens after the first, straight on and in another context from a snapshot.
-    fn check_state(&self, path: &Path, tokens: &[engine::Token], problems: &mut Vec<String>) {
-        let cancel = CancelToken::new();
+    fn check_state(&self, path: &Path, reference: &Reference, problems: &mut Vec<String>) {
+        let (cancel, tokens) = (CancelToken::new(), &reference.tokens);
         let (first, second) = tokens.split_at(tokens.len() / 2);
-        let mut straight = self.context(path, 1);
+        let mut straight = self.context(path, &reference.prompt, 1);
         straight.decode(first, Logits::None, &cancel).unwrap();
         let state = straight.state().unwrap();
-        let mut restored = self.context(path, 1);
+        let mut restored = self.context(path, &reference.prompt, 1);
         restored.restore(&state).unwrap();
         for (position, token) in second.iter().enumerate() {
             for context in [&mut straight, &mut restored] {
@@ -189,7 +197,7 @@ impl Bench {
         &self,
         checkpoint: &Checkpoint,
         recipe: Recipe,
-        tokens: &[engine::Token],
+        reference: &Reference,
         problems: &mut Vec<String>,
     ) {
         let path = self.file("quantized.gguf");
@@ -201,8 +209,8 @@ impl Bench {
                 problems.push(format!("{}: {} is stored as {}", recipe.name(), tensor.name, tensor.ty));
             }
         }
-        let mut context = self.context(&path, 1);
-        context.decode(tokens, Logits::Last, &CancelToken::new()).unwrap();
+        let mut context = self.context(&path, &reference.prompt, 1);
+        context.decode(&reference.tokens, Logits::Last, &CancelToken::new()).unwrap();
         if !context.logits(0).unwrap().iter().all(|logit| logit.is_finite()) {
             problems.push(format!("{}: logits that are not finite", recipe.name()));
         }
@@ -219,7 +227,8 @@ fn plan(checkpoint: &Checkpoint, recipe: impl Into<Recipe>) -> quantizer::Job {
 
 /// Whether tensors of this role never become blocks.
 fn is_kept(role: Role, n_dims: usize) -> bool {
-    n_dims == 1 || matches!(role, Role::Router | Role::Norm | Role::SsmState | Role::Convolution)
+    n_dims == 1
+        || matches!(role, Role::Router | Role::Norm | Role::SsmState | Role::Convolution | Role::RelativeBias)
 }
 
 fn top(logits: &[f32]) -> usize {

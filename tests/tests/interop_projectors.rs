@@ -27,6 +27,7 @@ fn build(model: &Path, output: &Path, projector: ProjectorWish) -> Bundle {
         imatrix: None,
         overrides: Overrides::default(),
         projector,
+        adapters: Vec::new(),
         allow_requantize: false,
         threads: 2,
         memory_budget_bytes: None,

@@ -198,6 +198,9 @@ pub struct Attention {
     pub key_dim: u32,
     /// Width of a value head.
     pub value_dim: u32,
+    /// Whether it has biases by the distance of two tokens, which layers without take over from the first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_bias: bool,
 }
 
 /// What an attention layer sees, and so what its cache holds.

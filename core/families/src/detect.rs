@@ -54,14 +54,16 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     let mut quantities = quantities::of_config(&config, family)?;
     let moe =
         if checkpoint.is_routed(&config) { Some(moe_of(&config, ffn_size, &quantities)?) } else { None };
-    let max_context = config.required_extent_of(key("context_length"))?;
     let max_context = match &checkpoint.context {
         Some(expression) => {
             let used = config.evaluate(expression, key("context_length").called())?;
-            quantities.insert("unused_positions".into(), max_context.saturating_sub(used));
+            let stored = config.extent_of(key("context_length"))?.unwrap_or(used);
+            if stored > used {
+                quantities.insert("unused_positions".into(), stored - used);
+            }
             used
         }
-        None => max_context,
+        None => config.required_extent_of(key("context_length"))?,
     };
     let classifier = family.table.mechanisms.classifier.as_ref();
     if let Some((classes, layer)) = classifier.and_then(|c| c.widths(&config, model_type, hidden_size)) {
@@ -85,8 +87,9 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         n_kv_heads: heads.key_value,
         key_dim: heads.dim,
         value_dim: heads.dim,
+        own_bias: false,
     });
-    let common = Common {
+    let encoder = Common {
         n_layers: n_layers as usize,
         hidden_size,
         attention,
@@ -94,6 +97,14 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         is_routed: moe.is_some(),
         quantities: &quantities,
     };
+    let (n_layers, encoder_layers) = match family.form() {
+        Form::Decoder | Form::Encoder => (n_layers, Vec::new()),
+        Form::EncoderDecoder => {
+            let n_decoder = quantities.get("decoder_layers").copied().unwrap_or(n_layers).min(MAX_LAYERS);
+            (n_decoder, family.table.layers.layers(&config, &encoder)?)
+        }
+    };
+    let common = Common { n_layers: n_layers as usize, ..encoder };
     let layers = family.table.layers.layers(&config, &common)?;
     family.table.layers.check_window_groups(&layers)?;
     let heads = heads.unwrap_or_default().into_cached(&layers)?;
@@ -124,7 +135,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         n_kv_heads: heads.key_value,
         head_dim: heads.dim,
         layers,
-        encoder_layers: Vec::new(),
+        encoder_layers,
         pooling: None,
         moe,
         vocab_size: config.required_extent("vocab_size")?,
@@ -132,7 +143,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         tied_embeddings: family.form() == Form::Encoder
             || config.is_bare_model()
             || tied_embeddings(&config)?,
-        flags: flags_of(&config, family)?,
+        flags: flags_of(&config, family, checkpoint)?,
         factors: factors_of(&config, family)?,
         quantities,
         rope,
@@ -157,10 +168,15 @@ fn tied_embeddings(config: &Config<'_>) -> Result<bool, Error> {
 }
 
 /// The true ones of the fields that the family's tensors depend on.
-fn flags_of(config: &Config<'_>, family: &Family) -> Result<BTreeSet<String>, Error> {
+fn flags_of(
+    config: &Config<'_>,
+    family: &Family,
+    checkpoint: &Checkpoint,
+) -> Result<BTreeSet<String>, Error> {
     let mut flags = BTreeSet::new();
     for flag in family.flags() {
-        if config.boolean(flag)?.unwrap_or(false) {
+        let implied = || checkpoint.flags.get(flag).is_some_and(|test| test.holds(config));
+        if config.boolean(flag)?.unwrap_or_else(implied) {
             flags.insert(flag.to_owned());
         }
     }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-pub(crate) use checkpoint::{Checkpoint, Requirement};
+pub(crate) use checkpoint::{Checkpoint, Classifier, Requirement};
 
 static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
     let parse = |(name, text): &(&str, &str)| match Family::parse(text) {
@@ -73,6 +73,8 @@ struct Identity {
     /// And in GGUF.
     #[serde(default = "blocks_of_decoders")]
     blocks: String,
+    /// The encoder in front of the decoder.
+    encoder: Option<EncoderNames>,
     /// What checkpoints may have in front of their names, and names do without.
     #[serde(default)]
     drop: Vec<String>,
@@ -82,6 +84,18 @@ struct Identity {
     /// Older ends of names, and what is written for them now.
     #[serde(default)]
     respell: BTreeMap<String, String>,
+}
+
+/// The layers of an encoder in front of a decoder.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EncoderNames {
+    /// Tables of `data/parts` whose rows of layers are its own.
+    parts: Vec<String>,
+    /// What stands before the names of its tensors in the checkpoint.
+    layers: String,
+    /// And in GGUF.
+    blocks: String,
 }
 
 fn layers_of_decoders() -> String {
@@ -118,6 +132,9 @@ pub(crate) struct Mechanisms {
     /// Added tokens of tokenizer.json lie over those of a tokenizer.model.
     #[serde(default)]
     added_over_sentencepiece: bool,
+    /// Files that hold a SentencePiece model of the unigram kind, the first that is there counts.
+    #[serde(default)]
+    unigram_files: Vec<String>,
     /// Files beside a checkpoint say how vectors become one.
     #[serde(default)]
     states_pooling: bool,
@@ -125,32 +142,6 @@ pub(crate) struct Mechanisms {
     pub(crate) classifier: Option<Classifier>,
     /// A vocabulary of this size never gets a beginning-of-sequence token.
     never_adds_bos_at: Option<usize>,
-}
-
-/// Scores of the whole text.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Classifier {
-    /// The end of the name of classes that have them, as `architectures` states it.
-    architecture: String,
-    /// Kinds of checkpoints in which a layer as wide as the model comes before them.
-    #[serde(default)]
-    with_layer: Vec<String>,
-}
-
-impl Classifier {
-    /// Scores, and the width of the layer before them.
-    pub(crate) fn widths(
-        &self,
-        config: &Config<'_>,
-        model_type: &str,
-        hidden: u64,
-    ) -> Option<(u64, Option<u64>)> {
-        let classes = config.get("architectures")?.as_array()?.first()?.as_str()?;
-        let labels = config.labels("id2label").map_or(2, |labels| labels.len());
-        let layer = self.with_layer.iter().any(|kind| kind == model_type).then_some(hidden);
-        classes.ends_with(&self.architecture).then_some((labels as u64, layer))
-    }
 }
 
 /// Where the width of dense feed-forwards is stated, and what is done to it.
@@ -206,6 +197,13 @@ impl FamilyTable {
     }
 }
 
+/// A table of `data/parts`.
+fn part(name: &str) -> Result<TensorTable, String> {
+    let found = tables::PARTS.iter().find(|(known, _)| *known == name);
+    let (_, text) = found.ok_or_else(|| format!("no part `{name}` in data/parts"))?;
+    serde_json::from_str(text).map_err(|error| format!("part `{name}`: {error}"))
+}
+
 impl Family {
     /// Reads a file of `data/families`, as JSON.
     fn parse(text: &str) -> Result<Self, String> {
@@ -213,12 +211,13 @@ impl Family {
         let identity = &table.family;
         let rules = |part: &TensorTable| part.rules(&identity.layers, &identity.blocks);
         let mut tensors = Vec::new();
-        for part in &identity.parts {
-            let found = tables::PARTS.iter().find(|(name, _)| name == part);
-            let (_, text) = found.ok_or_else(|| format!("no part `{part}` in data/parts"))?;
-            let part: TensorTable =
-                serde_json::from_str(text).map_err(|error| format!("part `{part}`: {error}"))?;
-            tensors.extend(rules(&part)?);
+        for name in &identity.parts {
+            tensors.extend(rules(&part(name)?)?);
+        }
+        if let Some(encoder) = &identity.encoder {
+            for name in &encoder.parts {
+                tensors.extend(part(name)?.encoder_rules(&encoder.layers, &encoder.blocks)?);
+            }
         }
         tensors.extend(rules(&table.own_tensors)?);
         Ok(Self { table, tensors })
@@ -256,6 +255,19 @@ impl Family {
     /// Whether its models write, read, or read and then write.
     pub fn form(&self) -> Form {
         self.table.family.form
+    }
+
+    /// What stands before the names of layers in GGUF, without their numbers; of the encoder in front of a decoder, too.
+    pub(crate) fn block_prefixes(&self) -> (&str, Option<&str>) {
+        let cut = |blocks: &str| blocks.find('{').unwrap_or(blocks.len());
+        let identity = &self.table.family;
+        let encoder = identity.encoder.as_ref().map(|encoder| &encoder.blocks[..cut(&encoder.blocks)]);
+        (&identity.blocks[..cut(&identity.blocks)], encoder)
+    }
+
+    /// Files that hold a SentencePiece model of the unigram kind, the first that is there counts.
+    pub fn unigram_files(&self) -> impl Iterator<Item = &str> {
+        self.table.mechanisms.unigram_files.iter().map(String::as_str)
     }
 
     /// Whether a checkpoint's files beside it say how vectors become one.

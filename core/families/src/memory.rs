@@ -9,10 +9,13 @@ use formats::gguf::GgmlType;
 /// `n_ctx` up to a multiple of 256 and gives a sliding window room for one batch more: ask with those numbers to
 /// predict its buffers. Encoders keep none. `None` where a row does not divide into the type's blocks, or beyond 2^64.
 pub fn kv_bytes(description: &Description, n_ctx: u64, type_k: GgmlType, type_v: GgmlType) -> Option<u64> {
-    if description.form == Form::Encoder {
-        return Some(0);
-    }
-    description.layers.iter().try_fold(0u64, |total, layer| {
+    let layers = match description.form {
+        Form::Decoder => &description.layers,
+        Form::Encoder => return Some(0),
+        // The engine counts the encoder's.
+        Form::EncoderDecoder => &description.encoder_layers,
+    };
+    layers.iter().try_fold(0u64, |total, layer| {
         let bound = layer.attention().and_then(|attention| attention.reach.bound());
         let tokens = bound.map_or(n_ctx, |bound| n_ctx.min(bound));
         let (key, value) = layer.cache_row();

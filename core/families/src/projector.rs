@@ -9,7 +9,7 @@ use crate::detect::check_requirements;
 use crate::extent::Extent;
 use crate::family::{Checkpoint, Requirement};
 use crate::keys::rule::{KeyRule, Model};
-use crate::tensors::rule::{Row, TensorRule};
+use crate::tensors::rule::{Row, TensorRule, Tower};
 use crate::{Description, Error, NativeQuantization, OutputType, tables};
 use formats::gguf::{Metadata, Value};
 use serde::Deserialize;
@@ -152,7 +152,7 @@ impl Projector {
     fn parse(text: &str) -> Result<Self, String> {
         let table: Table = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let rules = |rows: &[Row], from: &str, to: &str| {
-            rows.iter().map(|row| row.rule(from, to)).collect::<Result<Vec<_>, _>>()
+            rows.iter().map(|row| row.rule(from, to, Tower::Outside)).collect::<Result<Vec<_>, _>>()
         };
         let (tensors, before) = (&table.tensors, table.projector.layers.as_str());
         let mut groups = vec![

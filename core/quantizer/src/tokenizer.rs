@@ -15,6 +15,7 @@ pub use families::tokenizer::TokenType;
 use families::{Family, pre_tokenizers};
 use formats::gguf::{Metadata, Value};
 use formats::tokenizer_json::{self, Model, TokenizerJson};
+use sentencepiece::SentencePiece;
 use serde_json::Value as Json;
 use special::Sources;
 use std::path::Path;
@@ -36,9 +37,22 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
         metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(prefix));
     }
     let n_vocab = config.get("vocab_size").and_then(Json::as_u64).map(|n| n as usize);
-    let kind = if model_path.is_file() {
-        let bytes = std::fs::read(&model_path).map_err(|source| Error::io(&model_path, source))?;
-        let pieces = sentencepiece::read(&bytes).map_err(|problem| Error::tokenizer(&model_path, problem))?;
+    let unigram = family.unigram_files().map(|name| directory.join(name)).find(|path| path.is_file());
+    let unigram = unigram.map(|path| read_sentencepiece(&path)).transpose()?.filter(|model| model.is_unigram);
+    let kind = if let Some(model) = unigram {
+        let added = SourceJson::optional(&directory.join("added_tokens.json"))?;
+        let vocabulary = Vocabulary::from_pieces(model.pieces, added.as_ref(), None, n_vocab);
+        let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
+        vocabulary.write("t5", "default", &mut metadata);
+        let rules = unigram::Rules {
+            adds_prefix: model.adds_prefix,
+            removes_spaces: model.removes_spaces,
+            character_map: model.character_map,
+        };
+        rules.write(&mut metadata);
+        kind
+    } else if model_path.is_file() {
+        let pieces = read_sentencepiece(&model_path)?.pieces;
         let added = SourceJson::optional(&directory.join("added_tokens.json"))?;
         let mut vocabulary = Vocabulary::from_pieces(pieces, added.as_ref(), settings.as_ref(), n_vocab);
         if let Some(tokenizer) = tokenizer.as_ref().filter(|_| family.adds_tokens_over_sentencepiece()) {
@@ -73,6 +87,11 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
         beyond::write(&json_path, tokenizer, &mut metadata)?;
     }
     Ok(metadata)
+}
+
+fn read_sentencepiece(path: &Path) -> Result<SentencePiece> {
+    let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+    sentencepiece::read(&bytes).map_err(|problem| Error::tokenizer(path, problem))
 }
 
 fn read_tokenizer_json(path: &Path) -> Result<Option<TokenizerJson>> {

@@ -67,7 +67,8 @@ class Model:
         their `max_error`."""
         self.config.get_text_config().vocab_size = n_tokens(self.tokenizer) + self.beyond
         torch.manual_seed(len(folder.name))
-        model = rounded(getattr(transformers, self.auto).from_config(self.config), self.dtype).eval()
+        made = getattr(transformers, self.auto)
+        model = rounded(getattr(made, "from_config", made)(self.config), self.dtype).eval()
         with torch.no_grad():
             # Buffers that are stored are weights as well: biases of routers.
             for name, parameter in model.state_dict().items():
@@ -151,6 +152,11 @@ def reference(model):
     tokens = torch.randint(3, model.config.get_text_config().vocab_size - 8, (1, N_POSITIONS))
     stated = dict(tokens=tokens[0].to(torch.int32))
     with torch.no_grad():
+        if "T5For" in type(model).__name__:
+            # What the encoder reads, and what the decoder writes after its start.
+            prompt, tokens[0, 0] = torch.flip(tokens, [1]), model.config.decoder_start_token_id
+            logits = model(input_ids=prompt, decoder_input_ids=tokens, use_cache=False).logits[0]
+            return dict(prompt=prompt[0].to(torch.int32), tokens=tokens[0].to(torch.int32), logits=logits.contiguous())
         if "CausalLM" in type(model).__name__ or "ConditionalGeneration" in type(model).__name__:
             return dict(stated, logits=model(input_ids=tokens, use_cache=False).logits[0].contiguous())
         # What reads: a vector for each token, and scores of the whole where there is a classifier.

@@ -71,5 +71,28 @@ def unigram_between():
     return folder("unigram-between", tokenizer, settings)
 
 
+def sentencepiece():
+    """T5's tokenizer with the SentencePiece model that it was made from, as far as tokenizer.json holds it."""
+    import base64
+
+    from sentencepiece import sentencepiece_model_pb2
+
+    source = json.loads((TOKENIZERS / "t5/tokenizer.json").read_text())
+    model = sentencepiece_model_pb2.ModelProto()
+    added = {token["content"] for token in source["added_tokens"]}
+    for at, (text, score) in enumerate(source["model"]["vocab"]):
+        if text in added and at > 2:
+            continue
+        piece = model.pieces.add(piece=text, score=score)
+        piece.type = 2 if text == "<unk>" else 3 if text in added else 1
+    model.trainer_spec.model_type, model.trainer_spec.unk_id = 1, 2
+    model.trainer_spec.pad_id, model.trainer_spec.eos_id, model.trainer_spec.bos_id = 0, 1, -1
+    model.normalizer_spec.precompiled_charsmap = base64.b64decode(source["normalizer"]["precompiled_charsmap"])
+    settings = dict(tokenizer_class="T5Tokenizer", eos_token="</s>", unk_token="<unk>", pad_token="<pad>")
+    path = folder("t5", source, settings)
+    (path / "spiece.model").write_bytes(model.SerializeToString())
+    return path
+
+
 if str(TOKENIZERS) != ".":
-    WORD_PIECE, XLM_ROBERTA = word_piece(), unigram_between()
+    WORD_PIECE, XLM_ROBERTA, T5 = word_piece(), unigram_between(), sentencepiece()

@@ -55,6 +55,8 @@ pub(super) struct Shape {
     pub(super) n_classes: usize,
     /// What it makes of tokens.
     pub(super) form: Form,
+    /// Whether it reads with an encoder, alone or in front of a decoder.
+    pub(super) has_encoder: bool,
     /// Whether some layers keep only their latest state.
     pub(super) is_recurrent: bool,
 }
@@ -176,6 +178,7 @@ impl Shape {
                 n_embd_out: usize::try_from(llama_model_n_embd_out(model)).unwrap_or(0),
                 n_classes: llama_model_n_cls_out(model) as usize,
                 form,
+                has_encoder: encodes,
                 is_recurrent: llama_model_is_recurrent(model) || llama_model_is_hybrid(model),
             }
         }

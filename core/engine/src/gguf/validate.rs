@@ -15,6 +15,8 @@ use crate::Error;
 const MAX_LAYERS: u64 = 512;
 /// Most experts that llama.cpp has room for (`LLAMA_MAX_EXPERTS`).
 const MAX_EXPERTS: u64 = 1024;
+/// Fewest kinds of distances that its formula has room for.
+const MIN_BUCKETS: u64 = 4;
 /// The last kind of pooling (`LLAMA_POOLING_TYPE_RANK`).
 const MAX_POOLING: u64 = 4;
 /// A matrix even where it has one row.
@@ -48,6 +50,7 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
     let n_vocab = n_vocab(&header, &architecture).map_err(invalid)?;
     check_weight_types(&header).map_err(invalid)?;
     check_pooling(&header, &architecture).map_err(invalid)?;
+    check_biases(&header, &architecture).map_err(invalid)?;
     let reads_only = header.metadata.bool(&format!("{architecture}.attention.causal")) == Some(false);
     Ok(ModelFile { parts, architecture, n_vocab, reads_only })
 }
@@ -166,6 +169,25 @@ fn check_pooling(header: &Header, architecture: &str) -> Result<(), String> {
     let width = header.metadata.u64(&key("embedding_length")).unwrap_or(0);
     if n_labels > width && header.tensor("cls.output.weight").is_none() {
         return Err(format!("`{labels}` has {n_labels} labels, and `cls.output.weight` is missing"));
+    }
+    Ok(())
+}
+
+/// Biases by distance, which llama.cpp takes from the first layer without asking whether it has them.
+fn check_biases(header: &Header, architecture: &str) -> Result<(), String> {
+    let key = |name: &str| format!("{architecture}.{name}");
+    in_range(&header.metadata, &key("decoder_block_count"), 1, MAX_LAYERS, Presence::Optional)?;
+    let buckets = key("attention.relative_buckets_count");
+    in_range(&header.metadata, &buckets, MIN_BUCKETS, 1 << 16, Presence::Optional)?;
+    if header.metadata.get(&buckets).is_none() {
+        return Ok(());
+    }
+    for stack in ["enc.", "dec."] {
+        let first = format!("{stack}blk.0.attn_rel_b.weight");
+        let has_layers = header.tensors.iter().any(|tensor| tensor.name.starts_with(stack));
+        if has_layers && header.tensor(&first).is_none() {
+            return Err(format!("tensor `{first}` is missing, and `{buckets}` is stated"));
+        }
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) fn embed(
     check_text(context, tokens)?;
     // SAFETY: the context is live.
     let keeps = !unsafe { llama_get_memory(context.as_ptr()) }.is_null();
-    if matches!(context.model().form(), Form::EncoderDecoder { .. }) || !keeps {
+    if context.model().shape().has_encoder || !keeps {
         read(context, tokens, cancel)?;
     } else {
         context.clear();

@@ -7,6 +7,7 @@ mod layers;
 use crate::detect::gguf::keys::{Keys, text};
 use crate::detect::gguf::layers::Layers;
 use crate::detect::{MAX_LAYERS, narrow};
+use crate::tensors::rule::{Condition, TensorRule};
 use crate::*;
 use formats::gguf::{Header, Metadata, TensorInfo};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,14 +65,30 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
     let chunk = family.and_then(|family| family.table.layers.engine_chunk);
     let chunk = chunk.filter(|_| !quantities.contains_key("window"));
     quantities.extend(chunk.map(|chunk| ("chunk".to_string(), chunk)));
+    let blocks = family.map_or(("blk.", None), Family::block_prefixes);
+    let n_blocks = n_layers;
+    let n_layers = match family.map(Family::form) {
+        Some(Form::EncoderDecoder) => {
+            quantities.get("decoder_layers").copied().unwrap_or(n_layers).min(MAX_LAYERS)
+        }
+        _ => n_layers,
+    };
     let layers = Layers {
         keys: &keys,
+        blocks: blocks.0,
         n_layers,
         hidden_size,
         ffn_sizes: &ffn_sizes,
         quantities: &quantities,
         window_group: family.and_then(|family| family.table.layers.engine_group),
         chunk,
+    };
+    let encoder_layers = match blocks.1 {
+        Some(blocks) => {
+            let encoder = Layers { blocks, n_layers: n_blocks, ..layers };
+            encoder.read(moe.is_some(), tensors, &mut warnings)?
+        }
+        None => Vec::new(),
     };
     let layers = layers.read(moe.is_some(), tensors, &mut warnings)?;
     let embedding = tensors.iter().find(|tensor| tensor.name == "token_embd.weight");
@@ -94,7 +111,7 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         n_kv_heads: heads.key_value.iter().copied().max().unwrap_or(0),
         head_dim: heads.key_dim,
         layers,
-        encoder_layers: Vec::new(),
+        encoder_layers,
         pooling: keys.pooling()?,
         moe,
         vocab_size,
@@ -137,8 +154,16 @@ pub fn stated_pooling(metadata: &Metadata) -> Result<Option<Pooling>, Error> {
 /// The flags that some tensor of the file depends on.
 fn flags_of(family: &Family, tensors: &[TensorInfo]) -> BTreeSet<String> {
     let has = |flag: &str| {
-        let rules = family.tensors.iter().filter(|rule| rule.when.iter().any(|c| c.flag() == Some(flag)));
-        rules.into_iter().any(|rule| {
+        let depends = |rule: &&TensorRule| rule.when.iter().any(|c| c.flag() == Some(flag));
+        let negated = |rule: &TensorRule| {
+            rule.when.iter().any(|c| matches!(c, Condition::Not(other) if other.flag() == Some(flag)))
+        };
+        let rules = family.tensors.iter().filter(depends);
+        // A tensor that is there in either case tells nothing.
+        let telling = |rule: &&TensorRule| {
+            !family.tensors.iter().any(|other| other.to == rule.to && negated(other) != negated(rule))
+        };
+        rules.filter(telling).any(|rule| {
             let (before, after) = rule.to.split_once("{layer}").unwrap_or((&rule.to, ""));
             tensors.iter().any(|tensor| tensor.name.starts_with(before) && tensor.name.ends_with(after))
         })

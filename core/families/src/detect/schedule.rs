@@ -30,6 +30,8 @@ pub(crate) struct Schedule {
     pub(crate) engine_group: Option<u64>,
     /// Tokens of a chunk in the engine, where GGUF files do not state it and the layers of a group slide by chunks.
     pub(crate) engine_chunk: Option<u64>,
+    /// Attention has biases by distance: of its own in the first layer, and in every one where this field is true.
+    own_biases: Option<String>,
     /// Which layers are routed, where the checkpoint has experts.
     #[serde(default)]
     routing: Routing,
@@ -127,7 +129,12 @@ impl Schedule {
     pub(crate) fn layers(&self, config: &Config<'_>, common: &Common<'_>) -> Result<Vec<Layer>, Error> {
         let kinds = self.kinds(config, common.n_layers)?;
         let routed = self.routing.routed(config, common)?;
-        let layers = kinds.into_iter().zip(routed).map(|(kind, routed)| {
+        let biased = match &self.own_biases {
+            None => 0,
+            Some(field) if config.boolean(field)?.unwrap_or(false) => common.n_layers,
+            Some(_) => 1,
+        };
+        let layers = kinds.into_iter().zip(routed).enumerate().map(|(index, (kind, routed))| {
             let feed_forward = match kind.feed_forward {
                 Some(FeedForwardKind::None) => FeedForward::None,
                 Some(FeedForwardKind::Routed) => FeedForward::Routed,
@@ -136,7 +143,11 @@ impl Schedule {
                     FeedForward::Dense { width: common.dense_width.ok_or_else(missing_width)? }
                 }
             };
-            Ok(Layer { mixer: common.mixer(kind.mixer)?, feed_forward })
+            let mut mixer = common.mixer(kind.mixer)?;
+            if let Mixer::Attention(attention) = &mut mixer {
+                attention.own_bias = index < biased;
+            }
+            Ok(Layer { mixer, feed_forward })
         });
         layers.collect()
     }

@@ -21,6 +21,9 @@ pub(crate) struct Checkpoint {
     /// The same, computed from other fields.
     #[serde(default)]
     pub(crate) derived: BTreeMap<String, Extent>,
+    /// True or false fields that the file may leave out, and what another field says of them.
+    #[serde(default)]
+    pub(crate) flags: BTreeMap<String, FieldTest>,
     /// The longest context, where it is not the usual field.
     pub(crate) context: Option<Extent>,
     /// Fields that count in the place of others where the file states them.
@@ -58,6 +61,8 @@ pub(crate) struct FieldTest {
     stated: Option<bool>,
     /// Whether it is a number above 0.
     positive: Option<bool>,
+    /// A value that it does not have.
+    is_not: Option<Value>,
     /// One of these stands in its list, or in its text.
     #[serde(default)]
     has: Vec<Value>,
@@ -82,6 +87,7 @@ impl FieldTest {
         }
         self.stated.is_none_or(|stated| stated == value.is_some())
             && self.positive.is_none_or(|positive| positive == is_positive(value))
+            && self.is_not.as_ref().is_none_or(|other| value != Some(other))
             && (self.has.is_empty() || self.has.iter().any(contains))
             && !self.lacks.iter().any(contains)
     }
@@ -156,6 +162,32 @@ impl Requirement {
     }
 }
 
+/// Scores of the whole text.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Classifier {
+    /// The end of the name of classes that have them, as `architectures` states it.
+    architecture: String,
+    /// Kinds of checkpoints in which a layer as wide as the model comes before them.
+    #[serde(default)]
+    with_layer: Vec<String>,
+}
+
+impl Classifier {
+    /// Scores, and the width of the layer before them.
+    pub(crate) fn widths(
+        &self,
+        config: &Config<'_>,
+        model_type: &str,
+        hidden: u64,
+    ) -> Option<(u64, Option<u64>)> {
+        let classes = config.get("architectures")?.as_array()?.first()?.as_str()?;
+        let labels = config.labels("id2label").map_or(2, |labels| labels.len());
+        let layer = self.with_layer.iter().any(|kind| kind == model_type).then_some(hidden);
+        classes.ends_with(&self.architecture).then_some((labels as u64, layer))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +211,9 @@ mod tests {
             ("field = 'letters'\nlacks = ['y']", false),
             ("field = 'o'\nhas = ['b']\nor_left_out = true", true),
             ("field = 'words'\nhas = ['c']\nor_left_out = true", false),
+            ("field = 'n'\nis_not = 0", false),
+            ("field = 'n'\nis_not = 1", true),
+            ("field = 'o'\nis_not = 0", true),
         ] {
             assert_eq!(test(table).holds(&config), expected, "{table}");
         }

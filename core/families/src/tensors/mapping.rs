@@ -3,7 +3,7 @@
 
 use crate::extent::Failure;
 use crate::keys::decoder;
-use crate::tensors::rule::{Condition, TensorRule};
+use crate::tensors::rule::{Condition, Presence, TensorRule, Tower};
 use crate::{Description, Error, Family, Floats, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -63,6 +63,12 @@ struct Found<'f> {
     expert: Option<u32>,
 }
 
+impl Found<'_> {
+    fn tower(&self) -> Tower {
+        self.rules.first().map_or(Tower::Outside, |rule| rule.tower)
+    }
+}
+
 impl Family {
     /// Every tensor of the GGUF file, in the order in which llama.cpp's converter writes them: generated ones, then the
     /// checkpoint's in the order of `stored` (the names of each shard sorted, shards in the order of their file names);
@@ -88,7 +94,7 @@ impl Family {
         for (index, tensor) in stored.iter().enumerate() {
             let Some(found) = self.find(description, tensor.name)? else { continue };
             let facts = match found.layer {
-                Some(number) => description.layers[number as usize],
+                Some(number) => description.tower(found.tower())[number as usize],
                 None => description.outside_layers(),
             };
             for rule in &found.rules {
@@ -99,7 +105,10 @@ impl Family {
                 let mut output = rule.output(|name| description.extent(name, &facts), name, tensor, index)?;
                 rule.multiply(&mut output, description);
                 let (Some(layer), Some(expert)) = (found.layer, found.expert) else {
-                    outputs.push(output);
+                    let is_given = || outputs.iter().any(|other: &Output| other.name == output.name);
+                    if rule.presence != Presence::Alternative || !is_given() {
+                        outputs.push(output);
+                    }
                     continue;
                 };
                 let in_layer = stacks.entry(layer).or_default();
@@ -169,14 +178,16 @@ impl Family {
             return Ok(None);
         }
         let layer = match found.layer {
-            Some(number) => description.layers.get(number as usize).copied(),
+            Some(number) => description.tower(found.tower()).get(number as usize).copied(),
             None => Some(description.outside_layers()),
         };
         let n_experts = description.moe.map_or(0, |moe| moe.n_experts);
         let Some(layer) = layer.filter(|_| found.expert.is_none_or(|expert| expert < n_experts)) else {
             return Err(self.unknown(name));
         };
-        let left_out = |rule: &&TensorRule| rule.only_then && !description.has(&rule.when, &layer);
+        let left_out = |rule: &&TensorRule| {
+            rule.presence == Presence::Conditional && !description.has(&rule.when, &layer)
+        };
         if !found.rules.is_empty() && found.rules.iter().all(left_out) {
             return Ok(None);
         }
@@ -288,7 +299,7 @@ impl TensorRule {
         }
         let piece = |view| Piece { tensor: index, view, factors: Vec::new() };
         let pieces = views.into_iter().map(piece).collect();
-        let (role, value, floats) = (self.role, self.value, self.floats);
+        let (role, value, floats) = (self.role, self.value.change(|| value_of("hidden"))?, self.floats);
         Ok(Output { name, role, dims, value, floats, source: Source::Stored(pieces) })
     }
 

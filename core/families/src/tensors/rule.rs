@@ -28,7 +28,7 @@ pub(crate) struct Row {
     #[serde(default)]
     view: Views,
     #[serde(default)]
-    value: ValueChange,
+    value: ValueRule,
     #[serde(default)]
     floats: Floats,
     /// Fields of the configuration that are multiplied onto what each view shows, with spaces between; `list.n` for a
@@ -38,9 +38,34 @@ pub(crate) struct Row {
     /// Conditions that must all hold, with spaces between.
     #[serde(default)]
     when: String,
-    /// Whether a stored tensor is left out where they do not.
     #[serde(default)]
-    only_then: bool,
+    presence: Presence,
+}
+
+/// What it means that a tensor is stored, or is not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Presence {
+    /// It is asked for where its conditions hold, and written where it is stored.
+    #[default]
+    Required,
+    /// It is stored for another purpose as well, and left out where its conditions do not hold.
+    Conditional,
+    /// It is never asked for, and written where it is stored.
+    Optional,
+    /// It is written where no other row has given the same tensor.
+    Alternative,
+}
+
+/// Where the tensors of a row are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tower {
+    /// Once in the model.
+    Outside,
+    /// In every layer; of the decoder, where there is one.
+    Layers,
+    /// In every layer of the encoder in front of the decoder.
+    Encoder,
 }
 
 /// One arrangement of the stored values, or several behind each other along the slowest axis; none: as stored.
@@ -65,13 +90,13 @@ pub(crate) struct TensorRule {
     pub(crate) dims: Vec<Extent>,
     /// Empty where the values stand as they are stored.
     pub(crate) views: Vec<Arrangement>,
-    pub(crate) value: ValueChange,
+    pub(crate) value: ValueRule,
     pub(crate) floats: Floats,
     /// Fields that are multiplied onto what each view shows; fewer than views where the rest stays.
     pub(crate) times: Vec<Vec<String>>,
     pub(crate) when: Vec<Condition>,
-    /// Stored for another purpose as well: left out where the conditions do not hold.
-    pub(crate) only_then: bool,
+    pub(crate) presence: Presence,
+    pub(crate) tower: Tower,
 }
 
 /// What a tensor's existence depends on.
@@ -89,6 +114,8 @@ pub(crate) enum Condition {
     Attention,
     /// In layers of attention that sees a part of the context.
     Sliding,
+    /// In layers with relative position biases of their own.
+    OwnBias,
     /// In layers of latent attention.
     Latent,
     /// In layers of this recurrence.
@@ -101,9 +128,35 @@ pub(crate) enum Condition {
     Not(Box<Condition>),
 }
 
-/// What happens to each value on the way to GGUF.
+/// What a row says of each value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+pub(crate) enum ValueRule {
+    #[default]
+    None,
+    AddOne,
+    NegativeExp,
+    /// Divided by the square root of the model's width.
+    OverRootWidth,
+}
+
+impl ValueRule {
+    /// What that is in a model of this width.
+    ///
+    /// # Errors
+    /// Those of `width`.
+    pub(crate) fn change<E>(self, width: impl Fn() -> Result<u64, E>) -> Result<ValueChange, E> {
+        Ok(match self {
+            Self::None => ValueChange::None,
+            Self::AddOne => ValueChange::AddOne,
+            Self::NegativeExp => ValueChange::NegativeExp,
+            Self::OverRootWidth => ValueChange::OverRoot(width()?),
+        })
+    }
+}
+
+/// What happens to each value on the way to GGUF.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ValueChange {
     /// Nothing.
     #[default]
@@ -112,6 +165,8 @@ pub enum ValueChange {
     AddOne,
     /// `-exp(w)`: decay rates stored as logarithms.
     NegativeExp,
+    /// `w / √n`: norms before logits that are scaled.
+    OverRoot(u64),
 }
 
 /// Floats that a tensor may be stored as, where its shape and name do not say it.
@@ -139,6 +194,10 @@ impl ValueChange {
             Self::NegativeExp => {
                 values.iter_mut().for_each(|value| *value = -f64::from(*value).exp() as f32);
             }
+            Self::OverRoot(n) => {
+                let root = (n as f64).sqrt();
+                values.iter_mut().for_each(|value| *value = (f64::from(*value) / root) as f32);
+            }
         }
     }
 }
@@ -149,8 +208,16 @@ impl TensorTable {
     /// # Errors
     /// A row whose extents do not parse, by its name.
     pub(crate) fn rules(&self, layer_from: &str, layer_to: &str) -> Result<Vec<TensorRule>, String> {
-        let outside = self.outside.iter().map(|row| row.rule("", ""));
-        outside.chain(self.layer.iter().map(|row| row.rule(layer_from, layer_to))).collect()
+        let outside = self.outside.iter().map(|row| row.rule("", "", Tower::Outside));
+        outside.chain(self.layer.iter().map(|row| row.rule(layer_from, layer_to, Tower::Layers))).collect()
+    }
+
+    /// The rows of layers alone, as those of an encoder in front of a decoder.
+    ///
+    /// # Errors
+    /// As [`TensorTable::rules`].
+    pub(crate) fn encoder_rules(&self, layer_from: &str, layer_to: &str) -> Result<Vec<TensorRule>, String> {
+        self.layer.iter().map(|row| row.rule(layer_from, layer_to, Tower::Encoder)).collect()
     }
 }
 
@@ -178,8 +245,15 @@ impl TensorRule {
 }
 
 impl Row {
-    pub(crate) fn rule(&self, before_from: &str, before_to: &str) -> Result<TensorRule, String> {
+    pub(crate) fn rule(
+        &self,
+        before_from: &str,
+        before_to: &str,
+        tower: Tower,
+    ) -> Result<TensorRule, String> {
         let to = format!("{before_to}{}", self.to);
+        // Some checkpoints spell the names of their layers in another way.
+        let tower = if to.contains("{layer}") && tower == Tower::Outside { Tower::Layers } else { tower };
         let dims = self.dims.split_whitespace().map(|word| Extent::try_from(word.to_string()));
         let views = match &self.view {
             Views::AsStored => Vec::new(),
@@ -196,7 +270,8 @@ impl Row {
             floats: self.floats,
             times: self.times.iter().map(|fields| words(fields).collect()).collect(),
             when: self.when.split_whitespace().map(Condition::of).collect(),
-            only_then: self.only_then,
+            presence: self.presence,
+            tower,
         })
     }
 }
@@ -215,7 +290,7 @@ impl Condition {
             | Self::Attention
             | Self::Sliding
             | Self::Latent => true,
-            Self::Recurrence(_) => true,
+            Self::OwnBias | Self::Recurrence(_) => true,
             Self::Untied | Self::Quantity(_) | Self::Flag(_) => false,
             Self::Not(other) => other.is_of_layer(),
         }
@@ -242,6 +317,7 @@ impl Condition {
             "routed" => Self::Routed,
             "attention" => Self::Attention,
             "sliding" => Self::Sliding,
+            "own_bias" => Self::OwnBias,
             "latent" => Self::Latent,
             "mamba1" => Self::Recurrence(Recurrence::Mamba1),
             "mamba2" => Self::Recurrence(Recurrence::Mamba2),

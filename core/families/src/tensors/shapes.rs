@@ -1,7 +1,7 @@
 //! Shapes of a model's tensors, computed from its description and its family's rules.
 //! Owns the meaning of the names in `dims`; must not know types or bytes.
 
-use crate::tensors::rule::{Condition, TensorRule};
+use crate::tensors::rule::{Condition, Presence, TensorRule, Tower};
 use crate::{
     Attention, Description, Error, Family, FeedForward, Layer, Mixer, Parameters, Reach, Role, role_of,
 };
@@ -53,8 +53,11 @@ impl Description {
     ) {
         let outside = self.outside_layers();
         for (at, rule) in family.tensors.iter().enumerate() {
-            let in_layers = rule.to.contains("{layer}");
-            let layers = if in_layers { self.layers.as_slice() } else { std::slice::from_ref(&outside) };
+            if rule.presence == Presence::Optional {
+                continue;
+            }
+            let in_layers = rule.tower != Tower::Outside;
+            let layers = if in_layers { self.tower(rule.tower) } else { std::slice::from_ref(&outside) };
             let earlier: Vec<&TensorRule> =
                 family.tensors[..at].iter().filter(|other| other.to == rule.to).collect();
             for (index, layer) in layers.iter().enumerate() {
@@ -83,13 +86,24 @@ impl Description {
     pub(crate) fn check_extents(&self, family: &Family) -> Result<(), Error> {
         let outside = self.outside_layers();
         for rule in &family.tensors {
-            let layers =
-                if rule.to.contains("{layer}") { &self.layers } else { std::slice::from_ref(&outside) };
+            let layers = match rule.tower {
+                Tower::Outside => std::slice::from_ref(&outside),
+                tower => self.tower(tower),
+            };
             for layer in layers.iter().filter(|layer| self.has(&rule.when, layer)) {
                 self.dims(rule, layer)?;
             }
         }
         Ok(())
+    }
+
+    /// The layers of a tower; none outside of them.
+    pub(crate) fn tower(&self, tower: Tower) -> &[Layer] {
+        match tower {
+            Tower::Outside => &[],
+            Tower::Layers => &self.layers,
+            Tower::Encoder => &self.encoder_layers,
+        }
     }
 
     /// Whether a tensor under these conditions is in `layer`.
@@ -106,6 +120,7 @@ impl Description {
             Condition::Routed => layer.is_routed(),
             Condition::Attention => layer.attention().is_some(),
             Condition::Sliding => layer.attention().is_some_and(|attention| attention.reach != Reach::Full),
+            Condition::OwnBias => layer.attention().is_some_and(|attention| attention.own_bias),
             Condition::Latent => matches!(layer.mixer, Mixer::Latent(_)),
             Condition::Recurrence(kind) => layer.recurrent().is_some_and(|recurrent| recurrent.kind == *kind),
             Condition::Quantity(name) => self.quantities.contains_key(name),
@@ -158,6 +173,7 @@ impl Description {
             n_kv_heads,
             key_dim: self.head_dim,
             value_dim: self.head_dim,
+            own_bias: false,
         }
     }
 

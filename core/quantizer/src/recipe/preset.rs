@@ -4,7 +4,7 @@
 use super::category::is_quantizable;
 use super::stock::{Choice, fitting};
 use super::{Overrides, order};
-use families::{Description, FeedForward, Mixer, Reach, Role, role_of};
+use families::{Description, FeedForward, Form, Mixer, Reach, Role, role_of};
 use formats::gguf::GgmlType;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -48,6 +48,7 @@ enum Trait {
     Latent,
     Recurrent,
     Sliding,
+    EncoderDecoder,
     Mxfp4,
 }
 
@@ -116,6 +117,21 @@ pub(crate) fn preset(
     tensors.iter().map(|row| strategy.choose(row, &by_role, description.n_layers, wishes)).collect()
 }
 
+/// What groups of the encoder before a decoder have in front, in tables and in names of tensors.
+const ENCODER_GROUP: &str = "encoder_";
+const ENCODER_TENSORS: &str = "enc.";
+
+/// Wishes by role, those of an encoder before a decoder apart.
+struct ByRole(HashMap<(bool, Role), Wish>);
+
+impl ByRole {
+    fn get(&self, name: &str, role: Role) -> Option<Wish> {
+        let of_encoder = name.starts_with(ENCODER_TENSORS).then(|| self.0.get(&(true, role))).flatten();
+        let wish = of_encoder.or_else(|| self.0.get(&(false, role)));
+        wish.or_else(|| self.0.get(&(false, Role::Other))).copied()
+    }
+}
+
 impl Strategy {
     /// The strategy for a model of these tensors.
     pub(crate) fn of(description: &Description, tensors: &[Row<'_>]) -> &'static Self {
@@ -127,6 +143,7 @@ impl Strategy {
                 .layers
                 .iter()
                 .any(|layer| layer.attention().is_some_and(|attention| attention.reach != Reach::Full)),
+            Trait::EncoderDecoder => description.form == Form::EncoderDecoder,
             Trait::Mxfp4 => tensors.iter().any(|(_, _, ty)| *ty == GgmlType::MXFP4),
         };
         let found = TABLE.strategy.iter().find(|strategy| strategy.when.iter().all(is));
@@ -138,12 +155,15 @@ impl Strategy {
         &self.name
     }
 
-    fn by_role(&self, preset: Preset) -> HashMap<Role, Wish> {
+    fn by_role(&self, preset: Preset) -> ByRole {
         let groups = self.wishes(preset).iter().filter_map(|(group, wish)| {
-            let roles = TABLE.groups.get(group)?;
-            Some(roles.iter().map(|role| (*role, *wish)))
+            let (of_encoder, group) = match group.strip_prefix(ENCODER_GROUP) {
+                Some(group) => (true, group),
+                None => (false, group.as_str()),
+            };
+            Some(TABLE.groups.get(group)?.iter().map(move |role| ((of_encoder, *role), *wish)))
         });
-        groups.flatten().collect()
+        ByRole(groups.flatten().collect())
     }
 
     fn wishes(&self, preset: Preset) -> &BTreeMap<String, Wish> {
@@ -157,7 +177,7 @@ impl Strategy {
     fn choose(
         &'static self,
         (name, dims, from): &Row<'_>,
-        by_role: &HashMap<Role, Wish>,
+        by_role: &ByRole,
         n_layers: u32,
         wishes: &Overrides,
     ) -> Choice {
@@ -178,13 +198,13 @@ impl Strategy {
         if let Some(ty) = asked.or_else(by_name) {
             return fitting(ty, dims[0], "as asked");
         }
-        match by_role.get(&role).or_else(|| by_role.get(&Role::Other)) {
+        match by_role.get(name, role) {
             None | Some(Wish::Kept) => plain(*from, &self.name),
             Some(Wish::Type(ty)) => {
                 let (layer, _) = order(name);
                 let edge = i64::from(self.edge_layers);
                 let at_edge = layer >= 0 && (layer < edge || layer >= i64::from(n_layers) - edge);
-                fitting(if at_edge { one_step_up(*ty) } else { *ty }, dims[0], &self.name)
+                fitting(if at_edge { one_step_up(ty) } else { ty }, dims[0], &self.name)
             }
         }
     }

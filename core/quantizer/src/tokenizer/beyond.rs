@@ -26,7 +26,8 @@ const MERGES: &str = "tokenizer.ggml.merges";
 pub(super) fn write(path: &Path, json: &TokenizerJson, metadata: &mut Metadata) -> Result<()> {
     let refuse = |problem: String| Error::tokenizer(path, problem);
     let implied = Parts::implied(metadata).map_err(|error| refuse(error.to_string()))?;
-    let model = model_rules(&json.model, &implied).map_err(refuse)?;
+    let is_added = |text: &str| json.added_tokens.iter().any(|token| token.content == text);
+    let model = model_rules(&json.model, &implied, is_added).map_err(refuse)?;
     let added = added_tokens(json, &implied, metadata);
     let (prefix, suffix) = around(json.post_processor.as_ref(), &implied, metadata).map_err(refuse)?;
     let leading_space =
@@ -67,7 +68,11 @@ pub(super) fn write(path: &Path, json: &TokenizerJson, metadata: &mut Metadata) 
     Ok(())
 }
 
-fn model_rules(model: &Model, implied: &Parts) -> std::result::Result<ModelRules, String> {
+fn model_rules(
+    model: &Model,
+    implied: &Parts,
+    is_added: impl Fn(&str) -> bool,
+) -> std::result::Result<ModelRules, String> {
     match model {
         Model::Bpe(bpe) => {
             for (field, mark) in [
@@ -91,7 +96,11 @@ fn model_rules(model: &Model, implied: &Parts) -> std::result::Result<ModelRules
             Ok(rules)
         }
         Model::Unigram(unigram) => Ok(ModelRules {
-            n_tokens: unigram.vocab.len() as u32,
+            // Pieces that are added tokens are matched before the model runs, and may be holes of the table.
+            n_tokens: match unigram.vocab.get(implied.rules.n_tokens as usize..) {
+                Some(behind) if behind.iter().all(|(text, _)| is_added(text)) => implied.rules.n_tokens,
+                _ => unigram.vocab.len() as u32,
+            },
             unk_id: unigram.unk_id,
             byte_fallback: unigram.byte_fallback,
             ..implied.rules.clone()

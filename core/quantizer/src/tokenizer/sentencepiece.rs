@@ -1,5 +1,7 @@
-//! tokenizer.model: the pieces of a SentencePiece model, read from its protobuf encoding.
-//! Source: sentencepiece_model.proto (ModelProto.pieces = 1; SentencePiece.piece = 1, score = 2, type = 3).
+//! tokenizer.model: the pieces of a SentencePiece model and its rules, read from its protobuf encoding.
+//! Source: sentencepiece_model.proto (ModelProto.pieces = 1, trainer_spec = 2, normalizer_spec = 3; SentencePiece.piece = 1,
+//! score = 2, type = 3; TrainerSpec.model_type = 3; NormalizerSpec.precompiled_charsmap = 2, add_dummy_prefix = 3,
+//! remove_extra_whitespaces = 4).
 
 use super::TokenType;
 
@@ -11,16 +13,53 @@ pub(super) struct Piece {
     pub(super) kind: TokenType,
 }
 
-/// All pieces in order.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Piece>, String> {
-    let mut pieces = Vec::new();
+/// A model.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SentencePiece {
+    /// All pieces in order.
+    pub(super) pieces: Vec<Piece>,
+    /// Whether it is a unigram language model, not byte-pair encoding.
+    pub(super) is_unigram: bool,
+    /// Puts a space before a text.
+    pub(super) adds_prefix: bool,
+    /// Makes several spaces one, and none at the ends.
+    pub(super) removes_spaces: bool,
+    /// What characters become, empty where they stay.
+    pub(super) character_map: Vec<u8>,
+}
+
+/// Reads a whole model.
+pub(super) fn read(bytes: &[u8]) -> Result<SentencePiece, String> {
+    let mut model = SentencePiece {
+        pieces: Vec::new(),
+        is_unigram: true,
+        adds_prefix: true,
+        removes_spaces: true,
+        character_map: Vec::new(),
+    };
     let mut message = Message { bytes, at: 0 };
     while let Some((field, value)) = message.next()? {
-        if let (1, Field::Bytes(inner)) = (field, value) {
-            pieces.push(read_piece(inner).map_err(|problem| format!("piece {}: {problem}", pieces.len()))?);
+        let (1..=3, Field::Bytes(inner)) = (field, value) else { continue };
+        let mut inside = Message { bytes: inner, at: 0 };
+        if field == 1 {
+            let at = model.pieces.len();
+            model.pieces.push(read_piece(inner).map_err(|problem| format!("piece {at}: {problem}"))?);
+            continue;
+        }
+        while let Some(entry) = inside.next()? {
+            match (field, entry) {
+                (2, (3, Field::Varint(kind))) => model.is_unigram = kind == 1,
+                (3, (2, Field::Bytes(map))) => model.character_map = map.to_vec(),
+                (3, (3, Field::Varint(flag))) => model.adds_prefix = flag != 0,
+                (3, (4, Field::Varint(flag))) => model.removes_spaces = flag != 0,
+                _ => {}
+            }
         }
     }
-    if pieces.is_empty() { Err("expected a SentencePiece model, found no pieces".into()) } else { Ok(pieces) }
+    match model.pieces.is_empty() {
+        true => Err("expected a SentencePiece model, found no pieces".into()),
+        false => Ok(model),
+    }
 }
 
 fn read_piece(bytes: &[u8]) -> Result<Piece, String> {
@@ -121,10 +160,24 @@ mod tests {
         let mut model = vec![0x0a, piece.len() as u8];
         model.extend(&piece);
         let expected = Piece { text: "hi".into(), score: -3.5, kind: TokenType::Byte };
-        assert_eq!(read(&model).unwrap(), [expected]);
+        assert_eq!(read(&model).unwrap().pieces, [expected]);
         for length in 0..model.len() {
             assert!(read(&model[..length]).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn rules_are_read_and_have_defaults() {
+        let piece = [0x0a, 3, 0x0a, 1, b'a'];
+        let usual = read(&piece).unwrap();
+        assert!(
+            usual.is_unigram && usual.adds_prefix && usual.removes_spaces && usual.character_map.is_empty()
+        );
+        let trainer = [0x12, 2, 0x18, 2];
+        let normalizer = [0x1a, 8, 0x12, 2, 7, 8, 0x18, 0, 0x20, 0];
+        let model = read(&[&piece[..], &trainer, &normalizer].concat()).unwrap();
+        assert!(!model.is_unigram && !model.adds_prefix && !model.removes_spaces);
+        assert_eq!(model.character_map, [7, 8]);
     }
 
     proptest::proptest! {

@@ -8,7 +8,29 @@ use formats::tokenizer_json::{
 };
 use std::path::Path;
 
-/// Writes the rules in the converter's order.
+/// What is done to a text before it is cut into pieces.
+pub(super) struct Rules {
+    /// Puts a space before it.
+    pub(super) adds_prefix: bool,
+    /// Makes several spaces one.
+    pub(super) removes_spaces: bool,
+    /// What characters become, empty where they stay.
+    pub(super) character_map: Vec<u8>,
+}
+
+impl Rules {
+    /// Writes the keys in the converter's order.
+    pub(super) fn write(self, metadata: &mut Metadata) {
+        metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(self.adds_prefix));
+        metadata.insert("tokenizer.ggml.remove_extra_whitespaces", Value::Bool(self.removes_spaces));
+        if !self.character_map.is_empty() {
+            let map = Value::Array(Array::U8(self.character_map));
+            metadata.insert("tokenizer.ggml.precompiled_charsmap", map);
+        }
+    }
+}
+
+/// Writes the rules of a tokenizer.json.
 ///
 /// # Errors
 /// A character map that is no base64.
@@ -16,20 +38,17 @@ pub(super) fn write_rules(path: &Path, json: &TokenizerJson, metadata: &mut Meta
     let (mut normalizers, mut pre_tokenizers) = (Vec::new(), Vec::new());
     json.normalizer.iter().for_each(|part| flatten_normalizer(part, &mut normalizers));
     json.pre_tokenizer.iter().for_each(|part| flatten_pre_tokenizer(part, &mut pre_tokenizers));
-    metadata.insert("tokenizer.ggml.add_space_prefix", Value::Bool(adds_space_prefix(&pre_tokenizers)));
-    let removes = removes_extra_spaces(&normalizers, &pre_tokenizers);
-    metadata.insert("tokenizer.ggml.remove_extra_whitespaces", Value::Bool(removes));
     let map = normalizers.iter().find_map(|part| match part {
         Normalizer::Precompiled { precompiled_charsmap } => Some(precompiled_charsmap),
         _ => None,
     });
-    if let Some(text) = map.filter(|text| !text.is_empty()) {
-        use base64::Engine;
-        let map = base64::engine::general_purpose::STANDARD.decode(text);
-        let map =
-            map.map_err(|error| Error::tokenizer(path, format!("normalizer.precompiled_charsmap: {error}")))?;
-        metadata.insert("tokenizer.ggml.precompiled_charsmap", Value::Array(Array::U8(map)));
-    }
+    use base64::Engine;
+    let map = base64::engine::general_purpose::STANDARD.decode(map.map_or("", String::as_str));
+    let character_map =
+        map.map_err(|error| Error::tokenizer(path, format!("normalizer.precompiled_charsmap: {error}")))?;
+    let adds_prefix = adds_space_prefix(&pre_tokenizers);
+    let removes_spaces = removes_extra_spaces(&normalizers, &pre_tokenizers);
+    Rules { adds_prefix, removes_spaces, character_map }.write(metadata);
     Ok(())
 }
 

@@ -8,8 +8,11 @@ use formats::gguf::{Array, TensorInfo, Value};
 use std::collections::BTreeMap;
 
 /// What the layers of a file have in common.
+#[derive(Clone, Copy)]
 pub(crate) struct Layers<'k> {
     pub(crate) keys: &'k Keys<'k>,
+    /// What stands before their numbers in names.
+    pub(crate) blocks: &'k str,
     pub(crate) n_layers: u64,
     pub(crate) hidden_size: u64,
     pub(crate) ffn_sizes: &'k [u64],
@@ -25,6 +28,7 @@ pub(crate) struct Layers<'k> {
 struct Parts {
     attention: bool,
     latent: bool,
+    own_bias: bool,
     recurrence: Option<Recurrence>,
     feed_forward: bool,
     router: bool,
@@ -40,6 +44,7 @@ impl Parts {
             // Mamba-1 has this one as well, and its own beside it.
             "ssm_in" if self.recurrence.is_none() => self.recurrence = Some(Recurrence::Mamba2),
             "attn_q" | "attn_qkv" | "attn_k" => self.attention = true,
+            "attn_rel_b" => self.own_bias = true,
             "ffn_gate_inp" => self.router = true,
             "ffn_up" | "ffn_gate" | "ffn_down" => self.feed_forward = true,
             _ => {}
@@ -62,12 +67,13 @@ impl Layers<'_> {
         let windows = self.windows(warnings)?;
         let parts = self.parts(is_routed, tensors);
         let layer = |(index, parts): (usize, Parts)| {
-            let attention = || Attention {
+            let attention = |own_bias| Attention {
                 reach: windows[index],
                 n_heads: heads.query[index],
                 n_kv_heads: heads.key_value[index],
                 key_dim: heads.key_dim,
                 value_dim: heads.value_dim,
+                own_bias,
             };
             let mixer = match parts {
                 Parts { latent: true, .. } => Mixer::Latent(Latent {
@@ -79,14 +85,14 @@ impl Layers<'_> {
                     let recurrent = recurrent(kind, self.hidden_size, |name| self.quantity(name))?;
                     // What projects to a delta net's queries, keys and values goes by attention's name.
                     match attends && kind == Recurrence::Mamba2 {
-                        true => Mixer::Parallel(attention(), recurrent),
+                        true => Mixer::Parallel(attention(false), recurrent),
                         false => Mixer::Recurrent(recurrent),
                     }
                 }
                 Parts { attention: true, .. } if heads.query[index] == 0 => {
                     return Err(self.keys.wrong("attention.head_count", "a number above 0", "0".into()));
                 }
-                Parts { attention: true, .. } => Mixer::Attention(attention()),
+                Parts { attention: true, own_bias, .. } => Mixer::Attention(attention(own_bias)),
                 _ => Mixer::None,
             };
             let feed_forward = match parts {
@@ -102,7 +108,7 @@ impl Layers<'_> {
     fn parts(&self, is_routed: bool, tensors: &[TensorInfo]) -> Vec<Parts> {
         let mut parts = vec![Parts::default(); self.n_layers as usize];
         for tensor in tensors {
-            let place = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
+            let place = tensor.name.strip_prefix(self.blocks).and_then(|rest| rest.split_once('.'));
             if let Some((layer, part)) = place
                 && let Some(parts) = layer.parse().ok().and_then(|layer: usize| parts.get_mut(layer))
             {

@@ -70,6 +70,7 @@ fn every_family_s_sample_is_described_by_its_file() {
         stated.quantities.remove("prediction_layers");
         stated.quantities.remove("unused_positions");
         stated.factors.clear();
+        stated.flags.remove("scale_decoder_outputs");
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.model_type.clone_from(&stated.model_type);
         if read.max_context == 1 << 20 {

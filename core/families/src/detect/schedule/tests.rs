@@ -17,6 +17,7 @@ fn read(table: &str, config: &Value, n_layers: usize, is_routed: bool) -> Result
             n_kv_heads: 1,
             key_dim: 4,
             value_dim: 4,
+            own_bias: false,
         }),
         dense_width: Some(16),
         is_routed,
