@@ -92,6 +92,25 @@ fn every_machine_is_what_its_file_says() {
     assert!(wrong.is_empty(), "UPDATE_EXPECT=1 writes these anew:\n{}", wrong.join("\n"));
 }
 
+/// What util-linux's own tests expect of lscpu on the same dumps: processors, and sockets × cores per socket.
+const LSCPU: [(&str, u32, u32); 6] = [
+    ("board-exynos-5250", 2, 2),
+    ("laptop-dell-e4310", 4, 2),
+    ("server-epyc-7451", 96, 2 * 24),
+    ("server-xeon-x7550", 64, 4 * 8),
+    ("vm-virtualbox", 2, 2),
+    ("vm-vmware-opteron", 16, 2 * 4),
+];
+
+#[test]
+fn dumps_of_util_linux_are_what_lscpu_makes_of_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    for (name, n_cpus, n_cores) in LSCPU {
+        let cpu = detect_at(&folder.join(name).with_extension("host")).unwrap().cpu;
+        assert_eq!((cpu.logical_cpus, cpu.physical_cores), (n_cpus, n_cores), "{name}");
+    }
+}
+
 #[test]
 fn every_machine_states_its_origin_and_licence() {
     let hosts = hosts();
