@@ -4,8 +4,7 @@ use crate::args::Hardware;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result};
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
-use llama_pajamas::engine::{DeviceKind, Engine};
-use llama_pajamas::hardware::{self, Fact, Host, Subject, Supplied, SuppliedDevice};
+use llama_pajamas::hardware::{self, Fact, Host, Subject, Supplied, Unknown};
 
 pub(crate) fn run(args: &Hardware, screen: &Screen) -> Result<()> {
     if args.profiles {
@@ -17,7 +16,7 @@ pub(crate) fn run(args: &Hardware, screen: &Screen) -> Result<()> {
     }
     let here = args.root.is_none();
     if here {
-        host.supply(&Supplied { devices: devices()?, ..Supplied::default() });
+        supply(&mut host)?;
     }
     let variants = here.then(GgufEngine::cpu_variants);
     if screen.json {
@@ -45,19 +44,19 @@ pub(crate) fn run(args: &Hardware, screen: &Screen) -> Result<()> {
     Ok(())
 }
 
-/// The devices of the engine that compute beside the processor.
-fn devices() -> Result<Vec<SuppliedDevice>> {
+/// Lays over the description what the driver's library and the engine say of devices.
+fn supply(host: &mut Host) -> Result<()> {
+    match hardware::nvidia_devices() {
+        Ok(devices) => host.supply(&Supplied { devices, ..Supplied::default() }),
+        // Of interest only where there is such a device.
+        Err(reason) if host.gpus.iter().any(|gpu| gpu.vendor == "nvidia" && !gpu.unified) => {
+            host.unknown.push(Unknown { fact: "gpus[].memory_bytes".into(), reason });
+        }
+        Err(_) => {}
+    }
     let engine = GgufEngine::start(EngineOptions::default())?;
-    let gpus = engine.devices().into_iter();
-    let gpus = gpus.filter(|device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
-    Ok(gpus
-        .map(|device| SuppliedDevice {
-            name: device.description,
-            memory_bytes: device.memory_total_bytes,
-            free_bytes: device.memory_free_bytes,
-            unified: device.kind == DeviceKind::IntegratedGpu,
-        })
-        .collect())
+    host.supply(&Supplied { devices: llama_pajamas::supplied_devices(&engine), ..Supplied::default() });
+    Ok(())
 }
 
 /// One row: its name on the first line alone.

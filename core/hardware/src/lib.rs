@@ -39,6 +39,19 @@ mod native;
 #[cfg(target_os = "windows")]
 #[path = "native_windows.rs"]
 mod native;
+#[cfg(target_os = "ios")]
+#[path = "native_memory_ios.rs"]
+mod native_memory;
+#[cfg(target_os = "macos")]
+#[path = "native_memory_macos.rs"]
+mod native_memory;
+
+// The driver's library, or an empty list with a reason.
+#[cfg(feature = "nvml")]
+mod nvml;
+#[cfg(not(feature = "nvml"))]
+#[path = "nvml_disabled.rs"]
+mod nvml;
 
 #[cfg(all(target_os = "windows", target_arch = "aarch64"))]
 #[path = "isa_aarch64.rs"]
@@ -56,6 +69,7 @@ pub use host::{
     CoreClass, Cpu, Disk, DiskKind, Gpu, Host, Level, Limit, Memory, Place, Power, PowerSource, Pressure,
     Thermal, Unknown,
 };
+pub use nvml::nvidia_devices;
 pub use priors::{Fact, Origin, Priors};
 pub use profiles::{
     Match, Matched, Preset, Profile, ProfileClass, Subject, classes, profile, profiles, strongest,

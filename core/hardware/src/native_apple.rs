@@ -2,6 +2,7 @@
 //! Knows how to ask; what the answers mean stands in `apple`.
 
 use crate::apple::{NAMES, TABLE};
+use crate::native_memory;
 use crate::root::Root;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,10 +15,8 @@ pub(crate) fn root() -> Root {
             let _ = writeln!(text, "{name}: {value}");
         }
     }
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    if system.available_memory() > 0 {
-        let _ = writeln!(text, "native.available_bytes: {}", system.available_memory());
+    if let Some(bytes) = native_memory::available_bytes() {
+        let _ = writeln!(text, "native.available_bytes: {bytes}");
     }
     Root::table(BTreeMap::new()).with(TABLE, text)
 }

@@ -1,31 +1,29 @@
-//! This machine, on Windows: memory and processor as the system states them.
+//! This machine, on Windows: memory, processors and names as the system and its registry state them.
 //! Knows how to ask; what the answers mean stands in `windows`. Devices come from the engine's list.
 
 use crate::isa;
 use crate::root::Root;
-use crate::windows::{TABLE, Windows, WindowsCore, WindowsMemory};
+use crate::windows::{self, TABLE, Windows, WindowsCore, WindowsMemory};
+use many_cpus::{EfficiencyClass, SystemHardware};
 use std::collections::BTreeMap;
+use windows_registry::LOCAL_MACHINE;
+
+const PROCESSOR: &str = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0";
+const BIOS: &str = r"HARDWARE\DESCRIPTION\System\BIOS";
 
 pub(crate) fn root() -> Root {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
-    let logical = (system.cpus().len() as u32).max(1);
-    let physical =
-        sysinfo::System::physical_core_count().map_or(logical, |count| count as u32).clamp(1, logical);
-    let usable = std::thread::available_parallelism().map_or(logical, |n| n.get() as u32);
-    // Threads are spread evenly: which core has one and which two is not asked for.
-    let core = |index: u32| WindowsCore {
-        threads: logical / physical + u32::from(index < logical % physical),
-        usable_threads: Some(usable / physical + u32::from(index < usable % physical)),
-        ..WindowsCore::default()
-    };
     let description = Windows {
         os_version: sysinfo::System::long_os_version(),
         arch: Some(std::env::consts::ARCH.into()),
-        brand: system.cpus().first().map(|cpu| cpu.brand().to_string()),
+        brand: registry(PROCESSOR, "ProcessorNameString"),
+        identifier: registry(PROCESSOR, "Identifier")
+            .zip(registry(PROCESSOR, "VendorIdentifier"))
+            .map(|(identifier, vendor)| format!("{identifier}, {vendor}")),
+        model: registry(BIOS, "SystemProductName"),
         isa: isa::detected(),
-        cores: (0..physical).map(core).collect(),
+        cores: cores(),
         memory: WindowsMemory {
             total_bytes: Some(system.total_memory()).filter(|bytes| *bytes > 0),
             available_bytes: Some(system.available_memory()).filter(|bytes| *bytes > 0),
@@ -36,4 +34,17 @@ pub(crate) fn root() -> Root {
     };
     let text = serde_json::to_string(&description).expect("strings and numbers are JSON");
     Root::table(BTreeMap::new()).with(TABLE, text)
+}
+
+fn registry(key: &str, name: &str) -> Option<String> {
+    LOCAL_MACHINE.open(key).ok()?.get_string(name).ok()
+}
+
+/// Processors that this process may use, by kind; the affinity mask and the job's limits are in the list already.
+fn cores() -> Vec<WindowsCore> {
+    let processors = SystemHardware::current().processors();
+    let kind =
+        |class| processors.iter().filter(|processor| processor.efficiency_class() == class).count() as u32;
+    let n_cores = sysinfo::System::physical_core_count().map_or(0, |count| count as u32);
+    windows::cores(kind(EfficiencyClass::Performance), kind(EfficiencyClass::Efficiency), n_cores)
 }

@@ -2,7 +2,7 @@
 //! Knows the public shape; must not ask anything itself.
 
 use crate::host::{Gpu, Host, Level, Limit, PowerSource};
-use crate::priors::Priors;
+use crate::priors::{Fact, Origin, Priors};
 use crate::{memory_budget, profiles};
 
 /// What the app or an engine knows. Everything is optional; what is given stands above what was detected.
@@ -36,6 +36,21 @@ pub struct SuppliedDevice {
     pub free_bytes: u64,
     /// Whether it uses the host's memory.
     pub unified: bool,
+    /// Its generation, e.g. `sm_86`.
+    pub architecture: Option<String>,
+    /// Highest clock of its memory in MHz, and the width of its bus in bits: both together state its bandwidth.
+    pub memory_clock_mhz: Option<u32>,
+    /// See above.
+    pub memory_bus_bits: Option<u32>,
+}
+
+impl SuppliedDevice {
+    /// Peak bandwidth in GB/s: two transfers per clock, as drivers count clocks of GDDR and HBM memory alike.
+    fn bandwidth_gbs(&self) -> Option<f64> {
+        let (clock, bits) = self.memory_clock_mhz.zip(self.memory_bus_bits)?;
+        let gbs = 2.0 * f64::from(clock) * 1e6 * f64::from(bits) / 8.0 / 1e9;
+        (gbs > 0.0).then_some(gbs)
+    }
 }
 
 /// Words of makers' names.
@@ -61,8 +76,9 @@ impl Host {
             self.memory.budget_bytes = memory_budget(limits[0].headroom_bytes);
             self.unknown.retain(|unknown| unknown.fact != "memory.budget_bytes");
         }
+        let mut claimed = Vec::new();
         for device in &supplied.devices {
-            self.supply_device(device);
+            self.supply_device(device, &mut claimed);
         }
         self.thermal.level = supplied.thermal_level.or(self.thermal.level);
         self.pressure.memory_level = supplied.memory_level.or(self.pressure.memory_level);
@@ -75,24 +91,34 @@ impl Host {
         self.priors.prefer(supplied.measured.clone());
     }
 
-    /// A device of the same vendor that no engine has named yet is the same device; else it is a new one.
-    fn supply_device(&mut self, device: &SuppliedDevice) {
+    /// A device of the same name, or one of the same vendor that nobody has named yet, is the same device; else it is a
+    /// new one. Each is claimed once, so that two equal devices stay two.
+    fn supply_device(&mut self, device: &SuppliedDevice, claimed: &mut Vec<usize>) {
         let lower = device.name.to_lowercase();
         let vendor =
             VENDORS.iter().find(|(word, _)| lower.contains(word)).map_or("unknown", |(_, vendor)| vendor);
-        let unnamed = |gpu: &Gpu| {
-            gpu.name == device.name || gpu.name.starts_with("card") || gpu.name.starts_with("integrated")
-        };
-        let place = self.gpus.iter().position(|gpu| gpu.vendor == vendor && unnamed(gpu));
+        let unnamed = |gpu: &Gpu| gpu.name.starts_with("card") || gpu.name.starts_with("integrated");
+        let free = |place: &usize| !claimed.contains(place);
+        let find =
+            |same: &dyn Fn(&Gpu) -> bool| (0..self.gpus.len()).filter(free).find(|at| same(&self.gpus[*at]));
+        let place = find(&|gpu| gpu.name == device.name)
+            .or_else(|| find(&|gpu| gpu.vendor == vendor && unnamed(gpu)));
         let place = place.unwrap_or_else(|| {
             self.gpus.push(Gpu { vendor: vendor.into(), ..Gpu::default() });
             self.gpus.len() - 1
         });
+        claimed.push(place);
         let gpu = &mut self.gpus[place];
         gpu.name.clone_from(&device.name);
         gpu.unified |= device.unified;
         let stated = |bytes: u64| (bytes > 0).then_some(bytes);
         gpu.memory_bytes = stated(device.memory_bytes).or(gpu.memory_bytes);
         gpu.free_bytes = stated(device.free_bytes).or(gpu.free_bytes);
+        gpu.architecture = device.architecture.clone().or_else(|| gpu.architecture.take());
+        if let Some(gbs) = device.bandwidth_gbs() {
+            let source = "memory clock and bus width of the driver".to_string();
+            let fact = Fact { range: [gbs, gbs], origin: Origin::Detected, source };
+            gpu.priors.prefer(Priors { bandwidth_gbs: Some(fact), ..Priors::default() });
+        }
     }
 }

@@ -46,6 +46,21 @@ pub(crate) struct WindowsCore {
     pub(crate) max_mhz: Option<u32>,
 }
 
+/// Cores of both kinds from what is simple to ask: threads on fast and on efficient cores, and cores in all. Efficient
+/// cores run one thread each; the fast ones share out theirs evenly.
+#[allow(dead_code, reason = "the native reader of this system asks")]
+pub(crate) fn cores(n_fast_threads: u32, n_efficient_threads: u32, n_cores: u32) -> Vec<WindowsCore> {
+    let n_fast =
+        n_cores.saturating_sub(n_efficient_threads).clamp(u32::from(n_fast_threads > 0), n_fast_threads);
+    let fast = (0..n_fast).map(|index| WindowsCore {
+        threads: n_fast_threads / n_fast + u32::from(index < n_fast_threads % n_fast),
+        efficiency_class: 1,
+        ..WindowsCore::default()
+    });
+    let efficient = (0..n_efficient_threads).map(|_| WindowsCore { threads: 1, ..WindowsCore::default() });
+    fast.chain(efficient).collect()
+}
+
 /// `GlobalMemoryStatusEx`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -246,7 +261,22 @@ fn power(stated: &WindowsPower) -> Power {
 
 #[cfg(test)]
 mod tests {
-    use super::signature;
+    use super::{cores, signature};
+
+    #[test]
+    fn threads_are_shared_out_to_cores() {
+        let threads = |fast, efficient, all| {
+            cores(fast, efficient, all)
+                .iter()
+                .map(|core| (core.efficiency_class, core.threads))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(threads(4, 2, 4), [(1, 2), (1, 2), (0, 1), (0, 1)]);
+        assert_eq!(threads(4, 0, 2), [(1, 2), (1, 2)]);
+        assert_eq!(threads(3, 0, 3), [(1, 1), (1, 1), (1, 1)]);
+        assert_eq!(threads(2, 2, 0), [(1, 2), (0, 1), (0, 1)], "cores that were not counted");
+        assert_eq!(threads(0, 0, 0), []);
+    }
 
     #[test]
     fn identifiers_become_signatures() {

@@ -176,12 +176,41 @@ fn what_an_engine_lists_names_the_device() {
         "8 and 12 GB differ in bandwidth"
     );
     let name = "NVIDIA GeForce RTX 3060".to_string();
-    let device = SuppliedDevice { name, memory_bytes: 12 * GIB, free_bytes: 11 * GIB, unified: false };
+    let device =
+        SuppliedDevice { name, memory_bytes: 12 * GIB, free_bytes: 11 * GIB, ..SuppliedDevice::default() };
     host.supply(&Supplied { devices: vec![device], ..Supplied::default() });
     assert_eq!(host.gpus.len(), 1);
     assert_eq!((host.gpus[0].memory_bytes, host.gpus[0].free_bytes), (Some(12 * GIB), Some(11 * GIB)));
     assert_eq!(host.gpus[0].profile.as_ref().unwrap().id, "nvidia-rtx-3060");
     assert_eq!(host.gpus[0].priors.bandwidth_gbs.as_ref().unwrap().range, [360.0, 360.0]);
+}
+
+#[test]
+fn a_driver_states_bandwidth_and_equal_devices_stay_apart() {
+    let host = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/server-xeon-8480-amx.host");
+    let mut host = detect_at(&host).unwrap();
+    let device = SuppliedDevice {
+        name: "NVIDIA H100 80GB HBM3".into(),
+        memory_bytes: 80 * GIB,
+        architecture: Some("sm_90".into()),
+        memory_clock_mhz: Some(2619),
+        memory_bus_bits: Some(5120),
+        ..SuppliedDevice::default()
+    };
+    let driver = Supplied { devices: vec![device.clone(), device.clone()], ..Supplied::default() };
+    host.supply(&driver);
+    // What an engine lists afterwards are the same two.
+    let plain = SuppliedDevice { name: device.name, free_bytes: 70 * GIB, ..SuppliedDevice::default() };
+    host.supply(&Supplied { devices: vec![plain.clone(), plain], ..Supplied::default() });
+    assert_eq!(host.gpus.len(), 2);
+    for gpu in &host.gpus {
+        let bandwidth = gpu.priors.bandwidth_gbs.as_ref().unwrap();
+        assert_eq!(bandwidth.origin.name(), "detected");
+        assert!((bandwidth.range[0] - 3352.32).abs() < 0.01, "{bandwidth:?}");
+        assert_eq!((gpu.memory_bytes, gpu.free_bytes), (Some(80 * GIB), Some(70 * GIB)));
+        assert_eq!((gpu.vendor.as_str(), gpu.architecture.as_deref()), ("nvidia", Some("sm_90")));
+        assert_eq!(gpu.profile.as_ref().unwrap().id, "nvidia-h100-sxm");
+    }
 }
 
 #[test]

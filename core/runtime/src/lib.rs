@@ -19,7 +19,7 @@ pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
 pub use events::{Event, StopReason, Timings, Usage};
 pub use model::{LoadedModel, SessionSettings};
-pub use open::{PlanRequest, Runtime, RuntimeSettings};
+pub use open::{PlanRequest, Runtime, RuntimeSettings, supplied_devices};
 pub use sampler::Sampler;
 pub use sampling::{Dry, Mirostat, MirostatVersion, Sampling, Step};
 pub use session::{GenerateSettings, Session};

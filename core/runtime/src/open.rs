@@ -6,7 +6,7 @@ use bundle::{Bundle, Format, Presence};
 use engine::{CancelToken, DeviceKind, Engine};
 use families::Description;
 use formats::gguf::Header;
-use hardware::Host;
+use hardware::{Host, Supplied, SuppliedDevice};
 use planner::{Backend, BackendDevice, Candidate, Code, Plan, QualityEstimate, Request};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -45,13 +45,17 @@ impl Runtime {
     /// # Errors
     /// Neither a bundle nor a GGUF file, a broken one, or a host that cannot be described.
     pub fn open(path: &Path, settings: RuntimeSettings) -> Result<Self> {
-        let host = match settings.host {
-            Some(host) => host,
-            None => hardware::detect()?,
-        };
         let engine = match settings.engine {
             Some(engine) => engine,
             None => built_in(settings.cpu_variant)?,
+        };
+        let host = match settings.host {
+            Some(host) => host,
+            None => {
+                let mut host = hardware::detect()?;
+                host.supply(&Supplied { devices: supplied_devices(&*engine), ..Supplied::default() });
+                host
+            }
         };
         if Bundle::is_bundle(path) {
             let bundle = Bundle::open(path)?;
@@ -112,6 +116,20 @@ impl Runtime {
         })?;
         LoadedModel::load(self.engine.as_ref(), path, choice.clone(), hold, progress, cancel)
     }
+}
+
+/// The devices of an engine that compute beside the processor, in the form in which a host's description takes them.
+pub fn supplied_devices(engine: &dyn Engine) -> Vec<SuppliedDevice> {
+    let computes = |kind| matches!(kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu);
+    let gpus = engine.devices().into_iter().filter(|device| computes(device.kind));
+    gpus.map(|device| SuppliedDevice {
+        name: device.description,
+        memory_bytes: device.memory_total_bytes,
+        free_bytes: device.memory_free_bytes,
+        unified: device.kind == DeviceKind::IntegratedGpu,
+        ..SuppliedDevice::default()
+    })
+    .collect()
 }
 
 #[cfg(feature = "gguf")]
