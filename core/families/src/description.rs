@@ -201,6 +201,9 @@ pub struct Attention {
     /// Whether it has biases by the distance of two tokens, which layers without take over from the first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_bias: bool,
+    /// Whether no norm stands before it: what it gets was normalised already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_norm: bool,
 }
 
 /// What an attention layer sees, and so what its cache holds.

@@ -88,6 +88,7 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         key_dim: heads.dim,
         value_dim: heads.dim,
         own_bias: false,
+        without_norm: false,
     });
     let encoder = Common {
         n_layers: n_layers as usize,

@@ -132,6 +132,9 @@ pub(crate) struct Mechanisms {
     /// Added tokens of tokenizer.json lie over those of a tokenizer.model.
     #[serde(default)]
     added_over_sentencepiece: bool,
+    /// Tokens are put around and between texts, unless the tokenizer's files say otherwise.
+    #[serde(default)]
+    adds_around: bool,
     /// Files that hold a SentencePiece model of the unigram kind, the first that is there counts.
     #[serde(default)]
     unigram_files: Vec<String>,
@@ -263,6 +266,11 @@ impl Family {
         let identity = &self.table.family;
         let encoder = identity.encoder.as_ref().map(|encoder| &encoder.blocks[..cut(&encoder.blocks)]);
         (&identity.blocks[..cut(&identity.blocks)], encoder)
+    }
+
+    /// Whether tokens are put around and between texts, unless the tokenizer's files say otherwise.
+    pub fn adds_tokens_around(&self) -> bool {
+        self.table.mechanisms.adds_around
     }
 
     /// Files that hold a SentencePiece model of the unigram kind, the first that is there counts.

@@ -41,6 +41,11 @@ def nomic(folder):
     pooled(pooling_mode_mean_tokens=True)(folder)
 
 
+def modern(**more):
+    return bert("ModernBertConfig", **dict(dict(num_hidden_layers=5, local_attention=16, layer_norm_eps=1e-5, pad_token_id=0,
+                                                bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2), **more))
+
+
 MODELS = {
     "bert": Model(bert("BertConfig"), F32, WORD_PIECE, READER, max_error=GELU),
     "bert-mean": Model(bert("BertConfig", num_hidden_layers=2), F16, WORD_PIECE, READER, max_error=GELU, beyond=6,
@@ -54,6 +59,9 @@ MODELS = {
     "xlm-roberta-scores": Model(bert("XLMRobertaConfig", type_vocab_size=1, pad_token_id=1, num_labels=3,
                                      max_position_embeddings=130), F32, XLM_ROBERTA, SCORER, max_error=GELU),
     "nomic-bert": Model(bert("NomicBertConfig", max_position_embeddings=2048), F32, WORD_PIECE, READER, saved=nomic),
+    "modern-bert": Model(modern(), F32, BYTE_LEVEL, READER, max_error=GELU, saved=pooled(pooling_mode_cls_token=True)),
+    "modern-bert-scores": Model(modern(num_labels=1, classifier_pooling="mean", hidden_activation="silu"), BF16, BYTE_LEVEL,
+                                SCORER, max_error=GELU),
     # Decoders that are read with.
     "qwen3-embedding": Model(config("Qwen3Config", head_dim=32, tie_word_embeddings=False), BF16, BYTE_LEVEL, READER,
                              saved=pooled(pooling_mode_lasttoken=True)),

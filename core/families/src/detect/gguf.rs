@@ -81,6 +81,8 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
         ffn_sizes: &ffn_sizes,
         quantities: &quantities,
         window_group: family.and_then(|family| family.table.layers.engine_group),
+        full_first: family.is_some_and(|family| family.table.layers.engine_full_first),
+        first_without_norm: family.is_some_and(|family| family.table.layers.first_without_norm),
         chunk,
     };
     let encoder_layers = match blocks.1 {

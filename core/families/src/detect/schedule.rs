@@ -28,6 +28,12 @@ pub(crate) struct Schedule {
     /// Length of the groups of layers whose last one alone sees everything, as the engine takes it where a GGUF file with
     /// a sliding window does not state it.
     pub(crate) engine_group: Option<u64>,
+    /// It is the first layer of a group that sees everything, not the last.
+    #[serde(default)]
+    pub(crate) engine_full_first: bool,
+    /// No norm stands before the attention of the first layer.
+    #[serde(default)]
+    pub(crate) first_without_norm: bool,
     /// Tokens of a chunk in the engine, where GGUF files do not state it and the layers of a group slide by chunks.
     pub(crate) engine_chunk: Option<u64>,
     /// Attention has biases by distance: of its own in the first layer, and in every one where this field is true.
@@ -146,6 +152,7 @@ impl Schedule {
             let mut mixer = common.mixer(kind.mixer)?;
             if let Mixer::Attention(attention) = &mut mixer {
                 attention.own_bias = index < biased;
+                attention.without_norm = self.first_without_norm && index == 0;
             }
             Ok(Layer { mixer, feed_forward })
         });
@@ -166,11 +173,12 @@ impl Schedule {
     pub(crate) fn check_window_groups(&self, layers: &[Layer]) -> Result<(), Error> {
         let Some(group) = self.engine_group else { return Ok(()) };
         let slides = |layer: &Layer| layer.attention().is_some_and(|a| a.reach != Reach::Full);
-        let differs = |(index, layer): &(usize, &Layer)| slides(layer) != (*index as u64 % group + 1 < group);
+        let full = if self.engine_full_first { 0 } else { group - 1 };
+        let differs = |(index, layer): &(usize, &Layer)| slides(layer) == (*index as u64 % group == full);
         let Some((index, _)) = layers.iter().enumerate().find(differs) else { return Ok(()) };
         Err(Error::Field {
             field: "layer_types".into(),
-            expected: format!("layers in groups of {group} of which the last one alone sees everything"),
+            expected: format!("layers in groups of {group} of which number {full} alone sees everything"),
             got: format!("another kind of layer {index}"),
         })
     }

@@ -114,6 +114,8 @@ pub(crate) enum Condition {
     Attention,
     /// In layers of attention that sees a part of the context.
     Sliding,
+    /// In layers with a norm before their attention.
+    Normed,
     /// In layers with relative position biases of their own.
     OwnBias,
     /// In layers of latent attention.
@@ -290,7 +292,7 @@ impl Condition {
             | Self::Attention
             | Self::Sliding
             | Self::Latent => true,
-            Self::OwnBias | Self::Recurrence(_) => true,
+            Self::Normed | Self::OwnBias | Self::Recurrence(_) => true,
             Self::Untied | Self::Quantity(_) | Self::Flag(_) => false,
             Self::Not(other) => other.is_of_layer(),
         }
@@ -317,6 +319,7 @@ impl Condition {
             "routed" => Self::Routed,
             "attention" => Self::Attention,
             "sliding" => Self::Sliding,
+            "normed" => Self::Normed,
             "own_bias" => Self::OwnBias,
             "latent" => Self::Latent,
             "mamba1" => Self::Recurrence(Recurrence::Mamba1),

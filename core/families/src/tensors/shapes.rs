@@ -120,6 +120,7 @@ impl Description {
             Condition::Routed => layer.is_routed(),
             Condition::Attention => layer.attention().is_some(),
             Condition::Sliding => layer.attention().is_some_and(|attention| attention.reach != Reach::Full),
+            Condition::Normed => layer.attention().is_none_or(|attention| !attention.without_norm),
             Condition::OwnBias => layer.attention().is_some_and(|attention| attention.own_bias),
             Condition::Latent => matches!(layer.mixer, Mixer::Latent(_)),
             Condition::Recurrence(kind) => layer.recurrent().is_some_and(|recurrent| recurrent.kind == *kind),
@@ -174,6 +175,7 @@ impl Description {
             key_dim: self.head_dim,
             value_dim: self.head_dim,
             own_bias: false,
+            without_norm: false,
         }
     }
 

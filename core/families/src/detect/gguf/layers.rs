@@ -19,6 +19,10 @@ pub(crate) struct Layers<'k> {
     pub(crate) quantities: &'k BTreeMap<String, u64>,
     /// Length of the groups of layers whose last one alone sees everything, where the file does not state it.
     pub(crate) window_group: Option<u64>,
+    /// It is the first layer of a group that sees everything.
+    pub(crate) full_first: bool,
+    /// No norm stands before the attention of the first layer.
+    pub(crate) first_without_norm: bool,
     /// Tokens of a chunk that the others see, where the file does not state it.
     pub(crate) chunk: Option<u64>,
 }
@@ -74,6 +78,7 @@ impl Layers<'_> {
                 key_dim: heads.key_dim,
                 value_dim: heads.value_dim,
                 own_bias,
+                without_norm: self.first_without_norm && index == 0,
             };
             let mixer = match parts {
                 Parts { latent: true, .. } => Mixer::Latent(Latent {
@@ -155,7 +160,8 @@ impl Layers<'_> {
             }
             _ => match self.keys.number(name)?.or(self.window_group) {
                 Some(group) if group > 0 => {
-                    (0..self.n_layers).map(|layer| layer % group < group - 1).collect()
+                    let full = if self.full_first { 0 } else { group - 1 };
+                    (0..self.n_layers).map(|layer| layer % group != full).collect()
                 }
                 _ => {
                     warnings.push(format!(

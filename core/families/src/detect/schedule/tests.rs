@@ -18,6 +18,7 @@ fn read(table: &str, config: &Value, n_layers: usize, is_routed: bool) -> Result
             key_dim: 4,
             value_dim: 4,
             own_bias: false,
+            without_norm: false,
         }),
         dense_width: Some(16),
         is_routed,
