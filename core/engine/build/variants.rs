@@ -20,6 +20,8 @@ pub(crate) struct Variant {
     /// Whether ggml would round activations by its reference formula, unlike in the target's other variants, so that
     /// `src/gguf/activations.c` stands in.
     pub(crate) own_activations: bool,
+    /// Whether what is around the inner loops is compiled for size: for processors that are old and few.
+    pub(crate) lean: bool,
 }
 
 /// Register state beyond the baseline.
@@ -69,6 +71,7 @@ const X86_64: &[Variant] = &[
         registers: Registers::Baseline,
         repacks: false,
         own_activations: true,
+        lean: true,
     },
     Variant {
         name: "haswell",
@@ -77,6 +80,7 @@ const X86_64: &[Variant] = &[
         registers: Registers::Avx,
         repacks: true,
         own_activations: false,
+        lean: false,
     },
     Variant {
         name: "icelake",
@@ -99,6 +103,7 @@ const X86_64: &[Variant] = &[
         registers: Registers::Avx512,
         repacks: true,
         own_activations: false,
+        lean: false,
     },
 ];
 
@@ -110,6 +115,7 @@ const AARCH64: &[Variant] = &[
         registers: Registers::Baseline,
         repacks: false,
         own_activations: false,
+        lean: false,
     },
     Variant {
         name: "armv8.2",
@@ -118,6 +124,7 @@ const AARCH64: &[Variant] = &[
         registers: Registers::Baseline,
         repacks: true,
         own_activations: false,
+        lean: false,
     },
     Variant {
         name: "armv8.6",
@@ -126,6 +133,7 @@ const AARCH64: &[Variant] = &[
         registers: Registers::Baseline,
         repacks: true,
         own_activations: false,
+        lean: false,
     },
 ];
 
@@ -137,4 +145,5 @@ const AARCH64_APPLE: &[Variant] = &[Variant {
     registers: Registers::Baseline,
     repacks: true,
     own_activations: false,
+    lean: false,
 }];
