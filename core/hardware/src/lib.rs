@@ -86,7 +86,7 @@ use std::path::Path;
 /// # Errors
 /// None today: what cannot be read is listed in [`Host::unknown`].
 pub fn detect() -> Result<Host> {
-    Ok(describe(&native::root()))
+    Ok(with_profiles(&native::root(), native::read))
 }
 
 /// Describes the machine below `root`: a folder that stands for `/` (or holds `sysctl.txt` of a Mac or `windows.json`),
@@ -95,14 +95,14 @@ pub fn detect() -> Result<Host> {
 /// # Errors
 /// A `root` that cannot be read, or a file that replays nothing.
 pub fn detect_at(root: &Path) -> Result<Host> {
-    Ok(describe(&Root::open(root)?))
+    Ok(with_profiles(&Root::open(root)?, replayed))
 }
 
 /// Describes the machine of files handed over: paths relative to the root, and what stands in them.
 pub fn detect_in<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Host {
     let table =
         files.into_iter().map(|(path, bytes)| (path.trim_start_matches('/').into(), Ok(bytes.to_vec())));
-    describe(&Root::table(table.collect()))
+    with_profiles(&Root::table(table.collect()), replayed)
 }
 
 /// Describes the machine below `root` (this one without it) and keeps what was read for it, as a text that
@@ -111,24 +111,29 @@ pub fn detect_in<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Ho
 /// # Errors
 /// As [`detect_at`].
 pub fn record(root: Option<&Path>) -> Result<(Host, String)> {
-    let root = match root {
-        Some(path) => Root::open(path)?,
-        None => native::root(),
+    let (root, read): (Root, fn(&Root) -> Host) = match root {
+        Some(path) => (Root::open(path)?, replayed),
+        None => (native::root(), native::read),
     };
     let root = root.recording();
-    let host = describe(&root);
+    let host = with_profiles(&root, read);
     Ok((host, replay::write(&root.recorded())))
 }
 
-/// Which system a root shows, and its description with profiles.
-fn describe(root: &Root) -> Host {
-    let mut host = if root.exists(apple::TABLE) {
+/// Reads whichever system a root shows. Apart from this machine's own reader, so that an app that replays nothing does
+/// not carry the others.
+fn replayed(root: &Root) -> Host {
+    if root.exists(apple::TABLE) {
         apple::read(root)
     } else if root.exists(windows::TABLE) {
         windows::read(root)
     } else {
         linux::read(root)
-    };
+    }
+}
+
+fn with_profiles(root: &Root, read: fn(&Root) -> Host) -> Host {
+    let mut host = read(root);
     host.unknown = root.take_unknown();
     profiles::apply(&mut host);
     host

@@ -1,5 +1,7 @@
 //! This machine, on Android: the real root, and the system properties, whose files apps may not read.
 
+pub(crate) use crate::linux::read;
+
 use crate::linux::PROPERTIES;
 use crate::root::Root;
 use android_system_properties::AndroidSystemProperties;

@@ -1,6 +1,8 @@
 //! This machine, on macOS and iOS: the system's own table, by name.
 //! Knows how to ask; what the answers mean stands in `apple`.
 
+pub(crate) use crate::apple::read;
+
 use crate::apple::{NAMES, TABLE};
 use crate::native_memory;
 use crate::root::Root;

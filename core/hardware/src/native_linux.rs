@@ -1,5 +1,7 @@
 //! This machine, on Linux: the real root.
 
+pub(crate) use crate::linux::read;
+
 use crate::root::Root;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! This machine, on systems that nothing here knows: an empty root, of which every fact is unknown.
 
+pub(crate) use crate::linux::read;
+
 use crate::root::Root;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,8 @@
 //! This machine, on Windows: memory, processors and names as the system and its registry state them.
 //! Knows how to ask; what the answers mean stands in `windows`. Devices come from the engine's list.
 
+pub(crate) use crate::windows::read;
+
 use crate::isa;
 use crate::root::Root;
 use crate::windows::{self, TABLE, Windows, WindowsCore, WindowsMemory};

@@ -91,13 +91,14 @@ impl Host {
         self.priors.prefer(supplied.measured.clone());
     }
 
-    /// A device of the same name, or one of the same vendor that nobody has named yet, is the same device; else it is a
+    /// A device of the same name, or one of the same vendor under a name of the kernel's, is the same device; else it is a
     /// new one. Each is claimed once, so that two equal devices stay two.
     fn supply_device(&mut self, device: &SuppliedDevice, claimed: &mut Vec<usize>) {
         let lower = device.name.to_lowercase();
         let vendor =
             VENDORS.iter().find(|(word, _)| lower.contains(word)).map_or("unknown", |(_, vendor)| vendor);
-        let unnamed = |gpu: &Gpu| gpu.name.starts_with("card") || gpu.name.starts_with("integrated");
+        let kernels = ["card", "integrated", "Adreno"];
+        let unnamed = |gpu: &Gpu| kernels.iter().any(|name| gpu.name.starts_with(name));
         let free = |place: &usize| !claimed.contains(place);
         let find =
             |same: &dyn Fn(&Gpu) -> bool| (0..self.gpus.len()).filter(free).find(|at| same(&self.gpus[*at]));

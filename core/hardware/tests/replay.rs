@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use llama_pajamas_hardware::{CoreClass, Gpu, Host, detect_at};
+use llama_pajamas_hardware::{CoreClass, Gpu, Host, detect_at, detect_in};
 use std::path::Path;
 
 const GIB: u64 = 1 << 30;
@@ -132,6 +132,20 @@ fn a_root_that_is_no_host_is_named() {
     assert!(refused("absent.host").contains("absent.host"));
     write(root.path(), &[("wrong.host", b"= a 1\nnonsense\n")]);
     assert!(refused("wrong.host").contains("line 2"), "{}", refused("wrong.host"));
+}
+
+#[test]
+fn registers_name_the_cores_where_cpuinfo_does_not() {
+    let files: [(&str, &[u8]); 4] = [
+        ("proc/cpuinfo", b"processor : 0\nprocessor : 1\nFeatures : asimd\n"),
+        ("sys/devices/system/cpu/online", b"0-1\n"),
+        ("sys/devices/system/cpu/cpu0/regs/identification/midr_el1", b"0x00000000411fd461\n"),
+        ("sys/devices/system/cpu/cpu1/regs/identification/midr_el1", b"0x00000000411fd4e0\n"),
+    ];
+    let host = detect_in(files);
+    assert_eq!(host.cpu.signatures, ["0x41/0xd46", "0x41/0xd4e"]);
+    let names: Vec<_> = host.cpu.core_classes.iter().map(|class| class.name.as_deref().unwrap()).collect();
+    assert_eq!(names, ["Cortex-X3", "Cortex-A510"], "the kinds alone tell which is faster");
 }
 
 #[test]

@@ -81,15 +81,25 @@ struct Cpuinfo {
 
 /// Reads the processor; its architecture beside it.
 pub(crate) fn read(root: &Root, properties: &Properties) -> (Cpu, String) {
-    let cpuinfo = match root.try_text("proc/cpuinfo") {
+    let mut cpuinfo = match root.try_text("proc/cpuinfo") {
         Ok(text) => parse(&text),
         Err(reason) => {
             root.unknown("cpu.brand", reason);
             Cpuinfo::default()
         }
     };
-    let field = |names: &[&str]| names.iter().find_map(|name| cpuinfo.first.get(*name)).map(String::as_str);
     let arch = arch(root, &cpuinfo);
+    let online = topology::online(root, &cpuinfo.listed);
+    if online.is_empty() {
+        root.unknown(
+            "cpu.logical_cpus",
+            "neither /proc/cpuinfo nor /sys/devices/system/cpu lists a processor",
+        );
+    }
+    if cpuinfo.parts.is_empty() && arch == "aarch64" {
+        cpuinfo.parts = topology::parts(root, &online);
+    }
+    let field = |names: &[&str]| names.iter().find_map(|name| cpuinfo.first.get(*name)).map(String::as_str);
     let isa = isa(root, &cpuinfo, &arch);
     if isa.is_empty() && field(&["flags", "Features", "isa"]).is_none() {
         root.unknown("cpu.isa", "/proc/cpuinfo: states none");
@@ -106,13 +116,6 @@ pub(crate) fn read(root: &Root, properties: &Properties) -> (Cpu, String) {
         .or_else(|| field(&["Model", "Processor"]).map(str::to_string))
         .or_else(board);
 
-    let online = topology::online(root, &cpuinfo.listed);
-    if online.is_empty() {
-        root.unknown(
-            "cpu.logical_cpus",
-            "neither /proc/cpuinfo nor /sys/devices/system/cpu lists a processor",
-        );
-    }
     let allowed =
         topology::allowed(root).map(|set| set.intersection(&online).copied().collect::<BTreeSet<u32>>());
     let allowed = allowed.filter(|set| !set.is_empty());

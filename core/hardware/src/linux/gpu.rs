@@ -44,6 +44,11 @@ pub(crate) fn read(root: &Root, soc: Option<&str>) -> Vec<Gpu> {
             ..Gpu::default()
         });
     }
+    if let Some(model) = root.line("sys/class/kgsl/kgsl-3d0/gpu_model") {
+        gpus.retain(|gpu| gpu.vendor != "qualcomm");
+        let driver = Some("kgsl".into());
+        gpus.push(Gpu { name: model, vendor: "qualcomm".into(), unified: true, driver, ..Gpu::default() });
+    }
     name_amd_generations(root, &mut gpus);
     gpus
 }

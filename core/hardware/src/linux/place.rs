@@ -40,11 +40,15 @@ pub(crate) fn model(root: &Root, properties: &Properties) -> Option<String> {
     properties.get("ro.product.model").cloned().or_else(|| device_tree(root, "model")).or_else(dmi)
 }
 
-/// The system on chip: Android's property, or the last (most general) entry of the device tree's `compatible`.
+/// The system on chip: Android's property, what Qualcomm's driver says, or the last (most general) entry of the device tree's `compatible`.
 pub(crate) fn soc(root: &Root, properties: &Properties) -> Option<String> {
     let names = ["ro.soc.model", "ro.board.platform", "ro.hardware"];
     if let Some(name) = names.iter().find_map(|name| properties.get(*name)) {
         return Some(name.clone());
+    }
+    // Qualcomm's driver names its chip to everyone.
+    if let Some(name) = root.line("sys/devices/soc0/machine") {
+        return Some(name);
     }
     let compatible = ["proc/device-tree/compatible", "sys/firmware/devicetree/base/compatible"]
         .iter()

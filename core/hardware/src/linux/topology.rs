@@ -39,6 +39,16 @@ pub(crate) fn online(root: &Root, listed: &[u32]) -> BTreeSet<u32> {
     if folders.is_empty() { listed.iter().copied().collect() } else { folders }
 }
 
+/// Kinds of ARM cores from their main identification registers, where cpuinfo names none: `0x41/0xd4e`.
+pub(crate) fn parts(root: &Root, online: &BTreeSet<u32>) -> BTreeMap<u32, String> {
+    let part = |cpu: &u32| {
+        let text = root.line(&format!("{FOLDER}/cpu{cpu}/regs/identification/midr_el1"))?;
+        let midr = u64::from_str_radix(text.trim_start_matches("0x"), 16).ok()?;
+        Some((*cpu, format!("0x{:02x}/0x{:03x}", midr >> 24 & 0xff, midr >> 4 & 0xfff)))
+    };
+    online.iter().map_while(part).collect()
+}
+
 /// Core classes, fastest first. `parts` names every processor's kind where the system tells.
 pub(crate) fn core_classes(
     root: &Root,
