@@ -7,7 +7,7 @@ use engine::gguf::{EngineOptions, GgufEngine};
 use engine::{
     CancelToken, Context, ContextSettings, Engine, KvType, LoadSettings, Pooling, Purpose, Vectors,
 };
-use families::{OutputType, Role, role_of};
+use families::{Form, OutputType, Role, role_of};
 use llama_pajamas::{EmbedSettings, PlanRequest, Runtime, RuntimeSettings};
 use llama_pajamas_tests::{GgufFile, Reference, oracle, repository, run, tiny_model, tiny_models};
 use quantizer::recipe::{FileType, Overrides, Preset, Recipe};
@@ -127,6 +127,10 @@ fn check_description(model: &Path, converted: &Path, problems: &mut Vec<String>)
     // What the format has no place for, or another file states.
     stated.quantities.remove("unused_positions");
     stated.pooling = read.pooling;
+    if stated.form == Form::Decoder && read.pooling == Some(families::Pooling::Rank) {
+        // The name of a model tells that it is a reranker, not its configuration.
+        (stated.tied_embeddings, stated.parameters) = (read.tied_embeddings, read.parameters);
+    }
     read.quantities.retain(|name, _| stated.quantities.contains_key(name));
     read.warnings.clone_from(&stated.warnings);
     read.name.clone_from(&stated.name);

@@ -2,6 +2,8 @@
 //! Owns loading; must not branch on a family's name.
 
 mod checkpoint;
+mod identity;
+mod reranker;
 
 use crate::config::Config;
 use crate::detect::schedule::Schedule;
@@ -12,6 +14,10 @@ use crate::{Error, Form, Role, tables};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+
+pub use reranker::Reranker;
+
+use identity::Identity;
 
 pub(crate) use checkpoint::{Checkpoint, Classifier, Requirement};
 
@@ -57,55 +63,6 @@ pub(crate) struct FamilyTable {
     own_tensors: TensorTable,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
-    id: String,
-    architecture: String,
-    /// Tables of `data/parts` that its tensors are in, before its own.
-    parts: Vec<String>,
-    /// Whether it writes, reads, or reads and then writes.
-    #[serde(default)]
-    form: Form,
-    /// What stands before the names of a layer's tensors in the checkpoint.
-    #[serde(default = "layers_of_decoders")]
-    layers: String,
-    /// And in GGUF.
-    #[serde(default = "blocks_of_decoders")]
-    blocks: String,
-    /// The encoder in front of the decoder.
-    encoder: Option<EncoderNames>,
-    /// What checkpoints may have in front of their names, and names do without.
-    #[serde(default)]
-    drop: Vec<String>,
-    /// Beginnings of names, then without that, of tensors that are not part of the model.
-    #[serde(default)]
-    skip: Vec<String>,
-    /// Older ends of names, and what is written for them now.
-    #[serde(default)]
-    respell: BTreeMap<String, String>,
-}
-
-/// The layers of an encoder in front of a decoder.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EncoderNames {
-    /// Tables of `data/parts` whose rows of layers are its own.
-    parts: Vec<String>,
-    /// What stands before the names of its tensors in the checkpoint.
-    layers: String,
-    /// And in GGUF.
-    blocks: String,
-}
-
-fn layers_of_decoders() -> String {
-    "model.layers.{layer}.".into()
-}
-
-fn blocks_of_decoders() -> String {
-    "blk.{layer}.".into()
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mechanisms {
@@ -132,6 +89,8 @@ pub(crate) struct Mechanisms {
     /// Added tokens of tokenizer.json lie over those of a tokenizer.model.
     #[serde(default)]
     added_over_sentencepiece: bool,
+    /// Some of its checkpoints are rerankers.
+    reranker: Option<Reranker>,
     /// Tokens are put around and between texts, unless the tokenizer's files say otherwise.
     #[serde(default)]
     adds_around: bool,
@@ -266,6 +225,11 @@ impl Family {
         let identity = &self.table.family;
         let encoder = identity.encoder.as_ref().map(|encoder| &encoder.blocks[..cut(&encoder.blocks)]);
         (&identity.blocks[..cut(&identity.blocks)], encoder)
+    }
+
+    /// What makes some of its checkpoints rerankers.
+    pub fn reranker(&self) -> Option<&Reranker> {
+        self.table.mechanisms.reranker.as_ref()
     }
 
     /// Whether tokens are put around and between texts, unless the tokenizer's files say otherwise.

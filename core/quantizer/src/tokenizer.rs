@@ -92,6 +92,27 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
     Ok(metadata)
 }
 
+/// The ids of tokens of these texts in the tokenizer.json of `directory`.
+///
+/// # Errors
+/// No such file, a broken one, or one that lacks a text.
+pub(crate) fn ids_of(directory: &Path, texts: &[String]) -> Result<Vec<u32>> {
+    let path = directory.join("tokenizer.json");
+    let json = read_tokenizer_json(&path)?;
+    let vocabulary = match json.as_ref().map(|json| &json.model) {
+        Some(Model::Bpe(model)) => model.vocab.as_slice(),
+        Some(Model::WordPiece(model)) => model.vocab.as_slice(),
+        _ => &[],
+    };
+    let id = |text: &String| {
+        let found = vocabulary.iter().find(|(known, _)| known == text);
+        found.map(|(_, id)| *id).ok_or_else(|| {
+            Error::tokenizer(&path, format!("model.vocab: expected the token {text:?}, found none"))
+        })
+    };
+    texts.iter().map(id).collect()
+}
+
 fn read_sentencepiece(path: &Path) -> Result<SentencePiece> {
     let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     sentencepiece::read(&bytes).map_err(|problem| Error::tokenizer(path, problem))

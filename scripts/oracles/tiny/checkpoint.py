@@ -58,6 +58,8 @@ class Model:
     max_error: float = 2e-5
     # Further files, by name, as what their JSON says.
     beside: dict = dataclasses.field(default_factory=dict)
+    # What a decoder that is read with makes of its logits.
+    scores: object = None
     # Called with the model after its weights were drawn, and with the folder after it was saved.
     weights: object = None
     saved: object = None
@@ -100,7 +102,7 @@ class Model:
         if not self.converted:
             (folder / "unconverted").touch()
         if self.runs and not self.mixed:
-            stated = dict(reference(model), max_error=torch.tensor([self.max_error]))
+            stated = dict(reference(model, self.scores), max_error=torch.tensor([self.max_error]))
             safetensors.torch.save_file(stated, folder / "reference.st")
 
 
@@ -143,8 +145,9 @@ def quantize(folder, form, auto):
     return model
 
 
-def reference(model):
-    """What the model computes in 32-bit floats from the weights as they are stored."""
+def reference(model, scores):
+    """What the model computes in 32-bit floats from the weights as they are stored. With `scores`, a function of the
+    logits, what it is read for."""
     # Built anew: rotary frequencies were rounded with the weights.
     weights = model.float().state_dict()
     model = type(model)(model.config).eval()
@@ -157,7 +160,9 @@ def reference(model):
             prompt, tokens[0, 0] = torch.flip(tokens, [1]), model.config.decoder_start_token_id
             logits = model(input_ids=prompt, decoder_input_ids=tokens, use_cache=False).logits[0]
             return dict(prompt=prompt[0].to(torch.int32), tokens=tokens[0].to(torch.int32), logits=logits.contiguous())
-        if "CausalLM" in type(model).__name__ or "ConditionalGeneration" in type(model).__name__:
+        if scores:
+            stated["scores"] = scores(model(input_ids=tokens).logits[0]).contiguous()
+        elif "CausalLM" in type(model).__name__ or "ConditionalGeneration" in type(model).__name__:
             return dict(stated, logits=model(input_ids=tokens, use_cache=False).logits[0].contiguous())
         # What reads: a vector for each token, and scores of the whole where there is a classifier.
         base = model.base_model

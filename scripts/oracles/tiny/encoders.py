@@ -2,7 +2,7 @@
 
 import json
 
-from .checkpoint import BF16, BYTE_LEVEL, F16, F32, Model, config
+from .checkpoint import BF16, BYTE_LEVEL, F16, F32, TOKENIZERS, Model, config
 from .made_tokenizers import WORD_PIECE, XLM_ROBERTA
 
 READER = "AutoModel"
@@ -46,6 +46,16 @@ def modern(**more):
                                                 bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2), **more))
 
 
+def answer(logits):
+    """What Qwen3-Reranker makes of its last logits: how likely one word is, and the other."""
+    vocabulary = json.loads((TOKENIZERS / "SmolLM2-135M-Instruct/tokenizer.json").read_text())["model"]["vocab"]
+    return logits[-1][[vocabulary["yes"], vocabulary["no"]]].softmax(0)
+
+
+def reranker(**more):
+    return Model(config("Qwen3Config", head_dim=32, **more), F32, TOKENIZERS / "SmolLM2-135M-Instruct", scores=answer)
+
+
 MODELS = {
     "bert": Model(bert("BertConfig"), F32, WORD_PIECE, READER, max_error=GELU),
     "bert-mean": Model(bert("BertConfig", num_hidden_layers=2), F16, WORD_PIECE, READER, max_error=GELU, beyond=6,
@@ -65,5 +75,7 @@ MODELS = {
     # Decoders that are read with.
     "qwen3-embedding": Model(config("Qwen3Config", head_dim=32, tie_word_embeddings=False), BF16, BYTE_LEVEL, READER,
                              saved=pooled(pooling_mode_lasttoken=True)),
+    "qwen3-reranker-tied": reranker(tie_word_embeddings=True),
+    "qwen3-reranker-untied": reranker(tie_word_embeddings=False),
     "roberta": Model(bert("RobertaConfig", type_vocab_size=1, pad_token_id=1), F32, BYTE_LEVEL, READER, max_error=GELU),
 }

@@ -8,7 +8,7 @@ use crate::{Description, Error, Family, Floats, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The output's name in GGUF.
-const OUTPUT: &str = "output.weight";
+pub(crate) const OUTPUT: &str = "output.weight";
 
 /// One tensor of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use bundle::mapped_file::MappedFile;
 use families::model_name::ModelCard;
 use families::model_name::{Sources, WeightCounts};
 use families::projector::Projector;
-use families::{Family, Floats, Output, OutputType, Source, Stored};
-use formats::gguf::{GgmlType, Metadata, Value};
+use families::{Family, Floats, Output, OutputType, Pooling, Reranker, Source, Stored};
+use formats::gguf::{Array, GgmlType, Metadata, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -89,10 +89,33 @@ impl Checkpoint {
         for adapter in adapters {
             adapter::merge(adapter, tied, plain, &mut checkpoint.shards, &mut assembled.tensors)?;
         }
-        let outputs = |stored: &[Stored<'_>]| family.outputs(&description, stored);
+        let reranker = checkpoint.reranker(family, &config)?;
+        let outputs = |stored: &[Stored<'_>]| {
+            let mut outputs = family.outputs(&description, stored)?;
+            if let Some((reranker, ids)) = &reranker {
+                reranker.score(&mut outputs, ids);
+            }
+            Ok(outputs)
+        };
         checkpoint.collect(outputs, |name| family.scales_product_of(name), assembled)?;
         checkpoint.metadata = checkpoint.build_metadata(family, &config, precision)?;
+        if let Some((reranker, _)) = reranker {
+            write_reranker(reranker, family.architecture(), &mut checkpoint.metadata);
+        }
         Ok(checkpoint)
+    }
+
+    /// What makes it a reranker, where it is one, and the tokens that it answers with.
+    fn reranker<'f>(
+        &self,
+        family: &'f Family,
+        config: &serde_json::Value,
+    ) -> Result<Option<(&'f Reranker, Vec<u32>)>> {
+        let card = std::fs::read(self.directory.join("README.md")).unwrap_or_default();
+        let folder = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        let is_one = |reranker: &&Reranker| reranker.is(&folder, &String::from_utf8_lossy(&card), config);
+        let Some(reranker) = family.reranker().filter(is_one) else { return Ok(None) };
+        Ok(Some((reranker, tokenizer::ids_of(&self.directory, &reranker.words)?)))
     }
 
     /// The type that llama.cpp's converter gives a plain conversion when none is asked for (`--outtype auto`): that of
@@ -262,4 +285,13 @@ impl TensorSource for Checkpoint {
 fn card_of(directory: &Path) -> ModelCard {
     let readme = std::fs::read(directory.join("README.md")).unwrap_or_default();
     ModelCard::parse(&String::from_utf8_lossy(&readme))
+}
+
+/// Keys of a reranker: it is read for scores, of these words, behind this question.
+fn write_reranker(reranker: &Reranker, architecture: &str, metadata: &mut Metadata) {
+    let words = Value::Array(Array::String(reranker.words.clone()));
+    metadata.insert(format!("{architecture}.pooling_type"), Value::U32(Pooling::Rank.number()));
+    metadata.insert(format!("{architecture}.classifier.output_labels"), words);
+    metadata.insert("tokenizer.chat_template.rerank", Value::String(reranker.template.clone()));
+    metadata.insert("tokenizer.chat_templates", Value::Array(Array::String(vec!["rerank".into()])));
 }
