@@ -6,7 +6,7 @@
 use families::projector::Projector;
 use families::{Description, FeedForward, Mixer, Reach, memory};
 use formats::gguf::GgmlType;
-use llama_pajamas_tests::{repository, shared};
+use llama_pajamas_tests::{oracle, repository, run, shared};
 use std::collections::BTreeMap;
 
 const HEADING: &str = "configuration\tfamily\tparameters\tactive\texperts\tlayers\tcontext\tKV bytes per token\tstate bytes\tstored as\tbeside text";
@@ -98,4 +98,41 @@ fn every_real_configuration_is_told_as_in_the_golden_table() {
     let described = table.lines().skip(1).filter(|row| row.split('\t').nth(1) != Some("-")).count();
     println!("{described} of {} configurations are described, the others refused", files.len());
     assert!(differing.is_empty() && table.lines().count() == expected.lines().count());
+}
+
+/// The text part of a larger model is written as what differs from its class's defaults.
+#[test]
+fn a_part_that_states_nothing_means_its_class_s_defaults() {
+    let types: Vec<&str> = families::Family::all().iter().flat_map(families::Family::model_types).collect();
+    let mut command = std::process::Command::new(oracle("venv/bin/python"));
+    command.arg(repository().join("scripts/oracles/class_defaults.py")).args(&types);
+    let stated: serde_json::Value = serde_json::from_str(&run(&mut command)).unwrap();
+    let detect = |config: &serde_json::Value| {
+        families::detect_config(config).map(|mut description| {
+            description.warnings.clear();
+            // Some classes give their part a type of its own.
+            description.model_type.clear();
+            description
+        })
+    };
+    let (mut n_equal, mut differing) = (0, Vec::new());
+    // These two share a table, their classes two sizes of vocabularies; they are parts of nothing.
+    for kind in types.into_iter().filter(|kind| !["roberta", "xlm-roberta"].contains(kind)) {
+        let Ok(full) = detect(&stated[kind]) else { continue };
+        match detect(&serde_json::json!({"text_config": {"model_type": kind}})) {
+            Ok(bare) if bare == full => n_equal += 1,
+            Ok(bare) => {
+                let (bare, full) = (serde_json::to_value(bare).unwrap(), serde_json::to_value(full).unwrap());
+                let differs = |(field, value): &(&String, &serde_json::Value)| full[*field] != **value;
+                let fields = bare.as_object().unwrap().iter().filter(differs).map(|(field, value)| {
+                    let shown = |v: &serde_json::Value| v.to_string().chars().take(90).collect::<String>();
+                    format!("{field} {} for {}", shown(value), shown(&full[field]))
+                });
+                differing.push(format!("{kind}: {}", fields.collect::<Vec<_>>().join("; ")));
+            }
+            Err(error) => differing.push(format!("{kind}: {error}")),
+        }
+    }
+    println!("{n_equal} classes' defaults are known");
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
 }

@@ -93,7 +93,13 @@ impl<'a> Config<'a> {
 
     /// What the file says, or the checkpoint's default.
     pub(crate) fn get(&self, field: &str) -> Option<&'a Value> {
-        self.stated(field).or_else(|| self.checkpoint?.defaults.get(field))
+        // A null is stated as well.
+        let is_left_out = self.inner.is_some_and(|inner| !inner.contains_key(field));
+        let within = |checkpoint: &'a Checkpoint| checkpoint.within.get(field).filter(|_| is_left_out);
+        self.stated(field).or_else(|| {
+            let checkpoint = self.checkpoint?;
+            checkpoint.defaults.get(field).or_else(|| within(checkpoint))
+        })
     }
 
     /// The first of `key`'s spellings that has a value; spellings in the file count before defaults.

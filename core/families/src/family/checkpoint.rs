@@ -18,7 +18,11 @@ pub(crate) struct Checkpoint {
     /// Values of fields that the file may leave out.
     #[serde(default)]
     pub(crate) defaults: BTreeMap<String, Value>,
-    /// The same, computed from other fields.
+    /// Values of further fields that the text part of a larger model's file leaves out: parts are written as what differs
+    /// from their class's defaults.
+    #[serde(default)]
+    pub(crate) within: BTreeMap<String, Value>,
+    /// The same as `defaults`, computed from other fields.
     #[serde(default)]
     pub(crate) derived: BTreeMap<String, Extent>,
     /// True or false fields that the file may leave out, and what another field says of them.
