@@ -2,8 +2,10 @@
 //! Knows words only; must not do the work.
 
 mod hardware;
+mod tune;
 
 pub(crate) use hardware::Hardware;
+pub(crate) use tune::Tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use llama_pajamas::Step;
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Hardware(Hardware),
     /// Which variant serves best here, and why
     Plan(Plan),
+    /// Measure which threads and batches are fastest here, and remember them
+    Tune(Tune),
     /// Generate from one prompt
     Run(Run),
     /// Talk to the model

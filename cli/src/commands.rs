@@ -8,6 +8,7 @@ pub(crate) mod info;
 pub(crate) mod plan;
 pub(crate) mod quantize;
 pub(crate) mod run;
+pub(crate) mod tune;
 
 use crate::args::{Sampling, Wishes};
 use crate::fetch::{Located, Take, locate};
@@ -29,7 +30,9 @@ fn open(
     if let Some(trust) = &wishes.trust {
         check_signature(&located.path, trust)?;
     }
-    let settings = RuntimeSettings { cpu_variant, ..RuntimeSettings::default() };
+    // Without a folder nothing is remembered, and everything works.
+    let tuning_folder = wishes.network.cache().ok();
+    let settings = RuntimeSettings { cpu_variant, tuning_folder, ..RuntimeSettings::default() };
     Ok((Runtime::open(&located.path, settings)?, located))
 }
 

@@ -112,7 +112,7 @@ impl Network {
     ///
     /// # Errors
     /// No home directory and no `--cache`.
-    fn cache(&self) -> Result<PathBuf> {
+    pub(crate) fn cache(&self) -> Result<PathBuf> {
         if let Some(cache) = &self.cache {
             return Ok(cache.clone());
         }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Info(args) => commands::info::run(args, &screen),
         Command::Hardware(args) => commands::hardware::run(args, &screen),
         Command::Plan(args) => commands::plan::run(args, &screen),
+        Command::Tune(args) => commands::tune::run(args, &screen),
         Command::Run(args) => commands::run::run(args, &screen),
         Command::Chat(args) => commands::chat::run(args, &screen),
         Command::Embed(args) => commands::embed::run(args, &screen),

@@ -54,6 +54,12 @@ impl Screen {
         Ok(())
     }
 
+    /// Lines on stderr that are drawn anew; silent where stderr is no terminal.
+    pub(crate) fn spinner(&self) -> ProgressBar {
+        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        ProgressBar::with_draw_target(None, target)
+    }
+
     /// A bar over bytes on stderr with rate and ETA; silent where stderr is no terminal.
     pub(crate) fn bytes_bar(&self, total_bytes: u64, label: &str) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(

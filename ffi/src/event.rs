@@ -87,6 +87,7 @@ impl Listener {
                 reused_tokens: reused as u64,
                 ..blank(lp_event_kind::LP_EVENT_PROMPT)
             },
+            Event::Progress { .. } | Event::Change(_) => return ControlFlow::Continue(()),
             Event::Token(token_id) => lp_event { token_id, ..blank(lp_event_kind::LP_EVENT_TOKEN) },
             Event::Text(text) => lp_event {
                 text: text.as_ptr().cast(),

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
                     return ControlFlow::Break(());
                 }
             }
-            Event::Prompt { .. } => {}
+            Event::Prompt { .. } | Event::Progress { .. } | Event::Change(_) => {}
         }
         ControlFlow::Continue(())
     };

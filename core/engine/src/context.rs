@@ -3,6 +3,8 @@
 //! Owns: [`Context`] and [`Logits`]. May know: tokens, errors, cancellation. Must not know: how
 //! the next token is chosen.
 
+use std::time::Duration;
+
 use crate::{CancelToken, Error, MemoryUse, Token};
 
 /// Which logits a decode keeps.
@@ -104,9 +106,22 @@ pub trait Context: Send {
     fn restore(&mut self, state: &[u8]) -> Result<(), Error>;
 
     /// Sets how many threads compute from the next decode on: `decode` for single tokens, `batch`
-    /// for more. Values are clamped to `1 ..= ` the greater of the two thread counts that the
-    /// context was opened with, which is the size of its thread pool.
+    /// for more. Values are clamped to `1 ..= ` [`crate::ContextSettings::max_threads`]. A count that is new to the context costs starting its threads.
+    ///
+    /// Where attention is fused, not quantized and reaches over 512 places of the cache or more, llama.cpp's CPU backend
+    /// cuts it by the count of threads: another count then rounds differently.
     fn set_threads(&mut self, decode: usize, batch: usize);
+
+    /// Breaks off each later call that computes for longer than `limit`, with [`Error::TimeLimit`]; `None`, the default,
+    /// lets them take their time. The processor is asked between operations; a GPU finishes what it was handed.
+    fn set_time_limit(&mut self, limit: Option<Duration>) {
+        let _ = limit;
+    }
+
+    /// Whether a decode that is broken off leaves what was held before. Recurrent models keep nothing then.
+    fn keeps_after_breaking_off(&self) -> bool {
+        true
+    }
 
     /// What the model and this context occupy.
     fn memory(&self) -> MemoryUse;

@@ -13,6 +13,11 @@ pub trait Engine: Send + Sync {
     /// The engine's stable name: `gguf`.
     fn name(&self) -> &'static str;
 
+    /// What computes: name, version and the kernels in use. Measurements hold for one build only.
+    fn build(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// The devices that this engine can compute on, in its own order of preference.
     fn devices(&self) -> Vec<DeviceInfo>;
 

@@ -154,6 +154,14 @@ pub enum Error {
         /// The engine's own words.
         reason: String,
     },
+    /// The computation took longer than it was given.
+    #[error("not computed within {limit:?}, {n_past} tokens held")]
+    TimeLimit {
+        /// Tokens held after it was broken off.
+        n_past: usize,
+        /// What it was given.
+        limit: std::time::Duration,
+    },
     /// A state could not be written or read.
     #[error("state: {reason}")]
     State {

@@ -75,6 +75,8 @@ pub struct ContextSettings {
     pub n_threads: u32,
     /// Threads for batches. Default 2.
     pub n_threads_batch: u32,
+    /// Most threads that [`crate::Context::set_threads`] may set; the greater of the two above where it is less. Default 0.
+    pub max_threads: u32,
     /// Type of the cached attention keys; a quantized type needs flash attention. Default F16.
     pub type_k: KvType,
     /// Type of the cached attention values; a quantized type needs flash attention. Default F16.
@@ -103,6 +105,7 @@ impl Default for ContextSettings {
             n_outputs_max: 1,
             n_threads: 2,
             n_threads_batch: 2,
+            max_threads: 0,
             type_k: KvType::F16,
             type_v: KvType::F16,
             flash_attention: None,

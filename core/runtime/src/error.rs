@@ -64,6 +64,12 @@ pub enum Error {
         /// What was asked.
         got: String,
     },
+    /// The governor takes no new work at the moment: try again when it does ([`crate::LoadedModel::refused`]).
+    #[error("no new work is taken at the moment: {because}")]
+    Refused {
+        /// Why.
+        because: &'static str,
+    },
     /// Stopped by the caller.
     #[error("cancelled")]
     Cancelled,

@@ -1,5 +1,6 @@
 //! What a generation tells while it runs.
 
+use crate::govern::Change;
 use engine::Token;
 use serde::Serialize;
 use std::time::Duration;
@@ -14,6 +15,16 @@ pub enum Event<'a> {
         /// Of these, not computed again.
         reused: usize,
     },
+    /// A part of the prompt is computed, or was broken off, and more is to come: the moment to let others have the device
+    /// ([`crate::Session::set_max_step`]).
+    Progress {
+        /// Tokens computed so far, of those that were not remembered.
+        computed: usize,
+        /// Of so many.
+        total: usize,
+    },
+    /// How the model is run changed; what it says does not.
+    Change(Change),
     /// A token was chosen.
     Token(Token),
     /// Text that is sure to belong to the answer: whole characters, no part of a stop text.

@@ -6,6 +6,7 @@
 mod embed;
 mod error;
 mod events;
+mod govern;
 mod model;
 mod open;
 mod sampler;
@@ -14,10 +15,12 @@ mod session;
 mod stop;
 mod template;
 pub mod tokenizer;
+mod tune;
 
 pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
 pub use events::{Event, StopReason, Timings, Usage};
+pub use govern::{Change, SettingFrom, Watch};
 pub use model::{LoadedModel, SessionSettings};
 pub use open::{PlanRequest, Runtime, RuntimeSettings, supplied_devices};
 pub use sampler::Sampler;
@@ -25,6 +28,7 @@ pub use sampling::{Dry, Mirostat, MirostatVersion, Sampling, Step};
 pub use session::{GenerateSettings, Session};
 pub use template::{Message, Template};
 pub use tokenizer::Tokenizer;
+pub use tune::{Recall, TUNING_FILE};
 
 pub use bundle;
 pub use engine::{self, CancelToken, Token};
@@ -34,6 +38,7 @@ pub use hardware;
 pub use planner::{self, Plan};
 #[cfg(feature = "quantize")]
 pub use quantizer;
+pub use tuner::{self, Reaction, Setting, Signals, Stance, TuneReport, TuneSettings, TuneStep};
 
 /// The README's examples compile.
 #[cfg(doctest)]

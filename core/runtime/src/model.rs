@@ -1,5 +1,6 @@
 //! A loaded model: weights, tokenizer and template, shared by its sessions.
 
+use crate::govern::Steering;
 use crate::open::read_header;
 use crate::session::Session;
 use crate::template::Template;
@@ -30,6 +31,7 @@ pub struct LoadedModel {
     rank_template: Option<String>,
     pooling: Option<Pooling>,
     choice: Choice,
+    steering: Arc<Steering>,
     /// Mapped weights are read as long as the model lives: the bundle is in use until then.
     _hold: Option<Arc<UseGuard>>,
 }
@@ -60,6 +62,7 @@ impl LoadedModel {
             template: Arc::new(template),
             rank_template: header.metadata.str("tokenizer.chat_template.rerank").map(str::to_string),
             pooling: pooling.map(of_engine),
+            steering: Arc::new(Steering::new(&choice)),
             choice,
             _hold: hold.map(Arc::new),
         })
@@ -90,29 +93,43 @@ impl LoadedModel {
     /// # Errors
     /// What the engine refuses.
     pub fn session(&self, settings: &SessionSettings) -> Result<Session> {
+        self.steering.admit()?;
+        let n_ctx = settings.context_tokens.unwrap_or_else(|| self.planned_tokens());
+        let form = self.model.form();
+        let n_ubatch = match form {
+            Form::Decoder => self.setting().0.n_ubatch,
+            // An encoder reads at once.
+            Form::Encoder | Form::EncoderDecoder { .. } => n_ctx,
+        };
+        let context = self.writing_context(n_ctx, n_ubatch, self.steering.max_threads())?;
+        let parts = (Arc::clone(&self.tokenizer), Arc::clone(&self.template));
+        Ok(Session::new(context, form, parts, &self.steering))
+    }
+
+    /// A context for writing, of the planned types of cache and the threads in force.
+    pub(crate) fn writing_context(
+        &self,
+        n_ctx: u32,
+        n_ubatch: u32,
+        max_threads: u32,
+    ) -> Result<Box<dyn Context>> {
         let kv_type = match self.choice.kv_type {
             "Q8_0" => KvType::Q8_0,
             _ => KvType::F16,
         };
-        let n_ctx = settings.context_tokens.unwrap_or_else(|| self.planned_tokens());
-        let form = self.model.form();
-        let n_ubatch = match form {
-            Form::Decoder => self.choice.n_ubatch,
-            // An encoder reads at once.
-            Form::Encoder | Form::EncoderDecoder { .. } => n_ctx,
-        };
+        let (setting, _) = self.setting();
         let settings = ContextSettings {
             n_ctx,
             n_batch: 512.max(n_ubatch),
             n_ubatch,
-            n_threads: self.choice.n_threads,
-            n_threads_batch: self.choice.n_threads_batch,
+            n_threads: setting.n_threads,
+            n_threads_batch: setting.n_threads_batch,
+            max_threads,
             type_k: kv_type,
             type_v: kv_type,
             ..ContextSettings::default()
         };
-        let context = Arc::clone(&self.model).new_context(&settings)?;
-        Ok(Session::new(context, form, Arc::clone(&self.tokenizer), Arc::clone(&self.template)))
+        Ok(Arc::clone(&self.model).new_context(&settings)?)
     }
 
     /// Opens what turns texts into vectors.
@@ -134,6 +151,23 @@ impl LoadedModel {
     /// How the vectors of a text's tokens become one, where the file says so.
     pub fn pooling(&self) -> Option<Pooling> {
         self.pooling
+    }
+
+    /// What its sessions share.
+    pub(crate) fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    pub(crate) fn shared_steering(&self) -> &Arc<Steering> {
+        &self.steering
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        self.model.form()
+    }
+
+    pub(crate) fn n_vocab(&self) -> usize {
+        self.model.n_vocab()
     }
 
     /// The text around a query and a document, where the file has one.
@@ -158,8 +192,8 @@ impl LoadedModel {
             n_ctx,
             n_batch: n_ctx,
             n_ubatch: n_ctx,
-            n_threads: self.choice.n_threads,
-            n_threads_batch: self.choice.n_threads_batch,
+            n_threads: self.setting().0.n_threads,
+            n_threads_batch: self.setting().0.n_threads_batch,
             ..ContextSettings::default()
         };
         Ok((Arc::clone(&self.model).new_context(&settings)?, n_ctx as usize))

@@ -21,6 +21,9 @@ pub struct RuntimeSettings {
     pub engine: Option<Arc<dyn Engine>>,
     /// CPU kernel variant to force, by name; `None`: the best. Only for the built-in engine.
     pub cpu_variant: Option<String>,
+    /// Folder in which what is measured of models on this machine is kept between starts, made when needed; `None`: nothing
+    /// is kept.
+    pub tuning_folder: Option<PathBuf>,
 }
 
 /// What is wished of a plan.
@@ -32,6 +35,9 @@ pub struct Runtime {
     engine: Arc<dyn Engine>,
     variants: Vec<Opened>,
     bundle: Option<Bundle>,
+    tuning_folder: Option<PathBuf>,
+    /// Whether the host is this machine, whose conditions can be asked for again.
+    is_here: bool,
 }
 
 struct Opened {
@@ -45,6 +51,7 @@ impl Runtime {
     /// # Errors
     /// Neither a bundle nor a GGUF file, a broken one, or a host that cannot be described.
     pub fn open(path: &Path, settings: RuntimeSettings) -> Result<Self> {
+        let (tuning_folder, is_here) = (settings.tuning_folder, settings.host.is_none());
         let engine = match settings.engine {
             Some(engine) => engine,
             None => built_in(settings.cpu_variant)?,
@@ -60,10 +67,10 @@ impl Runtime {
         if Bundle::is_bundle(path) {
             let bundle = Bundle::open(path)?;
             let variants = open_variants(&bundle)?;
-            return Ok(Self { host, engine, variants, bundle: Some(bundle) });
+            return Ok(Self { host, engine, variants, bundle: Some(bundle), tuning_folder, is_here });
         }
         let variants = vec![open_file(path)?];
-        Ok(Self { host, engine, variants, bundle: None })
+        Ok(Self { host, engine, variants, bundle: None, tuning_folder, is_here })
     }
 
     /// The bundle, where one was opened.
@@ -74,6 +81,16 @@ impl Runtime {
     /// The host that plans are made for.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Whether the host is this machine and not one that was described by the app.
+    pub(crate) fn is_here(&self) -> bool {
+        self.is_here
+    }
+
+    /// What computes.
+    pub(crate) fn engine(&self) -> &dyn Engine {
+        self.engine.as_ref()
     }
 
     /// Every variant, as the planner sees it.
@@ -114,7 +131,12 @@ impl Runtime {
             expected: "a variant of this bundle that is on this machine".into(),
             got: choice.id.clone(),
         })?;
-        LoadedModel::load(self.engine.as_ref(), path, choice.clone(), hold, progress, cancel)
+        let model = LoadedModel::load(self.engine.as_ref(), path, choice.clone(), hold, progress, cancel)?;
+        model.steering().set_max_threads(self.host.cpu.usable_cpus);
+        if let Some(folder) = &self.tuning_folder {
+            self.recall(&model, path, folder);
+        }
+        Ok(model)
     }
 }
 

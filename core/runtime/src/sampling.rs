@@ -207,6 +207,11 @@ impl Sampling {
         Self { temperature: 0.0, ..Self::default() }
     }
 
+    /// Whether the same prompt may be answered otherwise the next time.
+    pub(crate) fn is_random(&self) -> bool {
+        self.temperature > 0.0 && self.seed.is_none()
+    }
+
     /// Every number in its range.
     ///
     /// # Errors

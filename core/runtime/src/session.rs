@@ -1,15 +1,16 @@
 //! A session: one context, its tokens, and generation with events.
 
 use crate::events::{Event, StopReason, Timings, Usage};
+use crate::govern::{Driver, Steering};
 use crate::model::cancelled;
 use crate::stop::StopTexts;
 use crate::template::{Message, Template};
 use crate::tokenizer::{TextStream, Tokenizer};
 use crate::{Error, Result, Sampler, Sampling};
-use engine::{CancelToken, Context, Form, Logits, Token};
+use engine::{CancelToken, Context, Form, Token};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How to generate.
 #[derive(Debug, Clone)]
@@ -40,16 +41,31 @@ pub struct Session {
     form: Form,
     /// What the encoder in front of the decoder has read last.
     read: Vec<Token>,
+    driver: Driver,
 }
 
 impl Session {
     pub(crate) fn new(
         context: Box<dyn Context>,
         form: Form,
-        tokenizer: Arc<Tokenizer>,
-        template: Arc<Template>,
+        (tokenizer, template): (Arc<Tokenizer>, Arc<Template>),
+        steering: &Arc<Steering>,
     ) -> Self {
-        Self { context, tokenizer, template, held: Vec::new(), form, read: Vec::new() }
+        let driver = Driver::new(steering);
+        Self { context, tokenizer, template, held: Vec::new(), form, read: Vec::new(), driver }
+    }
+
+    /// Lets no step of a prompt compute for longer than this, which games give as their frame's budget; `None`, the
+    /// default, lifts it. Prompts are cut by the speed of the chunks before, a chunk that takes longer all the same is
+    /// broken off and cut again, and [`Event::Progress`] lies between chunks: a listener that waits there for the next
+    /// frame holds everything up until then. A single token is not divided: its time is the least that can be kept to.
+    pub fn set_max_step(&mut self, max_step: Option<Duration>) {
+        self.driver.set_max_step(max_step);
+    }
+
+    /// Threads for single tokens and for prompts at the moment.
+    pub fn threads(&self) -> (u32, u32) {
+        self.driver.threads()
     }
 
     /// Tokens that the context holds.
@@ -109,6 +125,8 @@ impl Session {
     ) -> Result<Usage> {
         let start = Instant::now();
         settings.sampling.check()?;
+        self.driver.steering().admit()?;
+        self.driver.set_probes(settings.sampling.is_random());
         if prompt.is_empty() || prompt.len() > self.context.n_ctx() {
             let (expected, got) = (format!("1 to {} tokens", self.context.n_ctx()), prompt.len().to_string());
             return Err(Error::Request { what: "prompt", expected, got });
@@ -130,7 +148,7 @@ impl Session {
             stop_reason: StopReason::Cancelled,
             timings: Timings::default(),
         };
-        let computed = !rest.is_empty() && self.append(&rest, cancel)?;
+        let computed = !rest.is_empty() && self.append(&rest, cancel, on_event)?;
         usage.timings.prompt = start.elapsed();
         if !computed || on_event(Event::Prompt { tokens: prompt.len(), reused }).is_break() {
             return Ok(usage);
@@ -138,6 +156,8 @@ impl Session {
         let decoding = Instant::now();
         self.write(&mut usage, settings, cancel, on_event)?;
         usage.timings.decode = decoding.elapsed();
+        let steering = self.driver.steering();
+        steering.learning.observe(steering.conditions(), self.driver.threads(), &usage);
         Ok(usage)
     }
 
@@ -182,7 +202,7 @@ impl Session {
             if self.context.n_past() >= self.context.n_ctx() {
                 break StopReason::ContextFull;
             }
-            if !self.append(&[token], cancel)? {
+            if !self.append(&[token], cancel, on_event)? || self.driver.tell(on_event).is_break() {
                 break StopReason::Cancelled;
             }
         };
@@ -228,14 +248,22 @@ impl Session {
     }
 
     /// Computes tokens; false when cancelled, with `held` telling what the context kept.
-    fn append(&mut self, tokens: &[Token], cancel: &CancelToken) -> Result<bool> {
+    fn append(
+        &mut self,
+        tokens: &[Token],
+        cancel: &CancelToken,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<bool> {
         let before = self.context.n_past();
-        let outcome = self.context.decode(tokens, Logits::Last, cancel).map_err(cancelled);
+        let context = self.context.as_mut();
+        let outcome = match tokens {
+            [token] => self.driver.token(context, *token, cancel).map_err(cancelled).map(|()| true),
+            _ => self.driver.prompt(context, tokens, cancel, on_event).map(|flow| flow.is_continue()),
+        };
         self.held.extend(&tokens[..(self.context.n_past() - before).min(tokens.len())]);
         match outcome {
-            Ok(()) => Ok(true),
             Err(Error::Cancelled) => Ok(false),
-            Err(error) => Err(error),
+            other => other,
         }
     }
 }

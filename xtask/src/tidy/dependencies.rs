@@ -6,27 +6,32 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Folder of a crate, and the workspace crates it may use (dev-dependencies are free).
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("core/formats", &[]),
     ("core/families", &["formats"]),
     ("core/hardware", &[]),
     ("core/bundle", &["formats", "families"]),
     ("core/planner", &["formats", "families", "hardware"]),
     ("core/engine", &["formats"]),
+    ("core/tuner", &[]),
     ("core/quantizer", &["formats", "families", "bundle", "engine"]),
-    ("core/runtime", &["formats", "families", "hardware", "bundle", "planner", "engine", "quantizer"]),
+    (
+        "core/runtime",
+        &["formats", "families", "hardware", "bundle", "planner", "engine", "tuner", "quantizer"],
+    ),
     ("ffi", &["llama-pajamas"]),
     ("cli", &["llama-pajamas"]),
     ("tests", &["formats"]),
     ("xtask", &[]),
 ];
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "formats",
     "families",
     "hardware",
     "bundle",
     "planner",
     "engine",
+    "tuner",
     "quantizer",
     "llama-pajamas",
     "llama-pajamas-ffi",

@@ -3,10 +3,9 @@
 //! Owns: [`GgufContext`]: decoding in chunks, logits, going back. May know: its model, its thread
 //! pool. Must not know: states' layout (see `state`), sampling.
 
-use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::time::Duration;
 
 use llama_cpp_sys_2::{
     llama_attach_threadpool, llama_context, llama_free, llama_get_logits_ith, llama_get_memory,
@@ -14,8 +13,9 @@ use llama_cpp_sys_2::{
     llama_memory_seq_rm, llama_n_ctx_seq, llama_set_n_threads,
 };
 
+use super::abort::Abort;
 use super::model::GgufModel;
-use super::threads::{PoolFunctions, ThreadPool};
+use super::threads::{MAX_THREADS, PoolFunctions, ThreadPools};
 use super::{log, parameters, shim, state};
 use crate::{
     CancelToken, Context, ContextSettings, Error, Form, Logits, MemoryUse, Model as _, Purpose, Token,
@@ -28,8 +28,9 @@ pub(super) const ABORTED: i32 = 2;
 /// A context of a GGUF model. Keeps its model alive.
 pub struct GgufContext {
     context: NonNull<llama_context>,
-    pool: Option<ThreadPool>,
-    abort: Box<AbortFlag>,
+    pools: ThreadPools,
+    abort: Box<Abort>,
+    time_limit: Option<Duration>,
     settings: ContextSettings,
     n_ctx: usize,
     n_past: usize,
@@ -53,20 +54,6 @@ enum Kept {
 // SAFETY: llama.cpp binds a context to no thread; the pointer is used by whoever owns this value.
 unsafe impl Send for GgufContext {}
 
-/// The flag that llama.cpp asks between operations whether to stop.
-#[derive(Default)]
-struct AbortFlag(AtomicPtr<AtomicBool>);
-
-impl AbortFlag {
-    unsafe extern "C" fn is_raised(flag: *mut c_void) -> bool {
-        // SAFETY: `open` passes the flag of the context, which outlives the native context.
-        let flag = unsafe { &*flag.cast::<AbortFlag>() };
-        let raised = flag.0.load(Ordering::Acquire);
-        // SAFETY: set for the time of a decode only, to a flag that the decode borrows.
-        !raised.is_null() && unsafe { &*raised }.load(Ordering::Relaxed)
-    }
-}
-
 impl GgufContext {
     pub(super) fn open(
         model: Arc<GgufModel>,
@@ -74,9 +61,9 @@ impl GgufContext {
         pool_functions: PoolFunctions,
     ) -> Result<Self, Error> {
         parameters::check(settings, model.shape())?;
-        let abort = Box::<AbortFlag>::default();
+        let abort = Box::<Abort>::default();
         let abort_data = std::ptr::from_ref(&*abort).cast_mut().cast();
-        let parameters = parameters::native(settings, Some(AbortFlag::is_raised), abort_data);
+        let parameters = parameters::native(settings, Some(Abort::is_raised), abort_data);
         let (context, reason) = log::capture(|| {
             // SAFETY: the model is live, and the settings were checked against it.
             unsafe { llama_init_from_model(model.as_ptr(), parameters) }
@@ -84,8 +71,9 @@ impl GgufContext {
         let context = NonNull::new(context).ok_or(Error::Context { reason })?;
         let mut context = Self {
             context,
-            pool: None,
+            pools: ThreadPools::new(pool_functions, settings.poll_percent),
             abort,
+            time_limit: None,
             settings: settings.clone(),
             // SAFETY: the context is live.
             n_ctx: unsafe { llama_n_ctx_seq(context.as_ptr()) } as usize,
@@ -100,12 +88,20 @@ impl GgufContext {
             let reason = "the model keeps no sequence: it reads texts and gives vectors".to_owned();
             return Err(Error::Context { reason });
         }
-        let n_threads = settings.n_threads.max(settings.n_threads_batch);
-        let pool = ThreadPool::new(pool_functions, n_threads, settings.poll_percent)?;
-        // SAFETY: both are live, and the pool is dropped after the context (see `drop`).
-        unsafe { llama_attach_threadpool(context.as_ptr(), pool.as_ptr(), pool.as_ptr()) };
-        context.pool = Some(pool);
+        context.attach(settings.n_threads, settings.n_threads_batch)?;
         Ok(context)
+    }
+
+    /// Computes with pools of exactly so many threads from now on.
+    fn attach(&mut self, decode: u32, batch: u32) -> Result<(), Error> {
+        let (pool, pool_batch) = (self.pools.of(decode)?, self.pools.of(batch)?);
+        let count = |n: u32| i32::try_from(n).expect("at most MAX_THREADS");
+        // SAFETY: the context is live and borrowed mutably; pools are dropped after it (see `drop`).
+        unsafe {
+            llama_attach_threadpool(self.as_ptr(), pool, pool_batch);
+            llama_set_n_threads(self.as_ptr(), count(decode), count(batch));
+        }
+        Ok(())
     }
 
     pub(super) fn as_ptr(&self) -> *mut llama_context {
@@ -144,6 +140,28 @@ impl GgufContext {
         Ok(())
     }
 
+    fn decode_chunks(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
+        let n_batch = self.settings.n_batch as usize;
+        let mut chunks = tokens.chunks(n_batch).peekable();
+        while let Some(chunk) = chunks.next() {
+            let n_outputs = match want {
+                Logits::All => chunk.len(),
+                Logits::Last if chunks.peek().is_none() => 1,
+                Logits::Last | Logits::None => 0,
+            };
+            if cancel.is_cancelled() || self.abort.is_late() {
+                return Err(self.stopped());
+            }
+            self.decode_chunk(chunk, n_outputs)?;
+            self.kept = match want {
+                Logits::None => Kept::None,
+                Logits::Last => Kept::One(chunk.len() - 1),
+                Logits::All => Kept::All(chunk.len()),
+            };
+        }
+        Ok(())
+    }
+
     /// Decodes at most `n_batch` tokens, with logits after the last `n_outputs` of them.
     fn decode_chunk(&mut self, chunk: &[Token], n_outputs: usize) -> Result<(), Error> {
         let mut tokens = chunk.to_vec();
@@ -159,7 +177,7 @@ impl GgufContext {
         }
         self.recover();
         if code == ABORTED {
-            return Err(Error::Cancelled);
+            return Err(self.stopped());
         }
         Err(Error::Decode { n_past: self.n_past, code, reason: exception.unwrap_or(reason) })
     }
@@ -177,12 +195,20 @@ impl GgufContext {
         }
     }
 
-    /// What `call` returns; raising `cancel` stops what it computes.
+    /// What `call` returns; raising `cancel` stops what it computes, and so does the end of the time limit.
     pub(super) fn cancellable<R>(&mut self, cancel: &CancelToken, call: impl FnOnce(&mut Self) -> R) -> R {
-        self.abort.0.store(cancel.flag_ptr(), Ordering::Release);
+        self.abort.arm(cancel, self.time_limit);
         let result = call(self);
-        self.abort.0.store(std::ptr::null_mut(), Ordering::Release);
+        self.abort.disarm();
         result
+    }
+
+    /// Why a computation under [`GgufContext::cancellable`] was broken off.
+    pub(super) fn stopped(&self) -> Error {
+        match self.time_limit {
+            Some(limit) if self.abort.is_late() => Error::TimeLimit { n_past: self.n_past, limit },
+            _ => Error::Cancelled,
+        }
     }
 
     /// Forgets everything.
@@ -237,30 +263,7 @@ impl Context for GgufContext {
     fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
         self.check_tokens(tokens, want)?;
         self.kept = Kept::None;
-        self.abort.0.store(cancel.flag_ptr(), Ordering::Release);
-        let mut chunks = tokens.chunks(self.settings.n_batch as usize).peekable();
-        let mut outcome = Ok(());
-        while let Some(chunk) = chunks.next() {
-            let n_outputs = match want {
-                Logits::All => chunk.len(),
-                Logits::Last if chunks.peek().is_none() => 1,
-                Logits::Last | Logits::None => 0,
-            };
-            outcome = if cancel.is_cancelled() {
-                Err(Error::Cancelled)
-            } else {
-                self.decode_chunk(chunk, n_outputs)
-            };
-            if outcome.is_err() {
-                break;
-            }
-            self.kept = match want {
-                Logits::None => Kept::None,
-                Logits::Last => Kept::One(chunk.len() - 1),
-                Logits::All => Kept::All(chunk.len()),
-            };
-        }
-        self.abort.0.store(std::ptr::null_mut(), Ordering::Release);
+        let outcome = self.cancellable(cancel, |context| context.decode_chunks(tokens, want, cancel));
         if outcome.is_err() {
             self.kept = Kept::None;
         }
@@ -331,13 +334,20 @@ impl Context for GgufContext {
     }
 
     fn set_threads(&mut self, decode: usize, batch: usize) {
-        let most = self.pool.as_ref().map_or(1, ThreadPool::n_threads);
-        let clamp = |count: usize| {
-            let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, most);
-            i32::try_from(count).expect("at most MAX_THREADS")
-        };
-        // SAFETY: the context is live and borrowed mutably; counts are within its pool.
-        unsafe { llama_set_n_threads(self.as_ptr(), clamp(decode), clamp(batch)) };
+        let settings = &self.settings;
+        let most =
+            settings.max_threads.max(settings.n_threads).max(settings.n_threads_batch).min(MAX_THREADS);
+        let clamp = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).clamp(1, most);
+        // Where no pool can be had, the threads stay as they are.
+        let _ = self.attach(clamp(decode), clamp(batch));
+    }
+
+    fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.time_limit = limit;
+    }
+
+    fn keeps_after_breaking_off(&self) -> bool {
+        !self.model.shape().is_recurrent
     }
 
     fn memory(&self) -> MemoryUse {

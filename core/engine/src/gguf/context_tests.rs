@@ -27,11 +27,15 @@ fn the_flag_aborts_inside_a_chunk_and_whole_parts_of_it_are_kept() {
     // Past the check at the head of `decode`, so that only llama.cpp can notice.
     let cancel = CancelToken::new();
     cancel.cancel();
-    context.abort.0.store(cancel.flag_ptr(), Ordering::Release);
-    let outcome = context.decode_chunk(&tokens, 1);
-    context.abort.0.store(std::ptr::null_mut(), Ordering::Release);
+    let outcome = context.cancellable(&cancel, |context| context.decode_chunk(&tokens, 1));
     assert!(matches!(outcome, Err(Error::Cancelled)), "{outcome:?}");
     assert_eq!(context.n_past(), 5);
+    // The same of a moment that comes while llama.cpp computes.
+    context.set_time_limit(Some(Duration::ZERO));
+    let outcome = context.cancellable(&CancelToken::new(), |context| context.decode_chunk(&tokens, 1));
+    assert!(matches!(outcome, Err(Error::TimeLimit { n_past: 5, limit: Duration::ZERO })), "{outcome:?}");
+    assert_eq!(context.n_past(), 5);
+    context.set_time_limit(None);
     context.decode(&tokens, Logits::Last, &CancelToken::new()).expect("goes on");
     assert_eq!(context.n_past(), 69);
 }

@@ -20,6 +20,7 @@ mod model;
 
 mod parameters;
 
+mod abort;
 mod context;
 mod state;
 mod vectors;

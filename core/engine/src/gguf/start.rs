@@ -118,6 +118,10 @@ impl Engine for GgufEngine {
         "gguf"
     }
 
+    fn build(&self) -> String {
+        format!("gguf llama.cpp {} {}", Self::version(), self.variant)
+    }
+
     fn devices(&self) -> Vec<DeviceInfo> {
         devices::list()
     }

@@ -88,7 +88,7 @@ fn compute(
     let ((code, exception), reason) = log::capture(|| context.cancellable(cancel, call));
     match code {
         0 => Ok(()),
-        ABORTED => Err(Error::Cancelled),
+        ABORTED => Err(context.stopped()),
         code => Err(Error::Decode { n_past: 0, code, reason: exception.unwrap_or(reason) }),
     }
 }

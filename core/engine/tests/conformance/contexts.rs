@@ -1,5 +1,7 @@
 //! Contexts: decoding, logits, going back, cancelling, threads.
 
+use std::time::Duration;
+
 use llama_pajamas_engine::{CancelToken, ContextSettings, Error, KvType, Logits};
 
 use crate::tiny_model::{HEAD_DIM, N_KV_HEADS, N_LAYERS, N_VOCAB, TinyModel};
@@ -169,6 +171,45 @@ fn thread_counts_change_speed_and_not_results() {
         context.truncate(0).unwrap();
         assert_close(&decode(&mut *context, &sentence), &two, 1e-5);
     }
+}
+
+/// One token at a time, as long as attention is not cut by the count of threads.
+#[test]
+fn thread_counts_change_no_bit() {
+    for flash_attention in [Some(true), Some(false)] {
+        let settings = ContextSettings {
+            n_threads: 3,
+            n_threads_batch: 3,
+            n_outputs_max: 1,
+            flash_attention,
+            ..settings()
+        };
+        let mut context = tiny().new_context(&settings).unwrap();
+        let mut logits = |threads| {
+            context.set_threads(threads, threads);
+            context.truncate(0).unwrap();
+            decode(&mut *context, &tokens(40));
+            decode(&mut *context, &[7])
+        };
+        let one = logits(1);
+        assert!([2, 3, 1].iter().all(|threads| logits(*threads) == one), "{flash_attention:?}");
+    }
+}
+
+#[test]
+fn what_takes_too_long_is_broken_off_and_the_context_goes_on() {
+    let mut context = context();
+    let cancel = CancelToken::new();
+    decode(&mut *context, &tokens(10));
+    context.set_time_limit(Some(Duration::ZERO));
+    let outcome = context.decode(&tokens(20), Logits::Last, &cancel);
+    assert!(matches!(outcome, Err(Error::TimeLimit { n_past: 10, .. })), "{outcome:?}");
+    assert!(context.logits(0).is_err() && context.n_past() == 10 && context.keeps_after_breaking_off());
+    context.set_time_limit(Some(Duration::from_secs(3600)));
+    let after = decode(&mut *context, &[3]);
+    context.set_time_limit(None);
+    context.truncate(10).unwrap();
+    assert_eq!(decode(&mut *context, &[3]), after);
 }
 
 #[test]

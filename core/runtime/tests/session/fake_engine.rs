@@ -10,6 +10,7 @@ use llama_pajamas::{CancelToken, Token};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What the engine does.
 #[derive(Clone, Default)]
@@ -32,11 +33,26 @@ pub(crate) struct Fake {
     pub(crate) start: Option<Token>,
     /// What the encoder read.
     pub(crate) read: Arc<Mutex<Vec<Vec<Token>>>>,
+    /// With more threads than this for single tokens, no time limit is kept to.
+    pub(crate) collapses_above: Option<usize>,
+    /// Threads of every decode that was finished, for single tokens and for prompts, and of those that were broken off.
+    pub(crate) threads: Arc<Mutex<Vec<(usize, usize)>>>,
+    pub(crate) broken_off: Arc<Mutex<Vec<(usize, usize)>>>,
+    /// What computes.
+    pub(crate) build: &'static str,
+    /// Time that single tokens take, by the count of threads.
+    pub(crate) token_time: Option<fn(usize) -> Duration>,
+    /// Under a time limit, prompts of more tokens than this are broken off.
+    pub(crate) most_in_time: Option<usize>,
 }
 
 impl Engine for Fake {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    fn build(&self) -> String {
+        self.build.into()
     }
 
     fn devices(&self) -> Vec<DeviceInfo> {
@@ -71,7 +87,9 @@ impl Model for Fake {
 
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
         let fake = self.as_ref().clone();
-        Ok(Box::new(FakeContext { fake, n_ctx: settings.n_ctx as usize, held: 0, logits: None }))
+        let threads = (settings.n_threads as usize, settings.n_threads_batch as usize);
+        let n_ctx = settings.n_ctx as usize;
+        Ok(Box::new(FakeContext { fake, n_ctx, held: 0, logits: None, threads, limit: None }))
     }
 
     fn memory(&self) -> MemoryUse {
@@ -84,6 +102,8 @@ struct FakeContext {
     n_ctx: usize,
     held: usize,
     logits: Option<Vec<f32>>,
+    threads: (usize, usize),
+    limit: Option<Duration>,
 }
 
 impl Context for FakeContext {
@@ -125,6 +145,18 @@ impl Context for FakeContext {
             *fails_at = None;
             return Err(Error::Decode { n_past, code: -3, reason: "out of luck".into() });
         }
+        if let Some(limit) = self.limit {
+            let collapses =
+                self.fake.collapses_above.is_some_and(|most| n_tokens == 1 && self.threads.0 > most);
+            if collapses || self.fake.most_in_time.is_some_and(|most| n_tokens > most) {
+                self.fake.broken_off.lock().expect("not poisoned").push(self.threads);
+                return Err(Error::TimeLimit { n_past, limit });
+            }
+        }
+        if let Some(time) = self.fake.token_time.filter(|_| n_tokens == 1) {
+            std::thread::sleep(time(self.threads.0));
+        }
+        self.fake.threads.lock().expect("not poisoned").push(self.threads);
         self.held += n_tokens;
         self.fake.computed.lock().expect("not poisoned").push(n_tokens);
         let mut logits = vec![0.0; n_vocab];
@@ -165,7 +197,13 @@ impl Context for FakeContext {
         Err(Error::State { reason: "the fake has none".into() })
     }
 
-    fn set_threads(&mut self, _decode: usize, _batch: usize) {}
+    fn set_threads(&mut self, decode: usize, batch: usize) {
+        self.threads = (decode, batch);
+    }
+
+    fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.limit = limit;
+    }
 
     fn memory(&self) -> MemoryUse {
         MemoryUse::default()

@@ -6,6 +6,8 @@
 mod embed;
 mod fake_engine;
 mod stage;
+mod steering;
+mod tuning;
 
 use fake_engine::Fake;
 use llama_pajamas::{

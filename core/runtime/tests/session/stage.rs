@@ -90,7 +90,8 @@ pub(crate) fn generate(
     Ok(Told { texts, usage })
 }
 
-fn model_file() -> Vec<u8> {
+/// The model file.
+pub(crate) fn model_file() -> Vec<u8> {
     let mut metadata = Metadata::new();
     metadata.insert("general.architecture", Value::String("llama".into()));
     for (key, value) in [

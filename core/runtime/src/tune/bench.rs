@@ -1,0 +1,185 @@
+//! Measures settings on the engine: contexts of the model's own weights and types of cache, short, filled with random
+//! tokens. Owns those contexts; must not decide anything.
+
+use crate::govern::signals_of;
+use crate::model::cancelled;
+use crate::{Error, LoadedModel, Result};
+use engine::{CancelToken, Context, Logits, Token};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::time::{Duration, Instant};
+use tuner::{Halt, Heat, Knob, KnobArms, MemoryLevel, Outcome, Setting, TuneBench};
+
+/// Tokens that a context holds before single ones are timed.
+const DEPTH: usize = 32;
+/// Longest context that is measured in; the planned one, where it is shorter.
+const N_CTX: u32 = 1024;
+/// Between two looks at heat, memory and energy.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) struct EngineBench<'a> {
+    model: &'a LoadedModel,
+    cancel: &'a CancelToken,
+    origin: Instant,
+    /// By `n_ubatch`; of the latest two.
+    contexts: Vec<(u32, Box<dyn Context>)>,
+    max_threads: u32,
+    n_ctx: u32,
+    tokens: Vec<Token>,
+    is_watched: bool,
+    looked: Option<Instant>,
+    error: Option<Error>,
+}
+
+impl<'a> EngineBench<'a> {
+    /// `is_watched`: heat, memory and energy of this machine may stop the measurements.
+    pub(super) fn open(
+        model: &'a LoadedModel,
+        knobs: &[KnobArms],
+        is_watched: bool,
+        cancel: &'a CancelToken,
+    ) -> Result<Self> {
+        let n_ctx = u32::try_from(model.choice().context_tokens).unwrap_or(N_CTX).min(N_CTX);
+        let threads =
+            knobs.iter().filter(|arms| matches!(arms.knob, Knob::DecodeThreads | Knob::BatchThreads));
+        let max_threads = threads.flat_map(|arms| &arms.values).copied().max().unwrap_or(1);
+        let mut rng = StdRng::seed_from_u64(7);
+        let n_vocab = Token::try_from(model.n_vocab()).unwrap_or(Token::MAX).max(1);
+        let tokens = (0..n_ctx).map(|_| rng.random_range(0..n_vocab)).collect();
+        let (contexts, looked, error) = (Vec::new(), None, None);
+        let origin = Instant::now();
+        let mut bench =
+            Self { model, cancel, origin, contexts, max_threads, n_ctx, tokens, is_watched, looked, error };
+        // What cannot be opened is told before anything is measured.
+        bench.context(model.steering().start().n_ubatch)?;
+        Ok(bench)
+    }
+
+    pub(super) fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+
+    fn context(&mut self, n_ubatch: u32) -> Result<&mut Box<dyn Context>> {
+        let place = match self.contexts.iter().position(|(n, _)| *n == n_ubatch) {
+            Some(place) => place,
+            None => {
+                let context = self.model.writing_context(self.n_ctx, n_ubatch, self.max_threads)?;
+                if self.contexts.len() > 1 {
+                    self.contexts.remove(0);
+                }
+                self.contexts.push((n_ubatch, context));
+                self.contexts.len() - 1
+            }
+        };
+        Ok(&mut self.contexts[place].1)
+    }
+
+    /// Seconds that count, or nothing where the deadline came first.
+    fn time(
+        &mut self,
+        setting: &Setting,
+        knob: Knob,
+        n_tokens: usize,
+        deadline: Duration,
+    ) -> Result<Option<Duration>> {
+        let (tokens, cancel) = (std::mem::take(&mut self.tokens), self.cancel);
+        let outcome = self.context(setting.n_ubatch).and_then(|context| {
+            context.set_threads(setting.n_threads as usize, setting.n_threads_batch as usize);
+            match knob.is_decode() {
+                true => time_tokens(&mut **context, &tokens, n_tokens, deadline, cancel),
+                false => time_prompt(&mut **context, &tokens, n_tokens, deadline, cancel),
+            }
+        });
+        // A context that is shorter than the block computes less of it.
+        let room = if knob.is_decode() { tokens.len() - depth(&tokens) } else { tokens.len() };
+        let share = n_tokens as f64 / n_tokens.min(room).max(1) as f64;
+        self.tokens = tokens;
+        Ok(outcome?.map(|took| took.mul_f64(share)))
+    }
+}
+
+/// Tokens in front of the ones that are timed.
+fn depth(tokens: &[Token]) -> usize {
+    DEPTH.min(tokens.len() / 2)
+}
+
+/// Single tokens behind a short prompt.
+fn time_tokens(
+    context: &mut dyn Context,
+    tokens: &[Token],
+    n_tokens: usize,
+    deadline: Duration,
+    cancel: &CancelToken,
+) -> Result<Option<Duration>> {
+    let depth = depth(tokens);
+    let n_tokens = n_tokens.min(tokens.len() - depth);
+    if context.n_past() < depth || context.n_past() + n_tokens > context.n_ctx() {
+        context.set_time_limit(None);
+        context.truncate(0)?;
+        context.decode(&tokens[..depth], Logits::None, cancel).map_err(cancelled)?;
+    }
+    let start = Instant::now();
+    for token in &tokens[depth..depth + n_tokens] {
+        context.set_time_limit(Some(deadline.saturating_sub(start.elapsed())));
+        match context.decode(&[*token], Logits::Last, cancel) {
+            Ok(()) => _ = std::hint::black_box(context.logits(0)?),
+            Err(engine::Error::TimeLimit { .. }) => return Ok(None),
+            Err(error) => return Err(cancelled(error)),
+        }
+    }
+    Ok(Some(start.elapsed()))
+}
+
+/// One prompt in an empty context.
+fn time_prompt(
+    context: &mut dyn Context,
+    tokens: &[Token],
+    n_tokens: usize,
+    deadline: Duration,
+    cancel: &CancelToken,
+) -> Result<Option<Duration>> {
+    context.truncate(0)?;
+    context.set_time_limit(Some(deadline));
+    let start = Instant::now();
+    match context.decode(&tokens[..n_tokens.min(tokens.len())], Logits::Last, cancel) {
+        Ok(()) => Ok(Some(start.elapsed())),
+        Err(engine::Error::TimeLimit { .. }) => Ok(None),
+        Err(error) => Err(cancelled(error)),
+    }
+}
+
+impl TuneBench for EngineBench<'_> {
+    fn measure(&mut self, setting: &Setting, knob: Knob, n_tokens: u32, deadline: Duration) -> Outcome {
+        match self.time(setting, knob, n_tokens as usize, deadline) {
+            Ok(Some(took)) => Outcome::Took(took),
+            Ok(None) if self.cancel.is_cancelled() => Outcome::Halted(Halt::Cancelled),
+            Ok(None) => Outcome::TooLate,
+            Err(Error::Cancelled) => Outcome::Halted(Halt::Cancelled),
+            Err(error) => {
+                self.error = Some(error);
+                Outcome::Halted(Halt::Failed)
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn gate(&mut self) -> Option<Halt> {
+        if self.cancel.is_cancelled() {
+            return Some(Halt::Cancelled);
+        }
+        if !self.is_watched || self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return None;
+        }
+        self.looked = Some(Instant::now());
+        let signals = signals_of(&hardware::detect().ok()?);
+        match () {
+            () if signals.heat >= Some(Heat::Warm) => Some(Halt::Heat),
+            () if signals.memory >= Some(MemoryLevel::Low) => Some(Halt::Memory),
+            () if signals.saver == Some(true) => Some(Halt::Energy),
+            () => None,
+        }
+    }
+}

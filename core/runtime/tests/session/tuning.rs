@@ -1,0 +1,160 @@
+//! Tuning against an engine whose speed is known, and what is found again at the next start.
+//! Knows the public API only.
+
+use crate::fake_engine::Fake;
+use crate::stage::{generate, greedy, model_file, reciting};
+use llama_pajamas::hardware::{Cpu, Host};
+use llama_pajamas::tuner::{Halt, Knob, Miss, Skipped};
+use llama_pajamas::{
+    CancelToken, LoadedModel, PlanRequest, Recall, Runtime, RuntimeSettings, SessionSettings, SettingFrom,
+    TUNING_FILE, TuneReport, TuneSettings,
+};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One thread is ten times as fast as more.
+fn alone_is_fast() -> Fake {
+    let token_time = |threads| Duration::from_micros(if threads == 1 { 300 } else { 3000 });
+    Fake { token_time: Some(token_time), build: "fake 1", ..reciting("Say hello") }
+}
+
+fn host(usable_cpus: u32) -> Host {
+    let cpu = Cpu { usable_cpus, usable_cores: usable_cpus, fast_cores: usable_cpus, ..Cpu::default() };
+    Host { cpu, ..Host::default() }
+}
+
+struct Start {
+    runtime: Runtime,
+    model: LoadedModel,
+}
+
+fn start(fake: Fake, usable_cpus: u32, folder: &Path, model: &[u8]) -> Start {
+    let path = folder.join("model.gguf");
+    std::fs::write(&path, model).expect("writable");
+    let settings = RuntimeSettings {
+        engine: Some(Arc::new(fake)),
+        host: Some(host(usable_cpus)),
+        tuning_folder: Some(folder.join("tuning")),
+        ..RuntimeSettings::default()
+    };
+    let runtime = Runtime::open(&path, settings).expect("opens");
+    let request = PlanRequest {
+        context_tokens: Some(128),
+        n_threads: Some(2),
+        memory_budget_bytes: Some(1 << 30),
+        ..PlanRequest::default()
+    };
+    let plan = runtime.plan(&request);
+    let model = runtime.load(&plan, &mut |_| {}, &CancelToken::new()).expect("loads");
+    Start { runtime, model }
+}
+
+fn tune(start: &Start) -> TuneReport {
+    let settings = TuneSettings {
+        budget: Duration::from_secs(3),
+        min_block: Duration::from_millis(1),
+        ..TuneSettings::default()
+    };
+    let cancel = CancelToken::new();
+    start.runtime.tune(&start.model, &settings, &cancel, &mut |_| ControlFlow::Continue(())).expect("tunes")
+}
+
+fn recall(start: &Start) -> Recall {
+    start.model.recall().expect("there is a folder")
+}
+
+#[test]
+fn what_is_tuned_is_used_and_found_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let first = start(alone_is_fast(), 4, folder.path(), &model_file());
+    assert_eq!((recall(&first).tuned, recall(&first).miss), (None, Some(Miss::Unknown)));
+    let mut session = first.model.session(&SessionSettings::default()).expect("opens");
+    assert_eq!(session.threads().0, 2);
+    let report = tune(&first);
+    assert_eq!((report.start.n_threads, report.setting.n_threads, report.halted), (2, 1, None));
+    assert!(report.elapsed < Duration::from_secs(4), "{:?}", report.elapsed);
+    assert_eq!(first.model.setting(), (report.setting, SettingFrom::Tuning));
+    // A session that is open already obeys from its next answer on.
+    assert_eq!(generate(&mut session, "Say ", &greedy()).expect("generates").text(), "hello");
+    assert_eq!(session.threads().0, 1);
+
+    let second = start(alone_is_fast(), 4, folder.path(), &model_file());
+    assert_eq!(recall(&second).tuned.expect("found").setting, report.setting);
+    assert!(
+        matches!(second.model.setting(), (setting, SettingFrom::Cache { .. }) if setting == report.setting)
+    );
+    let session = second.model.session(&SessionSettings::default()).expect("opens");
+    assert_eq!(session.threads().0, 1);
+}
+
+#[test]
+fn another_machine_engine_or_model_is_tuned_anew() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    tune(&start(alone_is_fast(), 4, folder.path(), &model_file()));
+    let miss = |fake, cpus, model: &[u8]| {
+        let start = start(fake, cpus, folder.path(), model);
+        assert_eq!(start.model.setting().1, SettingFrom::Plan);
+        recall(&start).miss
+    };
+    let changed = |part| Some(Miss::Changed(vec![part]));
+    assert_eq!(miss(alone_is_fast(), 3, &model_file()), changed("quota"));
+    assert_eq!(miss(Fake { build: "fake 2", ..alone_is_fast() }, 4, &model_file()), changed("engine"));
+    let mut other = model_file();
+    *other.last_mut().expect("not empty") ^= 1;
+    assert_eq!(miss(alone_is_fast(), 4, &other), changed("model"));
+}
+
+#[test]
+fn a_damaged_file_is_left_aside_and_replaced() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(folder.path().join("tuning")).expect("writable");
+    std::fs::write(folder.path().join("tuning").join(TUNING_FILE), b"{\"schema\": 1, \"entr")
+        .expect("writable");
+    let first = start(alone_is_fast(), 4, folder.path(), &model_file());
+    assert!(recall(&first).problem.expect("a problem").contains("EOF"));
+    tune(&first);
+    let second = start(alone_is_fast(), 4, folder.path(), &model_file());
+    assert_eq!((recall(&second).problem, recall(&second).tuned.is_some()), (None, true));
+}
+
+#[test]
+fn normal_use_is_kept_when_the_model_goes() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let fake = Fake { recital: reciting(&"x".repeat(100)).recital, ..alone_is_fast() };
+    let first = start(fake, 4, folder.path(), &model_file());
+    let mut session = first.model.session(&SessionSettings::default()).expect("opens");
+    generate(&mut session, "xx", &greedy()).expect("generates");
+    drop((session, first));
+    let text = std::fs::read_to_string(folder.path().join("tuning").join(TUNING_FILE)).expect("written");
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let seen = &document["entries"][0]["observed"][0];
+    assert_eq!(seen["n_threads"], 2);
+    assert_eq!(seen["decode_tokens_per_s"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn tuning_that_is_cancelled_leaves_everything_as_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let start = start(alone_is_fast(), 4, folder.path(), &model_file());
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let quiet = &mut |_: &llama_pajamas::TuneStep<'_>| ControlFlow::Continue(());
+    let report =
+        start.runtime.tune(&start.model, &TuneSettings::default(), &cancel, quiet).expect("no error");
+    assert_eq!((report.halted, report.setting), (Some(Halt::Cancelled), report.start));
+    assert_eq!(report.knobs[0].knob, Knob::DecodeThreads);
+    assert_eq!(report.knobs[1].skipped, Some(Skipped::Halted));
+    assert_eq!(start.model.setting().1, SettingFrom::Plan);
+}
+
+#[test]
+fn what_only_reads_is_not_tuned() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let start = start(Fake { start: Some(1), ..alone_is_fast() }, 4, folder.path(), &model_file());
+    let quiet = &mut |_: &llama_pajamas::TuneStep<'_>| ControlFlow::Continue(());
+    let outcome = start.runtime.tune(&start.model, &TuneSettings::default(), &CancelToken::new(), quiet);
+    let error = outcome.expect_err("refused").to_string();
+    assert_eq!(error, "tune: expected a model that writes what follows a prompt, got an encoder");
+}
