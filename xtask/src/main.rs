@@ -3,18 +3,26 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod phones;
 mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: cargo xtask tidy        check house style: door signs, sizes, names, edges, code map";
+const USAGE: &str = "\
+usage: cargo xtask tidy                 check house style: door signs, sizes, names, edges, code map
+       cargo xtask score-speed FILE     judge predicted speeds by a phone's measurements
+       cargo xtask score-choice FILE    judge chosen backends and precisions by them
+       cargo xtask fit-costs FILE       make a source of core/planner/data/cost_classes.toml of them";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match words.first().map(String::as_str) {
-        Some("tidy") => tidy::run(&workspace_root()),
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["tidy"] => tidy::run(&workspace_root()),
+        ["score-speed", file] => phones::score_speed(Path::new(file)),
+        ["score-choice", file] => phones::score_choice(Path::new(file)),
+        ["fit-costs", file] => phones::fit_costs(Path::new(file)),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

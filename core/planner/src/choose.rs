@@ -2,9 +2,10 @@
 //! Must not know how a configuration is laid out; that is the ladder's.
 
 use crate::ladder::{Fit, descend, device, shorter_context};
+use crate::speed::{Configuration, SpeedModel, Tables, USUAL_PROMPT_TOKENS};
 use crate::{
     Backend, Candidate, Choice, Code, Evidence, Nearest, Plan, QualityEstimate, Reason, Rejection, Request,
-    SpeedEstimate, speed, threads,
+    SpeedEstimate, threads,
 };
 use hardware::Host;
 
@@ -16,14 +17,15 @@ struct Contender<'a> {
     fit: Fit,
 }
 
-/// Makes a plan. Pure: the same inputs give the same plan. Takes microseconds per variant.
+/// Makes a plan. Pure: the same inputs give the same plan. Takes about a millisecond per variant.
 pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     let have = request.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
     let n_threads = request.n_threads.unwrap_or_else(|| threads::decode_threads(host)).max(1);
     let mut rejected = Vec::new();
     let mut contenders = Vec::new();
+    let speeds = SpeedModel::new(host, Tables::default());
     for candidate in candidates {
-        match judge(candidate, request, have, n_threads) {
+        match judge(host, &speeds, candidate, request, have) {
             Ok(contender) => contenders.push(contender),
             Err(rejection) => rejected.push(rejection),
         }
@@ -70,10 +72,11 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
 }
 
 fn judge<'a>(
+    host: &Host,
+    speeds: &SpeedModel,
     candidate: &'a Candidate,
     request: &Request,
     have: u64,
-    n_threads: u32,
 ) -> Result<Contender<'a>, Rejection> {
     let plain = |code, fix| Err(plain_rejection(&candidate.id, code, fix));
     if let Some((code, fix)) = refusal(candidate, request) {
@@ -84,7 +87,13 @@ fn judge<'a>(
         Err(least) => return Err(memory_rejection(candidate, request, &least, have)),
     };
     let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
-    let speed = speed::decode(candidate, &fit.memory, n_threads);
+    let configuration = Configuration {
+        backend: fit.backend,
+        gpu_layers: fit.gpu_layers,
+        context_tokens: fit.context_tokens,
+        prompt_tokens: USUAL_PROMPT_TOKENS,
+    };
+    let speed = speeds.estimate(host, candidate, configuration);
     let [slow, fast] = speed.decode_tokens_per_s;
     if let Some(wished) = request.min_decode_tokens_per_s.filter(|wished| slow < *wished) {
         let fix = format!(

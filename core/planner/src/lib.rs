@@ -10,11 +10,12 @@ mod plan;
 mod quality;
 mod render;
 mod request;
-mod speed;
+pub mod speed;
 mod threads;
 
 pub use choose::plan;
 pub use memory::{MemoryEstimate, estimate};
-pub use plan::{Choice, Code, Evidence, Nearest, Plan, Reason, Rejection, SpeedEstimate};
+pub use plan::{Choice, Code, Evidence, Nearest, Plan, Reason, Rejection};
 pub use quality::QualityEstimate;
 pub use request::{Backend, BackendDevice, Candidate, Request};
+pub use speed::SpeedEstimate;

@@ -1,7 +1,7 @@
 //! The answer: a choice, its reasons, and why nothing else was chosen.
 
-use crate::{Backend, MemoryEstimate, QualityEstimate};
-use serde::Serialize;
+use crate::{Backend, MemoryEstimate, QualityEstimate, SpeedEstimate};
+use serde::{Deserialize, Serialize};
 
 /// Stable codes of reasons against a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -32,7 +32,7 @@ pub enum Code {
 }
 
 /// How well the figures of a plan are founded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Evidence {
     /// On this machine with this model.
@@ -46,6 +46,16 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    /// 0 for the strongest.
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self::Measured => 0,
+            Self::Calibrated => 1,
+            Self::Profile => 2,
+            Self::Guess => 3,
+        }
+    }
+
     /// The name, as it is serialized.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,15 +65,6 @@ impl Evidence {
             Self::Guess => "guess",
         }
     }
-}
-
-/// Expected speed, in tokens per second.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct SpeedEstimate {
-    /// Slowest and fastest that is expected when writing.
-    pub decode_tokens_per_s: [f64; 2],
-    /// How well that is founded.
-    pub evidence: Evidence,
 }
 
 /// What to load and how.

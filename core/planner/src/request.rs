@@ -5,7 +5,7 @@ use families::Description;
 use serde::{Deserialize, Serialize};
 
 /// What computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Backend {
@@ -13,9 +13,15 @@ pub enum Backend {
     Vulkan,
     Cuda,
     Metal,
+    Opencl,
+    Hexagon,
 }
 
 impl Backend {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::Cpu, Self::Vulkan, Self::Cuda, Self::Metal, Self::Opencl, Self::Hexagon];
+
     /// The name in manifests.
     pub fn name(self) -> &'static str {
         match self {
@@ -23,6 +29,8 @@ impl Backend {
             Self::Vulkan => "vulkan",
             Self::Cuda => "cuda",
             Self::Metal => "metal",
+            Self::Opencl => "opencl",
+            Self::Hexagon => "hexagon",
         }
     }
 }
@@ -51,6 +59,8 @@ pub struct Candidate {
     pub weights_bytes: u64,
     /// Bytes of the weights that one token reads.
     pub active_weights_bytes: u64,
+    /// What one token costs, from the file's header; `None`: taken from the bytes above and the precision.
+    pub work: Option<crate::speed::Work>,
     /// Measured quality, where the manifest has it.
     pub quality: Option<QualityEstimate>,
     /// Backends it runs on, by manifest name.

@@ -71,6 +71,7 @@ fn candidates(model: &Model, description: &Description) -> Vec<Candidate> {
         description: description.clone(),
         weights_bytes: *weights_bytes,
         active_weights_bytes: (*weights_bytes as f64 * share) as u64,
+        work: None,
         quality: None,
         compatible_backends: vec!["cpu".into(), "vulkan".into()],
         present: true,

@@ -44,6 +44,7 @@ fn candidates() -> Vec<Candidate> {
         description: description.clone(),
         weights_bytes: (gigabytes * 1e9) as u64,
         active_weights_bytes: (gigabytes * 1e9) as u64,
+        work: None,
         quality: None,
         compatible_backends: vec!["cpu".into()],
         present: true,

@@ -7,6 +7,7 @@ use engine::{CancelToken, DeviceKind, Engine};
 use families::Description;
 use formats::gguf::Header;
 use hardware::{Host, Supplied, SuppliedDevice};
+use planner::speed::Work;
 use planner::{Backend, BackendDevice, Candidate, Code, Plan, QualityEstimate, Request};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -195,18 +196,29 @@ fn describe(path: &Path) -> Result<(Header, Description)> {
     Ok((header, description))
 }
 
+/// What one token costs in this file.
+fn work_of(header: &Header, description: &Description) -> Work {
+    let tensors = header.tensors.iter();
+    Work::of_tensors(
+        description,
+        tensors.map(|tensor| (tensor.name.as_str(), tensor.dims.as_slice(), tensor.ty)),
+    )
+}
+
 fn open_file(path: &Path) -> Result<Opened> {
     let (header, description) = describe(path)?;
     let weights_bytes = header.tensors.iter().map(|tensor| tensor.bytes).sum();
     let largest = header.tensors.iter().max_by_key(|tensor| tensor.bytes);
     let precision = largest.map_or("F32", |tensor| tensor.ty.name()).to_string();
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let work = Some(work_of(&header, &description));
     let candidate = Candidate {
         id: name,
         precision,
         description,
         weights_bytes,
         active_weights_bytes: weights_bytes,
+        work,
         quality: None,
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: true,
@@ -249,6 +261,12 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
             description: description.clone(),
             weights_bytes: variant.memory.weights_bytes,
             active_weights_bytes: variant.memory.active_weights_bytes.unwrap_or(variant.memory.weights_bytes),
+            // A file that cannot be read is the loader's to refuse.
+            work: path
+                .as_deref()
+                .filter(|_| variant.format == Format::Gguf)
+                .and_then(|path| read_header(path).ok())
+                .map(|header| work_of(&header, &description)),
             quality: variant.quality.as_ref().and_then(|quality| {
                 let kld_mean = quality.kld_mean?;
                 let interval = quality.kld_interval.unwrap_or([kld_mean, kld_mean]);
