@@ -1,11 +1,12 @@
 //! The choice: every variant goes down its ladder; the best quality that fits wins, and the rest hear why not.
 //! Must not know how a configuration is laid out; that is the ladder's.
 
-use crate::ladder::{Fit, descend, device, shorter_context};
-use crate::speed::{Configuration, SpeedModel, Tables, USUAL_PROMPT_TOKENS};
+use crate::ladder::{Fit, device, shorter_context};
+use crate::speed::{SpeedModel, Tables};
+use crate::ways::{Judged, best_way, miss, seconds};
 use crate::{
-    Backend, Candidate, Choice, Code, Evidence, Nearest, Plan, QualityEstimate, Reason, Rejection, Request,
-    SpeedEstimate, threads,
+    Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, Reason, Rejection,
+    Request, SpeedEstimate, threads,
 };
 use hardware::Host;
 
@@ -23,7 +24,9 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     let n_threads = request.n_threads.unwrap_or_else(|| threads::decode_threads(host)).max(1);
     let mut rejected = Vec::new();
     let mut contenders = Vec::new();
-    let speeds = SpeedModel::new(host, Tables::default());
+    let speeds = SpeedModel::new(host, Tables::default())
+        .calibrated(&request.calibrations)
+        .observed(&request.observations);
     for candidate in candidates {
         match judge(host, &speeds, candidate, request, have) {
             Ok(contender) => contenders.push(contender),
@@ -31,8 +34,10 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         }
     }
     let mut assumptions = assumptions(host, request, have);
-    let Some(best) = best(&contenders) else {
-        let nearest = nearest(candidates, request, have, &rejected);
+    let Some(best) = best(&contenders, request) else {
+        let nearest = nearest(candidates, request, have, &rejected)
+            .or_else(|| fastest(host, &speeds, candidates, request, have));
+        assumptions.extend(speed_assumption(Evidence::Guess));
         return Plan {
             chosen: None,
             why: Vec::new(),
@@ -43,14 +48,15 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         };
     };
     let winner = contenders.remove(best);
-    rejected.extend(contenders.iter().map(|other| beaten(other, &winner)));
+    rejected.extend(contenders.iter().map(|other| beaten(other, &winner, request)));
     // In the order of the candidates, whatever stage they fell at.
     let place = |id: &str| candidates.iter().position(|candidate| candidate.id == id);
     rejected.sort_by_key(|rejection| place(&rejection.id));
     if !winner.quality.measured {
         assumptions.push("quality is guessed from the precision: the manifest has no measurement".into());
     }
-    let why = reasons(&winner, have, contenders.len());
+    let mut why = reasons(&winner, have, contenders.len());
+    why.extend(lowered(candidates, &winner, &rejected));
     let n_threads_batch = request.n_threads.unwrap_or_else(|| threads::batch_threads(host)).max(1);
     let Contender { candidate, quality, speed, fit } = winner;
     let chosen = Choice {
@@ -68,6 +74,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         quality,
     };
     let evidence = speed.evidence;
+    assumptions.extend(speed_assumption(evidence));
     Plan { chosen: Some(chosen), why, rejected, nearest: None, assumptions, evidence }
 }
 
@@ -82,35 +89,70 @@ fn judge<'a>(
     if let Some((code, fix)) = refusal(candidate, request) {
         return plain(code, fix);
     }
-    let fit = match descend(candidate, request, have) {
-        Ok(fit) => fit,
+    let Judged { fit, speed } = match best_way(host, speeds, candidate, request, have) {
+        Ok(judged) => judged,
         Err(least) => return Err(memory_rejection(candidate, request, &least, have)),
     };
     let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
-    let configuration = Configuration {
-        backend: fit.backend,
-        gpu_layers: fit.gpu_layers,
-        context_tokens: fit.context_tokens,
-        prompt_tokens: USUAL_PROMPT_TOKENS,
-    };
-    let speed = speeds.estimate(host, candidate, configuration);
-    let [slow, fast] = speed.decode_tokens_per_s;
-    if let Some(wished) = request.min_decode_tokens_per_s.filter(|wished| slow < *wished) {
-        let fix = format!(
-            "{slow:.1} to {fast:.1} tokens/s expected, {wished:.1} asked for: a smaller variant is faster"
-        );
-        return plain(Code::Speed, fix);
+    if let Some((code, fix)) = miss(&speed, request) {
+        return plain(code, fix);
+    }
+    if let Objective::Speed { max_kld } = request.objective
+        && quality.kld_mean > max_kld
+    {
+        let fix = format!("divergence {:.4}, at most {max_kld:.4} asked for", quality.kld_mean);
+        return plain(Code::QualityDominated, fix);
     }
     Ok(Contender { candidate, quality, speed, fit })
 }
 
-/// Of the variants that none is known to beat, the one with fewest bytes, present before absent. More memory adds
-/// variants, so it can only add betters: it never leads to a variant known to be worse.
-fn best(contenders: &[Contender<'_>]) -> Option<usize> {
-    let beaten = |one: &Contender<'_>| contenders.iter().any(|other| other.quality.beats(&one.quality));
-    let left = contenders.iter().enumerate().filter(|(_, one)| !beaten(one));
-    let cost = |one: &Contender<'_>| (one.candidate.weights_bytes, !one.candidate.present);
-    left.min_by_key(|(_, one)| cost(one)).map(|(index, _)| index)
+/// Of the variants that none is known to beat, the one with fewest bytes, present before absent, measured before predicted. More
+/// memory adds variants, so it can only add betters: it never leads to a variant known to be worse. Where speed is the
+/// objective: the fastest.
+fn best(contenders: &[Contender<'_>], request: &Request) -> Option<usize> {
+    let places = contenders.iter().enumerate();
+    match request.objective {
+        Objective::Quality => {
+            let beaten =
+                |one: &Contender<'_>| contenders.iter().any(|other| other.quality.beats(&one.quality));
+            let cost = |one: &Contender<'_>| {
+                (one.candidate.weights_bytes, !one.candidate.present, one.speed.evidence.rank())
+            };
+            let left = places.filter(|(_, one)| !beaten(one));
+            left.min_by_key(|(_, one)| cost(one)).map(|(place, _)| place)
+        }
+        Objective::Speed { .. } => {
+            let faster = |one: &Contender<'_>, other: &Contender<'_>| {
+                seconds(&one.speed).total_cmp(&seconds(&other.speed))
+            };
+            places.min_by(|(_, one), (_, other)| faster(one, other)).map(|(place, _)| place)
+        }
+    }
+}
+
+/// What would come nearest where variants fit but none is as fast as asked: the fastest of them.
+fn fastest(
+    host: &Host,
+    speeds: &SpeedModel,
+    candidates: &[Candidate],
+    request: &Request,
+    have: u64,
+) -> Option<Nearest> {
+    let possible = candidates.iter().filter(|candidate| refusal(candidate, request).is_none());
+    let judged = possible.filter_map(|candidate| {
+        Some((candidate, best_way(host, speeds, candidate, request, have).ok()?.speed))
+    });
+    let (candidate, speed) = judged.min_by(|(_, one), (_, other)| seconds(one).total_cmp(&seconds(other)))?;
+    let ([slow, fast], [soon, late]) = (speed.decode_tokens_per_s, speed.first_token_s);
+    Some(Nearest {
+        id: candidate.id.clone(),
+        context_tokens: None,
+        shortfall_bytes: 0,
+        text: format!(
+            "{} is the fastest: {slow:.1} to {fast:.1} tokens/s, {soon:.1} to {late:.1} s to the first token",
+            candidate.id
+        ),
+    })
 }
 
 /// Why a candidate is out whatever the memory.
@@ -158,9 +200,11 @@ fn plain_rejection(id: &str, code: Code, fix: String) -> Rejection {
     Rejection { id: id.into(), code, need_bytes: None, have_bytes: None, shortfall_bytes: None, fix }
 }
 
-fn beaten(other: &Contender<'_>, winner: &Contender<'_>) -> Rejection {
+fn beaten(other: &Contender<'_>, winner: &Contender<'_>, request: &Request) -> Rejection {
     let (id, ours, theirs) = (&winner.candidate.id, winner.quality.kld_mean, other.quality.kld_mean);
-    let fix = if winner.quality.beats(&other.quality) {
+    let fix = if let Objective::Speed { .. } = request.objective {
+        format!("{id} is expected to be faster")
+    } else if winner.quality.beats(&other.quality) {
         format!("{id} is better: divergence {ours:.4} against {theirs:.4}")
     } else {
         let (small, large) = (winner.candidate.weights_bytes, other.candidate.weights_bytes);
@@ -203,6 +247,16 @@ fn nearest(
     })
 }
 
+/// What a speed is taken from, where it was not measured here.
+fn speed_assumption(evidence: Evidence) -> Option<String> {
+    let source = match evidence {
+        Evidence::Measured | Evidence::Calibrated => return None,
+        Evidence::Profile => "speed is what such a chip is expected to reach",
+        Evidence::Guess => "speed is a guess from the processor's class",
+    };
+    Some(format!("{source}, until it is measured"))
+}
+
 fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<String> {
     let limit = host.memory.limits.first();
     let source = match (request.memory_budget_bytes, limit) {
@@ -217,8 +271,21 @@ fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<String> {
     vec![
         format!("memory for a model: {} ({source})", bytes(have)),
         "weights are mapped from their file, which the system may evict; they are counted whole".into(),
-        "speed is a guess from the processor's class until it is measured".into(),
     ]
+}
+
+/// The concession in precision: variants that are better and fit, but are not as fast as asked.
+fn lowered(candidates: &[Candidate], winner: &Contender<'_>, rejected: &[Rejection]) -> Option<Reason> {
+    let slow = rejected.iter().filter(|one| matches!(one.code, Code::Speed | Code::Ttft));
+    let better = slow.filter_map(|one| candidates.iter().find(|candidate| candidate.id == one.id));
+    let better = better.filter(|candidate| {
+        let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
+        quality.beats(&winner.quality)
+    });
+    let ids: Vec<&str> = better.map(|candidate| candidate.id.as_str()).collect();
+    (!ids.is_empty()).then(|| Reason {
+        text: format!("precision lowered for speed: better, but not as fast as asked: {}", ids.join(", ")),
+    })
 }
 
 fn reasons(winner: &Contender<'_>, have: u64, others: usize) -> Vec<Reason> {

@@ -12,10 +12,11 @@ mod render;
 mod request;
 pub mod speed;
 mod threads;
+mod ways;
 
 pub use choose::plan;
 pub use memory::{MemoryEstimate, estimate};
 pub use plan::{Choice, Code, Evidence, Nearest, Plan, Reason, Rejection};
 pub use quality::QualityEstimate;
-pub use request::{Backend, BackendDevice, Candidate, Request};
+pub use request::{Backend, BackendDevice, Candidate, Objective, Request};
 pub use speed::SpeedEstimate;

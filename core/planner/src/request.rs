@@ -1,6 +1,7 @@
 //! What a plan is made from: candidates and wishes.
 
 use crate::QualityEstimate;
+use crate::speed::{Calibration, Observation, Work};
 use families::Description;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ pub struct Candidate {
     /// Bytes of the weights that one token reads.
     pub active_weights_bytes: u64,
     /// What one token costs, from the file's header; `None`: taken from the bytes above and the precision.
-    pub work: Option<crate::speed::Work>,
+    pub work: Option<Work>,
     /// Measured quality, where the manifest has it.
     pub quality: Option<QualityEstimate>,
     /// Backends it runs on, by manifest name.
@@ -71,6 +72,19 @@ pub struct Candidate {
     pub blocked: Option<(crate::Code, String)>,
 }
 
+/// What the best variant is best in.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Objective {
+    /// Quality, among those that are fast enough.
+    #[default]
+    Quality,
+    /// Speed, among those that are good enough.
+    Speed {
+        /// Most mean KL divergence from the unquantized model, in nats.
+        max_kld: f64,
+    },
+}
+
 /// What is wished for.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -78,6 +92,17 @@ pub struct Request {
     pub context_tokens: Option<u64>,
     /// Slowest writing that will do, in tokens per second; the low end of the expected range must reach it.
     pub min_decode_tokens_per_s: Option<f64>,
+    /// Most seconds to the first token of an answer, the model being loaded; the high end of the expected range must keep it.
+    pub max_first_token_s: Option<f64>,
+    /// Tokens of the prompt that this speaks of; `None`: 512.
+    pub prompt_tokens: Option<u32>,
+    /// What the best variant is best in.
+    pub objective: Objective,
+    /// What was measured on this machine before, without models.
+    pub calibrations: Vec<Calibration>,
+    /// What was measured on this machine with these variants: `model` is the description's name, else its family; `variant`
+    /// the candidate's id.
+    pub observations: Vec<Observation>,
     /// Only this variant.
     pub variant: Option<String>,
     /// Memory that may be used instead of the host's budget, in bytes.

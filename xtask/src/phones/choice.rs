@@ -91,7 +91,7 @@ pub(crate) fn run(path: &Path) -> Result<()> {
 
 type Rule = fn(&[&Cell]) -> usize;
 
-/// The largest variant that this backend has, else that the processor has: what a rule does that looks at neither.
+/// The smallest variant on this backend, else on the processor: what a rule does that takes bytes for speed.
 fn always(backend: Backend) -> Rule {
     fn on(backend: Backend, cells: &[&Cell]) -> usize {
         let rank = |place: &usize| {
@@ -108,6 +108,7 @@ fn always(backend: Backend) -> Rule {
     }
 }
 
+/// The largest variant, on the GPU where it runs there.
 fn largest(cells: &[&Cell]) -> usize {
     let rank = |place: &usize| {
         let cell = cells[*place];
