@@ -25,3 +25,33 @@ fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        let values = sorted([3.0, 1.0, 2.0]);
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(|share| quantile(&values, share)), [1.0, 1.5, 2.0, 3.0]);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    /// The protocols run on the part of a phone's table that lies here; the phone is a source of the cost tables, which leaves it
+    /// out.
+    #[test]
+    fn a_part_of_a_phone_is_judged() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/poco-myron-part.json");
+        let phone = file::read(&path).expect("the part is whole");
+        assert_eq!(phone.cells.len(), 48);
+        let reference = speed::reference(&phone).expect("a model without recurrences");
+        assert!(phone.cells.iter().any(|cell| cell.model == reference && cell.work.n_recurrent_layers == 0));
+        let left = planner::speed::Tables::without(&phone.device);
+        assert!(
+            left.sources().count() > 0 && left.sources().all(|(_, source)| source.device != phone.device)
+        );
+        score_speed(&path).expect("it is judged");
+        score_choice(&path).expect("it is judged");
+    }
+}

@@ -171,8 +171,13 @@ fn built_in(_cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
 }
 
 fn backend_of(device: &str) -> Backend {
-    const NAMES: [(&str, Backend); 3] =
-        [("Vulkan", Backend::Vulkan), ("CUDA", Backend::Cuda), ("Metal", Backend::Metal)];
+    const NAMES: [(&str, Backend); 5] = [
+        ("Vulkan", Backend::Vulkan),
+        ("CUDA", Backend::Cuda),
+        ("Metal", Backend::Metal),
+        ("GPUOpenCL", Backend::Opencl),
+        ("HTP", Backend::Hexagon),
+    ];
     NAMES.iter().find(|(name, _)| device.starts_with(name)).map_or(Backend::Cpu, |(_, backend)| *backend)
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask fit-costs FILE`: a source of the cost tables from a phone's measurements. The planner fits, with everything
 //! left open and without any source; this normalises to Q4_0 and prints.
 
-use super::file::{Phone, read};
+use super::file::{Cell, Phone, read};
 use super::{quantile, sorted};
 use anyhow::Result;
 use formats::gguf::GgmlType;
@@ -12,6 +12,9 @@ use std::path::Path;
 
 /// Spread of a logarithm below which the measurements told a number; they leave the others as they were.
 const CLEAR: f64 = 0.5;
+
+/// Share of some file's weights that a type must have to be told of.
+const LEAST_SHARE: f64 = 0.03;
 
 pub(crate) fn run(path: &Path) -> Result<()> {
     let phone = read(path)?;
@@ -75,9 +78,18 @@ fn print(phone: &Phone, model: &SpeedModel, backend: Backend) {
         if let Some([of_models, noise]) = spreads(phone, model, backend, phase) {
             println!("spread_model = {of_models:.3}\nspread_noise = {noise:.3}");
         }
-        let types = GgmlType::ALL.iter().filter_map(|ty| {
+        let told = |ty: &&GgmlType| {
+            let cells = phone.cells.iter().filter(|cell| cell.backend == backend);
+            let share = |cell: &Cell| {
+                let of_type = cell.work.weights.iter().filter(|weights| weights.ty == **ty);
+                let all: u64 = cell.work.weights.iter().map(|weights| weights.n_weights).sum();
+                of_type.map(|weights| weights.n_weights).sum::<u64>() as f64 / all.max(1) as f64
+            };
+            cells.map(share).fold(0.0, f64::max) >= LEAST_SHARE
+        };
+        let types = GgmlType::ALL.iter().filter(told).filter_map(|ty| {
             let cost = model.class(backend).relative_cost(phase, *ty) * of_type(*ty)? / reference;
-            let spread = belief.deviation(&Parameter::Type(*ty))?;
+            let spread = belief.deviation_between(&Parameter::Type(*ty), &Parameter::Type(GgmlType::Q4_0))?;
             (spread < CLEAR).then(|| format!("{} = {cost:.2}", ty.name()))
         });
         println!("types = {{ {} }}", types.collect::<Vec<_>>().join(", "));

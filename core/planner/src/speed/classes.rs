@@ -145,6 +145,10 @@ pub struct SourceFigures {
     pub types: BTreeMap<String, f64>,
 }
 
+fn quadratic_mean(one: f64, other: f64) -> f64 {
+    one.hypot(other) / std::f64::consts::SQRT_2
+}
+
 fn yes() -> bool {
     true
 }
@@ -252,7 +256,8 @@ impl CostClass {
             Parameter::Model(_) => {
                 let measured = self.mean(phase, |source| source.spread_model);
                 // Few models and devices tell a spread badly: the class's own counts as one more source.
-                [1.0, measured.map_or(figures.spread_model, |one| (one * figures.spread_model).sqrt())]
+                let own = figures.spread_model;
+                [1.0, measured.map_or(own, |measured| quadratic_mean(measured, own))]
             }
         };
         let stated = |source: &SourceFigures| match name {
@@ -270,7 +275,7 @@ impl CostClass {
     /// Spread of one measurement about what the numbers say.
     pub(super) fn noise(&self, phase: Phase) -> f64 {
         let own = self.figures(phase).spread_noise;
-        self.mean(phase, |source| source.spread_noise).map_or(own, |measured| (measured * own).sqrt())
+        self.mean(phase, |source| source.spread_noise).map_or(own, |measured| quadratic_mean(measured, own))
     }
 
     /// What a weight costs relative to one of Q4_0.

@@ -118,6 +118,13 @@ impl Belief {
         self.place(name).map(|place| self.covariance[place][place].max(0.0).sqrt())
     }
 
+    /// Standard deviation of the logarithm of one number over another.
+    pub fn deviation_between(&self, one: &Parameter, other: &Parameter) -> Option<f64> {
+        let (one, other) = (self.place(one)?, self.place(other)?);
+        let at = |row: usize, column: usize| self.covariance[row][column];
+        Some((at(one, one) + at(other, other) - 2.0 * at(one, other)).max(0.0).sqrt())
+    }
+
     /// Every number's name.
     pub fn names(&self) -> &[Parameter] {
         &self.names
