@@ -2,9 +2,11 @@
 //! Knows words only; must not do the work.
 
 mod hardware;
+mod plan;
 mod tune;
 
 pub(crate) use hardware::Hardware;
+pub(crate) use plan::{Caps, Plan, Profile, Target};
 pub(crate) use tune::Tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Measure which threads and batches are fastest here, and remember them
     Tune(Tune),
+    /// What a model takes in memory, predicted and measured
+    Profile(Profile),
     /// Generate from one prompt
     Run(Run),
     /// Talk to the model
@@ -179,6 +183,8 @@ pub(crate) struct Wishes {
     /// Memory the model may use, e.g. 2GiB [default: what the system can spare]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) memory_budget: Option<u64>,
+    #[command(flatten)]
+    pub(crate) caps: Caps,
     /// Layers to put on a GPU [default: the plan's]
     #[arg(long, value_name = "N")]
     pub(crate) gpu_layers: Option<u32>,
@@ -187,14 +193,6 @@ pub(crate) struct Wishes {
     pub(crate) trust: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) network: Network,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Plan {
-    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
-    pub(crate) model: String,
-    #[command(flatten)]
-    pub(crate) wishes: Wishes,
 }
 
 /// How tokens are chosen; shared by run and chat.

@@ -2,10 +2,13 @@
 
 pub(crate) mod bundle;
 pub(crate) mod chat;
+mod config;
 pub(crate) mod embed;
+mod foresee;
 pub(crate) mod hardware;
 pub(crate) mod info;
 pub(crate) mod plan;
+pub(crate) mod profile;
 pub(crate) mod quantize;
 pub(crate) mod run;
 pub(crate) mod tune;
@@ -60,6 +63,8 @@ fn request(wishes: &Wishes) -> Result<PlanRequest> {
         context_tokens: wishes.context,
         variant: wishes.variant.clone(),
         memory_budget_bytes: wishes.memory_budget,
+        memory_cap_bytes: wishes.caps.memory_cap,
+        device_memory_cap_bytes: wishes.caps.device_memory_cap,
         n_threads: wishes.threads,
         gpu_layers: wishes.gpu_layers,
         ..PlanRequest::default()

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Hardware(args) => commands::hardware::run(args, &screen),
         Command::Plan(args) => commands::plan::run(args, &screen),
         Command::Tune(args) => commands::tune::run(args, &screen),
+        Command::Profile(args) => commands::profile::run(args, &screen),
         Command::Run(args) => commands::run::run(args, &screen),
         Command::Chat(args) => commands::chat::run(args, &screen),
         Command::Embed(args) => commands::embed::run(args, &screen),

@@ -1,4 +1,4 @@
-//! Turns `hardware-profiles/*.toml` into one JSON text without what only people and tests need (sources, samples): the
+//! Turns `hardware-profiles/*.toml` into one JSON text without what only people and tests need (sources, samples, troubles): the
 //! library carries one parser instead of two, and a table that is no TOML stops the build.
 //! Knows the places of files and the names of those keys; must not know what the rest says.
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// Keys that stay behind.
-const LEFT_OUT: [&str; 2] = ["source", "sample"];
+const LEFT_OUT: [&str; 3] = ["source", "sample", "trouble"];
 
 fn main() {
     let folder =
@@ -18,19 +18,21 @@ fn main() {
     let mut paths: Vec<PathBuf> =
         paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
     paths.sort();
-    let (mut classes, mut arm_parts) = (Vec::new(), Map::new());
+    let mut classes = Vec::new();
+    let (mut arm_parts, mut systems) = (Map::new(), Map::new());
     for path in paths {
         let mut table = read(&path);
         let name = path.file_stem().expect("a table has a name").to_string_lossy().into_owned();
-        match table.remove("arm_parts") {
-            Some(Value::Object(parts)) => arm_parts.extend(parts),
+        match (table.remove("arm_parts"), table.remove("systems")) {
+            (Some(Value::Object(parts)), _) => arm_parts.extend(parts),
+            (_, Some(Value::Object(rows))) => systems.extend(rows),
             _ => {
                 table.insert("id".into(), name.into());
                 classes.push(Value::Object(table));
             }
         }
     }
-    let mut tables = serde_json::json!({"classes": classes, "arm_parts": arm_parts});
+    let mut tables = serde_json::json!({"classes": classes, "arm_parts": arm_parts, "systems": systems});
     strip(&mut tables);
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("profiles.json");
     fs::write(out, tables.to_string()).expect("the output folder can be written");

@@ -130,6 +130,11 @@ typedef struct lp_plan_options {
     const char *variant;
     /* Threads that write; 0, the default: what suits the device. */
     uint32_t n_threads;
+    /* Most memory that may be used, in bytes, whatever the device has: for apps that need the rest
+     * themselves; 0, the default: no cap. */
+    uint64_t memory_cap_bytes;
+    /* The same for the memory of a graphics device, on which the app draws; 0, the default: no cap. */
+    uint64_t device_memory_cap_bytes;
 } lp_plan_options;
 
 LP_API void lp_plan_options_init(lp_plan_options *options, size_t struct_size);

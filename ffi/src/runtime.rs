@@ -47,6 +47,10 @@ pub struct lp_plan_options {
     pub variant: *const c_char,
     /// Threads that write; 0: what suits the device.
     pub n_threads: u32,
+    /// Most memory of the host, in bytes, whatever there is; 0: no cap.
+    pub memory_cap_bytes: u64,
+    /// Most memory of a graphics device, in bytes, whatever is free; 0: no cap.
+    pub device_memory_cap_bytes: u64,
 }
 
 // SAFETY: `repr(C)`, the size first, numbers and pointers.
@@ -58,6 +62,8 @@ unsafe impl Options for lp_plan_options {
             memory_budget_bytes: 0,
             variant: std::ptr::null(),
             n_threads: 0,
+            memory_cap_bytes: 0,
+            device_memory_cap_bytes: 0,
         }
     }
 }
@@ -72,6 +78,8 @@ impl lp_plan_options {
         Ok(PlanRequest {
             context_tokens: given(self.context_tokens),
             memory_budget_bytes: given(self.memory_budget_bytes),
+            memory_cap_bytes: given(self.memory_cap_bytes),
+            device_memory_cap_bytes: given(self.device_memory_cap_bytes),
             variant: variant.map(str::to_owned),
             n_threads: (self.n_threads != 0).then_some(self.n_threads),
             ..PlanRequest::default()

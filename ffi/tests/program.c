@@ -140,6 +140,11 @@ static void planning(const lp_runtime *runtime) {
     OK(lp_runtime_plan(runtime, &options, &json, &error));
     EXPECT(strstr(json, "\"chosen\":null"));
     lp_string_free(json);
+    lp_plan_options_init(&options, sizeof options);
+    options.memory_cap_bytes = 1000;
+    OK(lp_runtime_plan(runtime, &options, &json, &error));
+    EXPECT(strstr(json, "\"chosen\":null") && strstr(json, "capped by the app"));
+    lp_string_free(json);
     lp_model *model = NULL;
     FAILS(lp_runtime_load(runtime, &options, NULL, NULL, &model, &error), LP_DOES_NOT_FIT);
     EXPECT(model == NULL);

@@ -136,3 +136,25 @@ fn a_part_that_states_nothing_means_its_class_s_defaults() {
     println!("{n_equal} classes' defaults are known");
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
+
+/// The shapes that plans for machines elsewhere are made of say of their models what the whole files say.
+#[test]
+fn shapes_for_plans_describe_what_whole_configurations_describe() {
+    let described = |path: &std::path::Path| {
+        let config = families::parse_config(&std::fs::read(path).unwrap()).unwrap();
+        let mut description = families::detect_config(&config).unwrap();
+        (description.name, description.warnings) = (None, Vec::new());
+        description
+    };
+    for (shape, whole) in [
+        ("Qwen3-0.6B", "Qwen--Qwen3-0.6B"),
+        ("Qwen3-1.7B", "Qwen--Qwen3-1.7B"),
+        ("Qwen3-8B", "Qwen--Qwen3-8B"),
+        ("Qwen3-30B-A3B", "Qwen--Qwen3-30B-A3B"),
+        ("gpt-oss-20b", "openai--gpt-oss-20b"),
+    ] {
+        let shape = repository().join(format!("cli/tests/planning/configs/{shape}.json"));
+        let whole = shared(&format!("data/configs/{whole}_config.json"));
+        assert_eq!(described(&shape), described(&whole), "{}", shape.display());
+    }
+}

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod phones;
+mod profile_pages;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -13,13 +14,15 @@ const USAGE: &str = "\
 usage: cargo xtask tidy                 check house style: door signs, sizes, names, edges, code map
        cargo xtask score-speed FILE     judge predicted speeds by a phone's measurements
        cargo xtask score-choice FILE    judge chosen backends and precisions by them
-       cargo xtask fit-costs FILE       make a source of core/planner/data/cost_classes.toml of them";
+       cargo xtask fit-costs FILE       make a source of core/planner/data/cost_classes.toml of them
+       cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["tidy"] => tidy::run(&workspace_root()),
+        ["profile-pages"] => profile_pages::run(&workspace_root()),
         ["score-speed", file] => phones::score_speed(Path::new(file)),
         ["score-choice", file] => phones::score_choice(Path::new(file)),
         ["fit-costs", file] => phones::fit_costs(Path::new(file)),

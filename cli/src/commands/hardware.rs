@@ -1,22 +1,38 @@
 //! `hardware`: what this machine is, how much memory a model may use, and what is known of such machines.
 
+use super::config;
+use super::foresee::{Seen, supply};
 use crate::args::Hardware;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result};
-use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
-use llama_pajamas::hardware::{self, Fact, Host, Subject, Supplied, Unknown};
+use llama_pajamas::backend_devices;
+use llama_pajamas::engine::gguf::GgufEngine;
+use llama_pajamas::hardware::{self, Fact, Host, Subject};
+use llama_pajamas::planner::BackendDevice;
 
 pub(crate) fn run(args: &Hardware, screen: &Screen) -> Result<()> {
     if args.profiles {
         return list(screen);
     }
-    let (mut host, record) = hardware::record(args.root.as_deref())?;
+    let (mut host, record) = match &args.profile {
+        Some(profile) => (hardware::typical(profile).context("--for")?, String::new()),
+        None => hardware::record(args.root.as_deref())?,
+    };
     if let Some(path) = &args.record {
         std::fs::write(path, record).with_context(|| format!("writing {}", path.display()))?;
     }
-    let here = args.root.is_none();
-    if here {
-        supply(&mut host)?;
+    let here = args.root.is_none() && args.profile.is_none();
+    let engine = here.then(|| supply(&mut host)).transpose()?;
+    if args.emit_config.is_some() || args.check_config.is_some() {
+        let devices = match &engine {
+            Some(engine) => backend_devices(engine, &host),
+            None => BackendDevice::of_host(&host),
+        };
+        let seen = Seen { host, devices };
+        if let Some(path) = &args.emit_config {
+            return config::emit(args, path, &seen, screen);
+        }
+        return args.check_config.iter().try_for_each(|path| config::check(args, path, &seen, screen));
     }
     let variants = here.then(GgufEngine::cpu_variants);
     if screen.json {
@@ -41,21 +57,6 @@ pub(crate) fn run(args: &Hardware, screen: &Screen) -> Result<()> {
     for unknown in &host.unknown {
         line(screen, "unknown", &screen.dim(&format!("{}: {}", unknown.fact, unknown.reason)));
     }
-    Ok(())
-}
-
-/// Lays over the description what the driver's library and the engine say of devices.
-fn supply(host: &mut Host) -> Result<()> {
-    match hardware::nvidia_devices() {
-        Ok(devices) => host.supply(&Supplied { devices, ..Supplied::default() }),
-        // Of interest only where there is such a device.
-        Err(reason) if host.gpus.iter().any(|gpu| gpu.vendor == "nvidia" && !gpu.unified) => {
-            host.unknown.push(Unknown { fact: "gpus[].memory_bytes".into(), reason });
-        }
-        Err(_) => {}
-    }
-    let engine = GgufEngine::start(EngineOptions::default())?;
-    host.supply(&Supplied { devices: llama_pajamas::supplied_devices(&engine), ..Supplied::default() });
     Ok(())
 }
 

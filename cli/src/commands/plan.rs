@@ -1,18 +1,34 @@
-//! `plan`: which variant serves best here, and why.
+//! `plan`: which variant serves best here or on a machine that a profile describes, and why.
 
+use super::foresee::{candidates, is_described, machine};
 use super::{open, request};
-use crate::args::Plan;
+use crate::args::{Plan, Wishes};
 use crate::screen::Screen;
 use anyhow::Result;
-use llama_pajamas::Error;
+use llama_pajamas::{Error, planner};
+use std::path::Path;
 
 pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
-    let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let plan = runtime.plan(&request(&args.wishes)?);
+    let mut request = request(&args.wishes)?;
+    request.min_decode_tokens_per_s = args.min_speed;
+    request.max_first_token_s = args.max_first_token;
+    let described = !args.precision.is_empty() || is_described(Path::new(&args.model));
+    let plan = if args.target.host.is_none() && !described {
+        let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
+        runtime.plan(&request)
+    } else {
+        let Wishes { network, trust, .. } = &args.wishes;
+        let candidates = candidates(&args.model, &args.precision, network, trust.as_deref(), screen)?;
+        let seen = machine(&args.target)?;
+        request.devices = seen.devices;
+        planner::plan(&seen.host, &candidates, &request)
+    };
     if screen.json {
         screen.print_json(&plan)?;
-    } else {
+    } else if args.explain {
         print!("{}", plan.render());
+    } else {
+        print!("{}", plan.summary());
     }
     match plan.refusal() {
         Some(refusal) => Err(Error::NothingFits(refusal).into()),

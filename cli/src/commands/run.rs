@@ -5,10 +5,47 @@ use crate::args::Run;
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
+use llama_pajamas::hardware::{self, EnergyMeter};
 use llama_pajamas::{Event, Message, SessionSettings, StopReason};
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often a power is read while tokens come.
+const ENERGY_EVERY: Duration = Duration::from_millis(200);
+
+/// The meter of a run, read between tokens.
+struct Energy {
+    meter: EnergyMeter,
+    start: Instant,
+    last: Instant,
+}
+
+impl Energy {
+    /// `None` where the machine reports nothing.
+    fn start(start: Instant) -> Option<Self> {
+        let meter = EnergyMeter::start(hardware::energy()?, start.elapsed());
+        Some(Self { meter, start, last: Instant::now() })
+    }
+
+    fn follow(&mut self) {
+        if self.last.elapsed() >= ENERGY_EVERY {
+            self.read();
+        }
+    }
+
+    fn read(&mut self) {
+        self.last = Instant::now();
+        if let Some(reading) = hardware::energy() {
+            self.meter.add(reading, self.start.elapsed());
+        }
+    }
+
+    fn finish(mut self) -> EnergyMeter {
+        self.read();
+        self.meter
+    }
+}
 
 pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     let start = Instant::now();
@@ -32,9 +69,13 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
         print!("{}", screen.dim(&prompt));
         out.flush()?;
     }
+    let mut meter = args.benchmark.then(|| Energy::start(start)).flatten();
     let mut on_event = |event: Event<'_>| {
         match event {
             Event::Token(token) => {
+                if let Some(meter) = &mut meter {
+                    meter.follow();
+                }
                 first_token.get_or_insert_with(|| start.elapsed());
                 tokens.push(token);
             }
@@ -55,6 +96,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     } else {
         session.generate(&prompt, &settings, &cancel, &mut on_event)?
     };
+    let energy = meter.map(Energy::finish);
     if let Some(error) = broken.filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
         return Err(error).context("writing the answer");
     }
@@ -64,6 +106,8 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
             "seconds_to_ready": loaded.as_secs_f64(),
             "seconds_to_first_token": first_token.map(|t| t.as_secs_f64()),
             "prompt_tokens_per_s": usage.prompt_tokens_per_s(), "decode_tokens_per_s": usage.decode_tokens_per_s(),
+            "energy_joules": energy.as_ref().map(|meter| meter.joules()),
+            "energy_source": energy.as_ref().map(|meter| meter.source()),
         }))?;
     } else {
         println!();
@@ -82,6 +126,17 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
                 usage.decode_tokens_per_s()
             );
             println!("weights in memory: {}", bytes(model.memory().model_bytes));
+            match &energy {
+                Some(meter) => {
+                    let joules = meter.joules();
+                    let each = joules / (usage.completion_tokens.max(1) as f64);
+                    println!(
+                        "energy: {joules:.2} J, {each:.3} J per written token, prompt included ({})",
+                        meter.source()
+                    );
+                }
+                None => println!("energy: this machine reports none to this process"),
+            }
         }
     }
     if usage.stop_reason == StopReason::Cancelled && cancel.is_cancelled() {

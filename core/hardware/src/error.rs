@@ -27,4 +27,14 @@ pub enum Error {
         /// What stands there.
         got: String,
     },
+    /// No such profile, or not with that memory.
+    #[error("profile {wish}: expected {expected}, got {got}")]
+    Profile {
+        /// What was asked for.
+        wish: String,
+        /// What there is.
+        expected: String,
+        /// The part that fits nothing.
+        got: String,
+    },
 }

@@ -6,6 +6,7 @@
 //! unknown with its reason; it is neither guessed nor an error.
 
 mod apple;
+mod energy;
 mod error;
 mod files;
 mod host;
@@ -15,6 +16,7 @@ mod profiles;
 mod replay;
 mod root;
 mod supplied;
+mod typical;
 mod windows;
 
 // This machine: each system's own way to the same root.
@@ -63,6 +65,7 @@ mod isa;
 #[path = "isa_x86_64.rs"]
 mod isa;
 
+pub use energy::{EnergyCounter, EnergyMeter, EnergyReading};
 pub use error::{Error, Result};
 pub use files::FILES;
 pub use host::{
@@ -72,14 +75,34 @@ pub use host::{
 pub use nvml::nvidia_devices;
 pub use priors::{Fact, Origin, Priors};
 pub use profiles::{
-    Match, Matched, Preset, Profile, ProfileClass, Subject, classes, profile, profiles, strongest,
+    Match, Matched, Preference, Preset, Profile, ProfileClass, SharedGpu, Subject, System, TypicalMachine,
+    classes, profile, profiles, strongest,
 };
 pub use supplied::{Supplied, SuppliedDevice};
+pub use typical::typical;
+
+pub use linux::process::ProcessMemory;
 
 pub(crate) use linux::budget as memory_budget;
 
 use root::Root;
 use std::path::Path;
+
+/// What this process holds in memory now; `None` on systems whose files do not say.
+pub fn process_memory() -> Option<ProcessMemory> {
+    linux::process::read(&native::root())
+}
+
+/// What this machine reports of its energy now; `None` where it reports nothing, or not to this process.
+pub fn energy() -> Option<EnergyReading> {
+    linux::energy::read(&native::root())
+}
+
+/// The same of files handed over: paths relative to the root, and what stands in them.
+pub fn energy_in<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Option<EnergyReading> {
+    let table = files.into_iter().map(|(path, bytes)| (path.into(), Ok(bytes.to_vec())));
+    linux::energy::read(&Root::table(table.collect()))
+}
 
 /// Describes this machine.
 ///

@@ -4,11 +4,13 @@
 mod cgroup;
 mod cpu;
 mod disk;
+pub(crate) mod energy;
 mod gpu;
 mod memory;
 mod place;
 mod power;
 mod pressure;
+pub(crate) mod process;
 mod thermal;
 mod topology;
 

@@ -2,16 +2,18 @@
 //! Owns their shape and which one a host matches; must not know where facts come from.
 
 mod chip;
+mod machine;
 mod table;
 
 pub use chip::{Match, Matched, Preset, Profile, ProfileClass, Subject};
+pub use machine::{Preference, SharedGpu, System, TypicalMachine};
 pub use table::{classes, profile, profiles};
 
-pub(crate) use table::arm_part;
+pub(crate) use table::{arm_part, system};
 
 use crate::host::{Host, Unknown};
 use crate::priors::{Fact, Origin, Priors};
-use chip::Facts;
+pub(crate) use chip::Facts;
 
 /// Devices of a chip whose memory is shared keep at most this much of it for themselves, in bytes.
 const CARVED_OUT_BYTES: u64 = 2 << 30;
@@ -20,10 +22,11 @@ const CARVED_OUT_BYTES: u64 = 2 << 30;
 /// uses the host's memory has none: the machine's speaks for it.
 pub(crate) fn apply(host: &mut Host) {
     host.unknown.retain(|unknown| unknown.fact != "profile");
-    match best(Subject::Machine, &Facts::of_host(host)) {
+    let facts = Facts::of_host(host);
+    match best(Subject::Machine, &facts) {
         Some(found) => {
             host.priors.prefer(found.priors());
-            host.profile = Some(found.matched());
+            host.profile = Some(found.matched(&facts));
             host.memory.unified |= found.class.unified;
         }
         None => {
@@ -33,17 +36,19 @@ pub(crate) fn apply(host: &mut Host) {
     }
     for gpu in &mut host.gpus {
         gpu.unified |= host.memory.unified && gpu.memory_bytes.is_none_or(|bytes| bytes <= CARVED_OUT_BYTES);
-        if let Some(found) = best(Subject::Gpu, &Facts::of_gpu(gpu)).filter(|_| !gpu.unified) {
+        let facts = Facts::of_gpu(gpu);
+        if let Some(found) = best(Subject::Gpu, &facts).filter(|_| !gpu.unified) {
             gpu.priors.prefer(found.priors());
-            gpu.profile = Some(found.matched());
+            gpu.profile = Some(found.matched(&facts));
         }
     }
 }
 
 /// A chip of a class, or the class alone.
-struct Found {
-    class: &'static ProfileClass,
-    chip: Option<&'static Profile>,
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) class: &'static ProfileClass,
+    pub(crate) chip: Option<&'static Profile>,
 }
 
 /// The strongest chip that matches; where none does, the strongest class.
@@ -72,9 +77,16 @@ fn ranked(subject: Subject, facts: &Facts) -> Vec<((bool, i32, usize), Found)> {
 }
 
 impl Found {
-    fn matched(&self) -> Matched {
+    /// The chip's id, or the class's.
+    pub(crate) fn id(&self) -> &'static str {
+        self.chip.map_or(&self.class.id, |chip| &chip.id)
+    }
+
+    pub(crate) fn matched(&self, facts: &Facts) -> Matched {
+        let holds = |when: &Match| *when == Match::default() || when.strength(facts).is_some();
         Matched {
-            id: self.chip.map_or(&self.class.id, |chip| &chip.id).clone(),
+            id: self.id().into(),
+            prefer: self.class.prefer.iter().filter(|prefer| holds(&prefer.when)).cloned().collect(),
             title: self.chip.map_or(&self.class.title, |chip| &chip.title).clone(),
             class: self.class.id.clone(),
             origin: if self.chip.is_some() { Origin::Profile } else { Origin::ClassDefault },
@@ -97,7 +109,7 @@ impl Found {
         preset
     }
 
-    fn priors(&self) -> Priors {
+    pub(crate) fn priors(&self) -> Priors {
         let class = &self.class.prior;
         let of_class = |range: Option<[f64; 2]>| {
             range.map(|range| Fact {
@@ -138,7 +150,9 @@ pub fn strongest(sample: &Match) -> Vec<String> {
     for subject in [Subject::Machine, Subject::Gpu] {
         let ranked = ranked(subject, &facts);
         let top = ranked.first().map(|(rank, _)| *rank);
-        ids.extend(ranked.iter().filter(|(rank, _)| Some(*rank) == top).map(|(_, found)| found.matched().id));
+        ids.extend(
+            ranked.iter().filter(|(rank, _)| Some(*rank) == top).map(|(_, found)| found.id().to_string()),
+        );
     }
     ids
 }

@@ -2,6 +2,7 @@
 //! Must not know how a configuration is laid out; that is the ladder's.
 
 use crate::ladder::{Fit, device, shorter_context};
+use crate::preference::preference;
 use crate::speed::{SpeedModel, Tables};
 use crate::ways::{Judged, best_way, miss, seconds};
 use crate::{
@@ -20,7 +21,8 @@ struct Contender<'a> {
 
 /// Makes a plan. Pure: the same inputs give the same plan. Takes about a millisecond per variant.
 pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
-    let have = request.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
+    let request = &request.with_capped_devices();
+    let have = request.memory_bytes(host);
     let n_threads = request.n_threads.unwrap_or_else(|| threads::decode_threads(host)).max(1);
     let mut rejected = Vec::new();
     let mut contenders = Vec::new();
@@ -34,7 +36,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         }
     }
     let mut assumptions = assumptions(host, request, have);
-    let Some(best) = best(&contenders, request) else {
+    let Some(best) = best(host, &contenders, request) else {
         let nearest = nearest(candidates, request, have, &rejected)
             .or_else(|| fastest(host, &speeds, candidates, request, have));
         assumptions.extend(speed_assumption(Evidence::Guess));
@@ -57,6 +59,8 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     }
     let mut why = reasons(&winner, have, contenders.len());
     why.extend(lowered(candidates, &winner, &rejected));
+    let suits = preference(host, winner.candidate, winner.fit.gpu_layers);
+    why.extend(suits.map(|reason| Reason { text: format!("{}: {reason}", winner.candidate.id) }));
     let n_threads_batch = request.n_threads.unwrap_or_else(|| threads::batch_threads(host)).max(1);
     let Contender { candidate, quality, speed, fit } = winner;
     let chosen = Choice {
@@ -106,17 +110,18 @@ fn judge<'a>(
     Ok(Contender { candidate, quality, speed, fit })
 }
 
-/// Of the variants that none is known to beat, the one with fewest bytes, present before absent, measured before predicted. More
-/// memory adds variants, so it can only add betters: it never leads to a variant known to be worse. Where speed is the
-/// objective: the fastest.
-fn best(contenders: &[Contender<'_>], request: &Request) -> Option<usize> {
+/// Of the variants that none is known to beat, one in a format that suits the hardware, then the one with fewest bytes, present
+/// before absent, measured before predicted. More memory adds variants, so it can only add betters: it never leads to a variant
+/// known to be worse. Where speed is the objective: the fastest.
+fn best(host: &Host, contenders: &[Contender<'_>], request: &Request) -> Option<usize> {
     let places = contenders.iter().enumerate();
     match request.objective {
         Objective::Quality => {
             let beaten =
                 |one: &Contender<'_>| contenders.iter().any(|other| other.quality.beats(&one.quality));
             let cost = |one: &Contender<'_>| {
-                (one.candidate.weights_bytes, !one.candidate.present, one.speed.evidence.rank())
+                let suits = preference(host, one.candidate, one.fit.gpu_layers).is_some();
+                (!suits, one.candidate.weights_bytes, !one.candidate.present, one.speed.evidence.rank())
             };
             let left = places.filter(|(_, one)| !beaten(one));
             left.min_by_key(|(_, one)| cost(one)).map(|(place, _)| place)
@@ -172,7 +177,7 @@ fn refusal(candidate: &Candidate, request: &Request) -> Option<(Code, String)> {
 
 fn memory_rejection(candidate: &Candidate, request: &Request, least: &Fit, have: u64) -> Rejection {
     let shorter = shorter_context(candidate, request, have);
-    let mut need = least.memory.host_bytes();
+    let mut need = least.host_bytes();
     let mut have = have;
     let mut code = if least.memory.hard_bytes() > have { Code::MemHard } else { Code::MemSoft };
     if need <= have {
@@ -259,7 +264,9 @@ fn speed_assumption(evidence: Evidence) -> Option<String> {
 
 fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<String> {
     let limit = host.memory.limits.first();
+    let uncapped = request.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
     let source = match (request.memory_budget_bytes, limit) {
+        _ if have < uncapped => format!("capped by the app; there were {}", bytes(uncapped)),
         (Some(_), _) => "the budget that was asked for".to_string(),
         (None, Some(limit)) => format!(
             "{} leaves {}, less a reserve for everything else",
@@ -298,7 +305,7 @@ fn reasons(winner: &Contender<'_>, have: u64, others: usize) -> Vec<Reason> {
     let memory = &winner.fit.memory;
     let mut texts = vec![
         format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean),
-        format!("it takes {} of {} memory", bytes(memory.host_bytes()), bytes(have)),
+        format!("it takes {} of {} memory", bytes(winner.fit.host_bytes()), bytes(have)),
     ];
     if memory.device_bytes > 0 {
         texts.push(format!("{} lie on the device", bytes(memory.device_bytes)));

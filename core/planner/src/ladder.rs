@@ -24,6 +24,15 @@ pub(crate) struct Fit {
     pub(crate) kv_type: GgmlType,
     pub(crate) n_ubatch: u32,
     pub(crate) concessions: Vec<String>,
+    /// Whether what lies on the device lies in the host's memory too.
+    pub(crate) unified: bool,
+}
+
+impl Fit {
+    /// What the host must hold, in bytes.
+    pub(crate) fn host_bytes(&self) -> u64 {
+        if self.unified { self.memory.total_bytes() } else { self.memory.host_bytes() }
+    }
 }
 
 /// The first rung that fits `have` bytes, or the last rung, which takes least.
@@ -36,11 +45,11 @@ pub(crate) fn descend(candidate: &Candidate, request: &Request, have: u64) -> Re
         for kv_type in KV_TYPES {
             for context_tokens in contexts(wished, shortest) {
                 let mut fit = configuration(candidate, request, context_tokens, kv_type, n_ubatch);
-                if runs(candidate, &fit) && fit.memory.host_bytes() <= have {
+                if runs(candidate, &fit) && fit.host_bytes() <= have {
                     fit.concessions = concessions(&fit, candidate, request, wished);
                     return Ok(fit);
                 }
-                if least.as_ref().is_none_or(|least| fit.memory.host_bytes() < least.memory.host_bytes()) {
+                if least.as_ref().is_none_or(|least| fit.host_bytes() < least.host_bytes()) {
                     least = Some(fit);
                 }
             }
@@ -104,7 +113,8 @@ fn configuration(
         memory.device_bytes = per_layer.saturating_mul(gpu_layers.into()).min(movable);
     }
     let backend = device.filter(|_| gpu_layers > 0).map_or(Backend::Cpu, |device| device.backend);
-    Fit { memory, backend, gpu_layers, context_tokens, kv_type, n_ubatch, concessions: Vec::new() }
+    let unified = device.is_some_and(|device| device.unified);
+    Fit { memory, backend, gpu_layers, context_tokens, kv_type, n_ubatch, concessions: Vec::new(), unified }
 }
 
 fn concessions(fit: &Fit, candidate: &Candidate, request: &Request, wished: u64) -> Vec<String> {

@@ -1,11 +1,31 @@
-//! A plan as text, for terminals and logs. Must not decide or compute anything.
+//! A plan as text, for terminals and logs: in short, or whole. Must not decide or compute anything.
 
 use crate::choose::bytes;
-use crate::{Choice, Plan};
+use crate::{Choice, Plan, Rejection};
 use std::fmt::Write;
 
 impl Plan {
-    /// The plan in plain text, one fact per line.
+    /// What to do in a few lines: variant, settings, memory, speed; else what would fit.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        match &self.chosen {
+            Some(chosen) => {
+                let memory = &chosen.memory;
+                let _ = writeln!(text, "{}", headline(chosen));
+                let _ = writeln!(text, "context  {}", context(chosen));
+                let _ = writeln!(text, "memory   {}{}", bytes(memory.total_bytes()), on_device(chosen));
+                let _ = writeln!(text, "speed    {}", writing(chosen));
+            }
+            None => text.push_str("nothing fits\n"),
+        }
+        if let Some(nearest) = &self.nearest {
+            let _ = writeln!(text, "nearest  {}", nearest.text);
+        }
+        text
+    }
+
+    /// The whole plan: settings, memory and speed by part, the reasons, what was not chosen and what would help it,
+    /// and what was assumed.
     pub fn render(&self) -> String {
         let mut text = String::new();
         match &self.chosen {
@@ -13,61 +33,97 @@ impl Plan {
             None => text.push_str("nothing fits\n"),
         }
         if let Some(nearest) = &self.nearest {
-            let _ = writeln!(text, "nearest  {}", nearest.text);
+            let _ = writeln!(text, "\nnearest\n  {}", nearest.text);
         }
         let mut section = |title: &str, lines: Vec<String>| {
             if !lines.is_empty() {
-                let _ = writeln!(text, "{title}");
+                let _ = writeln!(text, "\n{title}");
                 lines.iter().for_each(|line| _ = writeln!(text, "  - {line}"));
             }
         };
         section("why", self.why.iter().map(|reason| reason.text.clone()).collect());
-        let rejected = self.rejected.iter().map(|rejection| {
-            let code = serde_json::to_value(rejection.code).ok();
-            let code = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default();
-            let memory = match (rejection.need_bytes, rejection.have_bytes) {
-                (Some(need), Some(have)) => {
-                    let short = bytes(rejection.shortfall_bytes.unwrap_or(0));
-                    format!(" needs {}, has {}, lacks {short};", bytes(need), bytes(have))
-                }
-                _ => String::new(),
-            };
-            format!("{} [{code}]{memory} {}", rejection.id, rejection.fix)
-        });
-        section("not chosen", rejected.collect());
+        section("not chosen", self.rejected.iter().map(rejection).collect());
         section("assumed", self.assumptions.clone());
         text
     }
 }
 
-fn render_choice(chosen: &Choice, text: &mut String) {
-    let memory = &chosen.memory;
-    let [slow, fast] = chosen.speed.decode_tokens_per_s;
+fn rejection(rejection: &Rejection) -> String {
+    let code = serde_json::to_value(rejection.code).ok();
+    let code = code.as_ref().and_then(|code| code.as_str()).unwrap_or_default();
+    let memory = match (rejection.need_bytes, rejection.have_bytes) {
+        (Some(need), Some(have)) => {
+            let short = bytes(rejection.shortfall_bytes.unwrap_or(0));
+            format!(" needs {}, has {}, lacks {short};", bytes(need), bytes(have))
+        }
+        _ => String::new(),
+    };
+    format!("{} [{code}]{memory} {}", rejection.id, rejection.fix)
+}
+
+fn headline(chosen: &Choice) -> String {
     let offload = match chosen.gpu_layers {
         0 => String::new(),
         n => format!(", {n} layers on the device"),
     };
-    let _ = writeln!(text, "plan     {} on {}{offload}", chosen.id, chosen.backend.name());
+    format!("plan     {} on {}{offload}", chosen.id, chosen.backend.name())
+}
+
+fn context(chosen: &Choice) -> String {
+    format!("{} tokens, key-value cache in {}", chosen.context_tokens, chosen.kv_type)
+}
+
+fn on_device(chosen: &Choice) -> String {
+    match chosen.memory.device_bytes {
+        0 => String::new(),
+        device => format!(", of it {} on the device", bytes(device)),
+    }
+}
+
+fn writing(chosen: &Choice) -> String {
+    let [slow, fast] = chosen.speed.decode_tokens_per_s;
+    let evidence = chosen.speed.evidence.name();
+    format!("{} to {} tokens/s expected when writing ({evidence})", rate(slow), rate(fast))
+}
+
+/// Slow rates to a tenth: between 0.6 and 1.4 lies more than between 60 and 61.
+fn rate(tokens_per_s: f64) -> String {
+    if tokens_per_s < 10.0 { format!("{tokens_per_s:.1}") } else { format!("{tokens_per_s:.0}") }
+}
+
+fn render_choice(chosen: &Choice, text: &mut String) {
+    let memory = &chosen.memory;
+    let mut line = |name: &str, what: String| _ = writeln!(text, "{name:17}{what}");
+    line("variant", format!("{} ({})", chosen.id, chosen.precision));
+    line("computed by", chosen.backend.name().to_string());
+    line("context", format!("{} tokens", chosen.context_tokens));
+    line("key-value cache", chosen.kv_type.to_string());
+    if chosen.gpu_layers > 0 {
+        line("on the device", format!("{} layers", chosen.gpu_layers));
+    }
+    line("threads", format!("{} for writing, {} for reading", chosen.n_threads, chosen.n_threads_batch));
+    line("prompts", format!("{} tokens at a time", chosen.n_ubatch));
+    let _ = writeln!(text, "\nmemory");
+    let mut part = |name: &str, count: u64| _ = writeln!(text, "  {name:15}{:>11}", bytes(count));
+    part("weights", memory.weights_bytes);
+    part("key-value cache", memory.kv_bytes);
+    part("compute", memory.compute_bytes);
+    part("everything else", memory.overhead_bytes);
+    part("uncertainty", memory.uncertainty_bytes);
+    part("in all", memory.total_bytes());
+    if memory.device_bytes > 0 {
+        part("on the device", memory.device_bytes);
+    }
+    let speed = &chosen.speed;
+    let _ = writeln!(text, "\nspeed\n  {}", writing(chosen));
+    let [low, high] = speed.sustained_tokens_per_s.map(rate);
+    let _ = writeln!(text, "  {low} to {high} tokens/s after minutes of work");
+    let [low, high] = speed.prefill_tokens_per_s.map(rate);
+    let _ = writeln!(text, "  {low} to {high} tokens/s when reading a prompt");
+    let [low, high] = speed.first_token_s;
     let _ =
-        writeln!(text, "context  {} tokens, key-value cache in {}", chosen.context_tokens, chosen.kv_type);
-    let _ = writeln!(
-        text,
-        "threads  {} for writing, {} for reading, {} tokens at a time",
-        chosen.n_threads, chosen.n_threads_batch, chosen.n_ubatch
-    );
-    let _ = writeln!(
-        text,
-        "memory   {} = weights {} + cache {} + compute {} + rest {} + uncertainty {}",
-        bytes(memory.total_bytes()),
-        bytes(memory.weights_bytes),
-        bytes(memory.kv_bytes),
-        bytes(memory.compute_bytes),
-        bytes(memory.overhead_bytes),
-        bytes(memory.uncertainty_bytes)
-    );
-    let _ = writeln!(
-        text,
-        "speed    {slow:.0} to {fast:.0} tokens/s expected when writing ({})",
-        chosen.speed.evidence.name()
-    );
+        writeln!(text, "  {low:.2} to {high:.2} s to the first token after {} tokens", speed.prompt_tokens);
+    if let Some([low, high]) = speed.first_token_cold_s {
+        let _ = writeln!(text, "  {low:.1} to {high:.1} s with loading before");
+    }
 }

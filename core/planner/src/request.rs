@@ -1,15 +1,18 @@
-//! What a plan is made from: candidates and wishes.
+//! What a plan is made from: candidates, devices and wishes, with the caps that an app sets.
+//! Owns how caps bound what the host offers; must not choose.
 
 use crate::QualityEstimate;
 use crate::speed::{Calibration, Observation, Work};
 use families::Description;
+use hardware::{Gpu, Host};
 use serde::{Deserialize, Serialize};
 
 /// What computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Backend {
+    #[default]
     Cpu,
     Vulkan,
     Cuda,
@@ -22,6 +25,11 @@ impl Backend {
     /// Every one.
     pub const ALL: [Self; 6] =
         [Self::Cpu, Self::Vulkan, Self::Cuda, Self::Metal, Self::Opencl, Self::Hexagon];
+
+    /// The backend of a name in manifests; `None` where none is called so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|backend| backend.name() == name)
+    }
 
     /// The name in manifests.
     pub fn name(self) -> &'static str {
@@ -37,14 +45,41 @@ impl Backend {
 }
 
 /// A device that an engine offers beside the processor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct BackendDevice {
     /// Its backend.
     pub backend: Backend,
     /// Name in the engine.
     pub name: String,
-    /// Memory that is free on it, in bytes.
+    /// Memory that is free on it, in bytes. Where the memory is the host's: what the device may take of it.
     pub free_bytes: u64,
+    /// Whether its memory is the host's: what lies on it counts against the host's budget as well.
+    pub unified: bool,
+}
+
+/// Backends of devices that builds of the engine have.
+const BUILT_IN: [Backend; 3] = [Backend::Vulkan, Backend::Cuda, Backend::Metal];
+
+impl BackendDevice {
+    /// The devices that a host's description names, with the first backend of its profile's preset that engines here
+    /// have: for plans made without an engine on that host.
+    pub fn of_host(host: &Host) -> Vec<Self> {
+        let device = |gpu: &Gpu| {
+            let found = if gpu.unified { host.profile.as_ref() } else { gpu.profile.as_ref() };
+            let preset = &found?.preset;
+            let names = preset.backends.iter().filter_map(|name| Backend::from_name(name));
+            let backend = names.into_iter().find(|backend| BUILT_IN.contains(backend))?;
+            let shared = || gpu.unified.then_some(host.memory.available_bytes);
+            let free_bytes = gpu.free_bytes.or(gpu.memory_bytes).or_else(shared)?;
+            (preset.gpu_layers != "none").then(|| Self {
+                backend,
+                name: gpu.name.clone(),
+                free_bytes,
+                unified: gpu.unified,
+            })
+        };
+        host.gpus.iter().filter_map(device).collect()
+    }
 }
 
 /// One variant that could be loaded.
@@ -107,10 +142,31 @@ pub struct Request {
     pub variant: Option<String>,
     /// Memory that may be used instead of the host's budget, in bytes.
     pub memory_budget_bytes: Option<u64>,
+    /// Most memory of the host that may be used, in bytes, whatever the budget: for apps that need the rest.
+    pub memory_cap_bytes: Option<u64>,
+    /// Most memory that may be used on a device, in bytes, whatever is free: for apps that draw with the rest.
+    pub device_memory_cap_bytes: Option<u64>,
     /// Decode threads instead of the plan's.
     pub n_threads: Option<u32>,
     /// Layers on the GPU instead of the plan's.
     pub gpu_layers: Option<u32>,
     /// Devices beside the processor.
     pub devices: Vec<BackendDevice>,
+}
+
+impl Request {
+    /// Memory of the host that a plan may use, in bytes: the budget, bounded by the cap.
+    pub fn memory_bytes(&self, host: &Host) -> u64 {
+        let budget = self.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
+        self.memory_cap_bytes.map_or(budget, |cap| budget.min(cap))
+    }
+
+    /// The same request with every device's free memory bounded by the cap.
+    pub(crate) fn with_capped_devices(&self) -> Self {
+        let mut capped = self.clone();
+        if let Some(cap) = self.device_memory_cap_bytes {
+            capped.devices.iter_mut().for_each(|device| device.free_bytes = device.free_bytes.min(cap));
+        }
+        capped
+    }
 }

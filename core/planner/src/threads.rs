@@ -9,6 +9,11 @@ const JOIN_SPEED: f64 = 0.6;
 /// Cores below this share of the fastest one's speed hold up prompts more than they help.
 const BATCH_SPEED: f64 = 0.5;
 
+/// Threads to start with on a host: for single tokens, and for prompts.
+pub fn prior_threads(host: &Host) -> [u32; 2] {
+    [decode_threads(host).max(1), batch_threads(host).max(1)]
+}
+
 /// Threads for single tokens: a core each, of the fastest kind. Threads wait for each other at every layer, and one
 /// that shares its core with anything else holds up all: so no hardware threads, and one fewer than the process may
 /// use where that is more than two.

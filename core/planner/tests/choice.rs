@@ -55,7 +55,7 @@ fn candidates() -> Vec<Candidate> {
 }
 
 fn device(backend: Backend) -> BackendDevice {
-    BackendDevice { backend, name: backend.name().into(), free_bytes: 8 << 30 }
+    BackendDevice { backend, name: backend.name().into(), free_bytes: 8 << 30, unified: false }
 }
 
 fn ask(request: Request) -> Plan {

@@ -87,7 +87,8 @@ fn check(machine: &str) {
         .unwrap();
     // What an engine would list: the devices whose memory the machine's files state.
     let devices = host.gpus.iter().filter_map(|gpu| {
-        Some(BackendDevice { backend: Backend::Vulkan, name: gpu.name.clone(), free_bytes: gpu.free_bytes? })
+        let (name, unified) = (gpu.name.clone(), gpu.unified);
+        Some(BackendDevice { backend: Backend::Vulkan, name, free_bytes: gpu.free_bytes?, unified })
     });
     let request = Request { devices: devices.collect(), ..Request::default() };
     let mut text = String::new();

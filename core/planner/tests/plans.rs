@@ -88,7 +88,7 @@ fn nothing_fits_says_what_is_missing() {
 }
 
 fn gpu(free_bytes: u64) -> BackendDevice {
-    BackendDevice { backend: Backend::Vulkan, name: "Vulkan0".into(), free_bytes }
+    BackendDevice { backend: Backend::Vulkan, name: "Vulkan0".into(), free_bytes, unified: false }
 }
 
 /// The same variants, for Vulkan too.
@@ -111,6 +111,28 @@ fn a_device_takes_what_fits_and_spares_the_host() {
     // Variants that do not name the backend stay on the processor.
     let cpu = plan(&host(16 << 30), &candidates(), &request(24 << 30)).chosen.unwrap();
     assert_eq!((cpu.backend, cpu.gpu_layers, cpu.memory.device_bytes), (Backend::Cpu, 0, 0));
+}
+
+#[test]
+fn a_device_that_shares_the_memory_is_counted_once() {
+    let shared = BackendDevice { unified: true, ..gpu(6 << 30) };
+    let request = Request { devices: vec![shared], ..Request::default() };
+    let plan_on = |budget| plan(&host(budget), &gpu_candidates(), &request).chosen;
+    let choice = plan_on(6 << 30).expect("a small variant fits");
+    assert!(choice.gpu_layers > 0 && choice.memory.total_bytes() <= 6 << 30, "{choice:?}");
+    assert!(plan_on(2 << 30).is_none(), "the device brings no memory of its own");
+}
+
+#[test]
+fn caps_of_the_app_bound_the_host_and_the_device() {
+    let mut request = Request { devices: vec![gpu(24 << 30)], ..Request::default() };
+    request.memory_cap_bytes = Some(6 << 30);
+    request.device_memory_cap_bytes = Some(2 << 30);
+    let plan = plan(&host(64 << 30), &gpu_candidates(), &request);
+    let choice = plan.chosen.expect("a small variant fits");
+    assert!(choice.memory.host_bytes() <= 6 << 30 && choice.memory.device_bytes <= 2 << 30, "{choice:?}");
+    assert!(plan.assumptions.iter().any(|text| text.contains("capped by the app")), "{:?}", plan.assumptions);
+    assert_eq!(Request { memory_budget_bytes: Some(1), ..request }.memory_bytes(&host(64 << 30)), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::recipe::{Overrides, Recipe, Row, Shape, Strategy, order, preset, stock};
 use families::{Description, OutputType, Role, TensorShape};
-use formats::gguf::{Array, GgmlType, Metadata, Value};
+use formats::gguf::{Array, GgmlType, Metadata, TensorSpec, Value};
 use std::collections::BTreeMap;
 
 /// Sizes under one recipe.
@@ -17,6 +17,9 @@ pub struct Estimate {
     pub bits_per_weight: f64,
     /// By role.
     pub roles: BTreeMap<Role, RoleEstimate>,
+    /// Each of them, in the order of recipes.
+    #[serde(skip)]
+    pub tensors: Vec<TensorSpec>,
 }
 
 /// All tensors of one role.
@@ -41,12 +44,13 @@ pub fn estimate(description: &Description, recipe: Recipe) -> Option<Estimate> {
         Recipe::Preset(wanted) => preset(&rows, wanted, description, &wishes),
     };
     let mut by_type: BTreeMap<Role, Vec<(GgmlType, u64, usize)>> = BTreeMap::new();
-    let (mut tensor_bytes, mut n_weights) = (0u64, 0u64);
+    let (mut tensor_bytes, mut n_weights, mut tensors) = (0u64, 0u64, Vec::with_capacity(shapes.len()));
     for ((shape, _), choice) in shapes.iter().zip(choices) {
         let rows: u64 = shape.dims[1..].iter().product();
         let bytes = choice.ty.row_bytes(shape.dims[0])?.saturating_mul(rows);
         tensor_bytes = tensor_bytes.saturating_add(bytes);
         n_weights = n_weights.saturating_add(shape.n_elements());
+        tensors.push(TensorSpec { name: shape.name.clone(), dims: shape.dims.clone(), ty: choice.ty });
         let types = by_type.entry(shape.role).or_default();
         match types.iter_mut().find(|(ty, ..)| *ty == choice.ty) {
             Some((_, sum, n_tensors)) => {
@@ -67,6 +71,7 @@ pub fn estimate(description: &Description, recipe: Recipe) -> Option<Estimate> {
         tensor_bytes,
         bits_per_weight: tensor_bytes as f64 * 8.0 / n_weights.max(1) as f64,
         roles: roles.collect(),
+        tensors,
     })
 }
 

@@ -3,6 +3,8 @@
 //! Owns what users of the library touch: [`Runtime`], [`LoadedModel`], [`Session`], [`Embedder`], [`Ranker`], tokenizer, sampling, stop rules and
 //! chat templates, which stand above every engine. Must not print, read the environment or reach the network.
 
+#[cfg(feature = "quantize")]
+mod described;
 mod embed;
 mod error;
 mod events;
@@ -17,12 +19,14 @@ mod template;
 pub mod tokenizer;
 mod tune;
 
+#[cfg(feature = "quantize")]
+pub use described::{SENSIBLE_PRECISIONS, described_candidates};
 pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
 pub use events::{Event, StopReason, Timings, Usage};
 pub use govern::{Change, SettingFrom, Watch};
 pub use model::{LoadedModel, SessionSettings};
-pub use open::{PlanRequest, Runtime, RuntimeSettings, supplied_devices};
+pub use open::{PlanRequest, Runtime, RuntimeSettings, backend_devices, candidates_at, supplied_devices};
 pub use sampler::Sampler;
 pub use sampling::{Dry, Mirostat, MirostatVersion, Sampling, Step};
 pub use session::{GenerateSettings, Session};

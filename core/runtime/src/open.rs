@@ -25,6 +25,10 @@ pub struct RuntimeSettings {
     /// Folder in which what is measured of models on this machine is kept between starts, made when needed; `None`: nothing
     /// is kept.
     pub tuning_folder: Option<PathBuf>,
+    /// Most memory of the host that any plan may use, in bytes, whatever there is: the app needs the rest. `None`: no cap.
+    pub memory_cap_bytes: Option<u64>,
+    /// Most memory of a device that any plan may use, in bytes, whatever is free: the app draws with the rest.
+    pub device_memory_cap_bytes: Option<u64>,
 }
 
 /// What is wished of a plan.
@@ -39,6 +43,8 @@ pub struct Runtime {
     tuning_folder: Option<PathBuf>,
     /// Whether the host is this machine, whose conditions can be asked for again.
     is_here: bool,
+    /// Most memory of the host and of a device that plans may use, in bytes.
+    caps: (Option<u64>, Option<u64>),
 }
 
 struct Opened {
@@ -65,13 +71,14 @@ impl Runtime {
                 host
             }
         };
-        if Bundle::is_bundle(path) {
-            let bundle = Bundle::open(path)?;
-            let variants = open_variants(&bundle)?;
-            return Ok(Self { host, engine, variants, bundle: Some(bundle), tuning_folder, is_here });
-        }
-        let variants = vec![open_file(path)?];
-        Ok(Self { host, engine, variants, bundle: None, tuning_folder, is_here })
+        let bundle = if Bundle::is_bundle(path) { Some(Bundle::open(path)?) } else { None };
+        let variants = match &bundle {
+            Some(bundle) => open_variants(bundle)?,
+            None => vec![open_file(path)?],
+        };
+        let RuntimeSettings { memory_cap_bytes, device_memory_cap_bytes, .. } = settings;
+        let caps = (memory_cap_bytes, device_memory_cap_bytes);
+        Ok(Self { host, engine, variants, bundle, tuning_folder, is_here, caps })
     }
 
     /// The bundle, where one was opened.
@@ -102,12 +109,10 @@ impl Runtime {
     /// Plans for the host. Adds the engine's devices to those of the request.
     pub fn plan(&self, request: &PlanRequest) -> Plan {
         let mut request = request.clone();
-        let gpus = self.engine.devices().into_iter().filter(|device| device.kind != DeviceKind::Cpu);
-        request.devices.extend(gpus.map(|device| BackendDevice {
-            backend: backend_of(&device.name),
-            name: device.name,
-            free_bytes: device.memory_free_bytes,
-        }));
+        let lower = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        request.memory_cap_bytes = lower(request.memory_cap_bytes, self.caps.0);
+        request.device_memory_cap_bytes = lower(request.device_memory_cap_bytes, self.caps.1);
+        request.devices.extend(backend_devices(&*self.engine, &self.host));
         let candidates: Vec<Candidate> = self.candidates().cloned().collect();
         planner::plan(&self.host, &candidates, &request)
     }
@@ -139,6 +144,35 @@ impl Runtime {
         }
         Ok(model)
     }
+}
+
+/// The devices of an engine beside the processor, as the planner takes them.
+pub fn backend_devices(engine: &dyn Engine, host: &Host) -> Vec<BackendDevice> {
+    let gpus = engine.devices().into_iter().filter(|device| device.kind != DeviceKind::Cpu);
+    let device = |device: engine::DeviceInfo| {
+        let backend = backend_of(&device.name);
+        // Metal calls every device of its own kind a GPU.
+        let shares = device.kind == DeviceKind::IntegratedGpu || backend == Backend::Metal;
+        let unified = shares && host.memory.unified;
+        BackendDevice { backend, name: device.name, free_bytes: device.memory_free_bytes, unified }
+    };
+    gpus.map(device).collect()
+}
+
+/// What could be loaded of the bundle directory or GGUF file at `path`, as the planner sees it. Needs no engine; of a
+/// file, the header alone may be there.
+///
+/// # Errors
+/// As [`Runtime::open`].
+pub fn candidates_at(path: &Path) -> Result<Vec<Candidate>> {
+    if Bundle::is_bundle(path) {
+        let opened = open_variants(&Bundle::open(path)?)?;
+        return Ok(opened.into_iter().map(|opened| opened.candidate).collect());
+    }
+    let gguf = |source| Error::Gguf { path: path.into(), source };
+    let (reader, bytes) = open_reader(path)?;
+    let header = Header::read_beginning(reader, bytes).map_err(gguf)?;
+    Ok(vec![candidate_of(path, header)?])
 }
 
 /// The devices of an engine that compute beside the processor, in the form in which a host's description takes them.
@@ -183,22 +217,23 @@ fn backend_of(device: &str) -> Backend {
 
 /// The header of a GGUF file.
 pub(crate) fn read_header(path: &Path) -> Result<Header> {
+    let (reader, bytes) = open_reader(path)?;
+    Header::read(reader, bytes).map_err(|source| Error::Gguf { path: path.into(), source })
+}
+
+fn open_reader(path: &Path) -> Result<(BufReader<std::fs::File>, u64)> {
     let io = |source| Error::Io { path: path.into(), source };
     let file = std::fs::File::open(path).map_err(io)?;
     let bytes = file.metadata().map_err(io)?.len();
-    Header::read(BufReader::with_capacity(1 << 16, file), bytes)
-        .map_err(|source| Error::Gguf { path: path.into(), source })
+    Ok((BufReader::with_capacity(1 << 16, file), bytes))
 }
 
-fn describe(path: &Path) -> Result<(Header, Description)> {
-    let header = read_header(path)?;
+fn describe(path: &Path, header: &Header) -> Result<Description> {
     if header.tensors.is_empty() {
         let expected = format!("at least one in {}", path.display());
         return Err(Error::Request { what: "tensors", expected, got: "none".into() });
     }
-    let description =
-        families::detect_gguf(&header).map_err(|source| Error::Family { path: path.into(), source })?;
-    Ok((header, description))
+    families::detect_gguf(header).map_err(|source| Error::Family { path: path.into(), source })
 }
 
 /// What one token costs in this file.
@@ -211,25 +246,38 @@ fn work_of(header: &Header, description: &Description) -> Work {
 }
 
 fn open_file(path: &Path) -> Result<Opened> {
-    let (header, description) = describe(path)?;
+    Ok(Opened { candidate: candidate_of(path, read_header(path)?)?, path: Some(path.into()) })
+}
+
+fn candidate_of(path: &Path, header: Header) -> Result<Candidate> {
+    let description = describe(path, &header)?;
     let weights_bytes = header.tensors.iter().map(|tensor| tensor.bytes).sum();
     let largest = header.tensors.iter().max_by_key(|tensor| tensor.bytes);
     let precision = largest.map_or("F32", |tensor| tensor.ty.name()).to_string();
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let work = Some(work_of(&header, &description));
-    let candidate = Candidate {
+    let experts = |name: &str| families::role_of(name).is_routed_expert();
+    let routed =
+        header.tensors.iter().filter(|tensor| experts(&tensor.name)).map(|tensor| tensor.bytes).sum();
+    Ok(Candidate {
         id: name,
         precision,
+        active_weights_bytes: weights_bytes - unread_bytes(&description, routed),
         description,
         weights_bytes,
-        active_weights_bytes: weights_bytes,
         work,
         quality: None,
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: true,
         blocked: None,
-    };
-    Ok(Opened { candidate, path: Some(path.into()) })
+    })
+}
+
+/// Bytes of experts that a token does not read.
+pub(crate) fn unread_bytes(description: &Description, routed_bytes: u64) -> u64 {
+    let Some(moe) = description.moe else { return 0 };
+    let unread = u64::from(moe.n_experts.saturating_sub(moe.n_active));
+    routed_bytes / u64::from(moe.n_experts.max(1)) * unread
 }
 
 /// All variants share one architecture, which the first file that is here tells.
@@ -243,7 +291,7 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
             _ => None,
         };
         if let (None, Some(path), Format::Gguf) = (&description, &path, variant.format) {
-            description = Some(describe(path)?.1);
+            description = Some(describe(path, &read_header(path)?)?);
         }
         let blocked = match (&presence, variant.format) {
             (_, Format::Mlx | Format::Onnx) => {

@@ -73,6 +73,11 @@ impl Session {
         self.context.n_past()
     }
 
+    /// What the model and this session occupy, as the engine counts it.
+    pub fn memory(&self) -> engine::MemoryUse {
+        self.context.memory()
+    }
+
     /// Tokens that the context can hold.
     pub fn n_ctx(&self) -> usize {
         self.context.n_ctx()

@@ -49,7 +49,24 @@ impl Header {
     /// # Errors
     /// The first breach of the format, with offset and field.
     pub fn read(reader: impl Read, file_bytes: u64) -> Result<Self, Error> {
-        let mut cursor = Cursor::new(reader, file_bytes);
+        let header = Self::parse(reader, file_bytes)?;
+        header.check_extents(file_bytes)?;
+        Ok(header)
+    }
+
+    /// Reads and checks a header of which the data may be missing: of a file that is not whole yet, or of its first
+    /// bytes alone. `there_bytes` is the length of what is there.
+    ///
+    /// # Errors
+    /// As [`Header::read`], but for tensors outside the file.
+    pub fn read_beginning(reader: impl Read, there_bytes: u64) -> Result<Self, Error> {
+        let header = Self::parse(reader, there_bytes)?;
+        header.check_extents(u64::MAX)?;
+        Ok(header)
+    }
+
+    fn parse(reader: impl Read, there_bytes: u64) -> Result<Self, Error> {
+        let mut cursor = Cursor::new(reader, there_bytes);
         let magic: [u8; 4] = cursor.array("magic")?;
         if magic != MAGIC {
             return Err(Error::Magic { got: magic });
@@ -86,9 +103,7 @@ impl Header {
             tensors.push(tensor);
         }
         let data_offset = cursor.offset().next_multiple_of(alignment);
-        let header = Self { version, metadata, tensors, alignment, data_offset };
-        header.check_extents(file_bytes)?;
-        Ok(header)
+        Ok(Self { version, metadata, tensors, alignment, data_offset })
     }
 
     /// The tensor called `name`.

@@ -1,6 +1,7 @@
 //! One profile: the rule by which it matches, and what it says.
 //! Owns the shape of the tables and the matching of one rule; must not know the tables.
 
+use super::machine::{Preference, TypicalMachine};
 use crate::host::{Gpu, Host};
 use crate::priors::Origin;
 use serde::{Deserialize, Serialize};
@@ -33,10 +34,16 @@ pub struct ProfileClass {
     /// What any member looks like, for chips that no entry names.
     #[serde(default)]
     pub r#match: Match,
+    /// A typical member, or the machine around a device, for plans made elsewhere.
+    #[serde(default)]
+    pub machine: Option<TypicalMachine>,
     /// Figures for members that say nothing of their own.
     pub prior: Prior,
     /// Settings to start from.
     pub preset: Preset,
+    /// Formats that suit it.
+    #[serde(default)]
+    pub prefer: Vec<Preference>,
     /// What to say of heat and power.
     #[serde(default)]
     pub warn: Option<String>,
@@ -75,6 +82,9 @@ pub struct Profile {
     /// Cores by kind, the fastest first.
     #[serde(default)]
     pub cores: Vec<u32>,
+    /// Instead of the class's.
+    #[serde(default)]
+    pub slowest_core: Option<f64>,
     /// How sure the bandwidth is: `published`, `derived` from bus and clock, `recalled`.
     pub confidence: String,
     /// Instead of the class's.
@@ -133,6 +143,8 @@ pub struct Matched {
     pub confidence: String,
     /// Settings to start from.
     pub preset: Preset,
+    /// Formats that suit it.
+    pub prefer: Vec<Preference>,
     /// What to say of heat and power.
     pub warnings: Vec<String>,
 }

@@ -2,17 +2,19 @@
 //! Knows how they are carried; must not know what they say.
 
 use super::chip::{Profile, ProfileClass};
+use super::machine::System;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// Written by the build script: `{"classes": […], "arm_parts": {…}}`.
+/// Written by the build script: `{"classes": […], "arm_parts": {…}, "systems": {…}}`.
 const TABLES: &str = include_str!(concat!(env!("OUT_DIR"), "/profiles.json"));
 
 #[derive(Deserialize)]
 struct Tables {
     classes: Vec<ProfileClass>,
     arm_parts: HashMap<String, ArmPart>,
+    systems: HashMap<String, System>,
 }
 
 /// A kind of ARM core.
@@ -50,4 +52,9 @@ pub fn profile(id: &str) -> Option<(&'static ProfileClass, &'static Profile)> {
 /// A kind of core by `implementer/part`, e.g. `0x41/0xd4e`.
 pub(crate) fn arm_part(part: &str) -> Option<&'static ArmPart> {
     tables().arm_parts.get(part)
+}
+
+/// What a system leaves, by its name in `systems.toml`.
+pub(crate) fn system(name: &str) -> Option<&'static System> {
+    tables().systems.get(name)
 }
