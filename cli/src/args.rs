@@ -2,15 +2,22 @@
 //! Knows words only; must not do the work.
 
 mod hardware;
+<<<<<<< HEAD
 mod plan;
 mod tune;
 
 pub(crate) use hardware::Hardware;
 pub(crate) use plan::{Caps, Plan, Profile, Target};
+=======
+mod sampling;
+mod tune;
+
+pub(crate) use hardware::Hardware;
+pub(crate) use sampling::Sampling;
+>>>>>>> 8e6eed6 (Describe Gemma 4, DeepSeek V3.2, GLM 5, MiMo V2 Flash and PaddleOCR-VL's text: heads by layer, shared caches, indexers)
 pub(crate) use tune::Tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use llama_pajamas::Step;
 use llama_pajamas::bundle::hub::DEFAULT_ENDPOINT;
 use std::path::PathBuf;
 
@@ -195,6 +202,7 @@ pub(crate) struct Wishes {
     pub(crate) network: Network,
 }
 
+<<<<<<< HEAD
 /// How tokens are chosen; shared by run and chat.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Sampling {
@@ -255,6 +263,14 @@ pub(crate) struct Sampling {
     /// Stop before this text; repeatable
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
+=======
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
+>>>>>>> 8e6eed6 (Describe Gemma 4, DeepSeek V3.2, GLM 5, MiMo V2 Flash and PaddleOCR-VL's text: heads by layer, shared caches, indexers)
 }
 
 #[derive(Debug, Args)]
@@ -373,10 +389,6 @@ pub(crate) enum Bundle {
         #[arg(long, value_name = "NAME", conflicts_with = "key")]
         generate: Option<PathBuf>,
     },
-}
-
-fn parse_step(name: &str) -> Result<Step, String> {
-    Step::from_name(name).map_err(|error| error.to_string())
 }
 
 /// `4096`, `512MiB`, `4GiB`, `1.5GB` → bytes.

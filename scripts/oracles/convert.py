@@ -2,8 +2,9 @@
 `mmproj` for its projector.
 
 The converter looks pre-tokenizers up by a hash and raises on those it has never seen; PRE_TOKENIZER is the
-name to write instead. It reads configurations through transformers, whose class gives every Nemotron-H experts: for these
-it gets config.json as it is."""
+name to write instead. It reads configurations through transformers, whose classes give every Nemotron-H experts and spell
+MiMo's rotary settings in another way: for these it gets config.json as it is. It refuses DeepSeek V3.2 whose tokenizer does not add BOS, as those at
+hand do not: the check is left out."""
 
 import json
 import pathlib
@@ -15,18 +16,20 @@ sys.path[:0] = [tree, tree + "/gguf-py"]
 import convert_hf_to_gguf  # noqa: E402
 from conversion import base, get_model_class  # noqa: E402
 from conversion.base import TextModel  # noqa: E402
+from conversion.deepseek import DeepseekV32Model  # noqa: E402
 
 
 class AsWritten(base.AutoConfig):
     @classmethod
     def from_pretrained(cls, folder, **more):
         stated = json.loads((pathlib.Path(folder) / "config.json").read_text())
-        if stated.get("model_type") == "nemotron_h":
+        if stated.get("model_type") in ("nemotron_h", "mimo_v2_flash"):
             raise ValueError("read config.json instead")
         return super().from_pretrained(folder, **more)
 
 
 base.AutoConfig = AsWritten
+DeepseekV32Model.set_vocab = TextModel._set_vocab_gpt2
 
 for model, out, kind, pre, part in zip(*[iter(jobs)] * 5):
     TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=pre: pre

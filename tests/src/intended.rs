@@ -44,6 +44,10 @@ pub fn apply(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
             names.push("special types");
         }
     }
+    let by_merges = theirs.header.metadata.str("tokenizer.ggml.model") == Some("gemma4");
+    if by_merges && special_types(&mut theirs.header.metadata, &tokenizer) {
+        names.push("special types");
+    }
     if own_keys(&mut theirs.header.metadata, &tokenizer) {
         names.push("own keys");
     }

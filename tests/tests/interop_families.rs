@@ -6,7 +6,7 @@
 use engine::gguf::{EngineOptions, GgufEngine};
 use engine::{CancelToken, Context, ContextSettings, Engine, KvType, LoadSettings, Logits};
 use families::memory::{kv_bytes, state_bytes};
-use families::{Description, OutputType, Reach, Role, RopeScaling, role_of};
+use families::{Description, Mixer, OutputType, Reach, Role, RopeScaling, role_of};
 use formats::gguf::GgmlType;
 use llama_pajamas_tests::{GgufFile, Reference, tiny_models};
 use quantizer::recipe::{FileType, Overrides, Preset, Recipe};
@@ -141,6 +141,7 @@ impl Bench {
         }
         let cache = kv_bytes(&description, u64::from(N_CTX), GgmlType::F32, GgmlType::F32).unwrap();
         let state = state_bytes(&description);
+        let cache = cache + padding_of_values(&description);
         if cache + state != context_bytes {
             problems
                 .push(format!("memory: {cache} + {state} bytes expected, {context_bytes} in the context"));
@@ -223,6 +224,14 @@ fn convert(checkpoint: &Checkpoint, out: impl std::io::Write) {
 
 fn plan(checkpoint: &Checkpoint, recipe: impl Into<Recipe>) -> quantizer::Job {
     quantizer::plan_file(checkpoint, recipe, &Overrides::default(), None, true).unwrap()
+}
+
+/// Without flash attention the engine caches values of all layers in rows as wide as the widest.
+fn padding_of_values(description: &Description) -> u64 {
+    let rows = description.layers.iter().filter(|layer| matches!(layer.mixer, Mixer::Attention(_)));
+    let rows: Vec<u64> = rows.map(|layer| layer.cache_row().1).filter(|width| *width > 0).collect();
+    let widest = rows.iter().copied().max().unwrap_or(0);
+    rows.iter().map(|width| (widest - width) * 4 * u64::from(N_CTX)).sum()
 }
 
 /// Whether tensors of this role never become blocks.

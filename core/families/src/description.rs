@@ -1,8 +1,12 @@
 //! The description of a model: what detection reports, and what planner and quantizer work from.
 //! Owns these types; must not know which file the numbers came from.
 
+mod rope;
+
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use rope::{Rope, RopeScaling};
 
 /// What a model is. Every number is read from its configuration or file header; what the file leaves
 /// out is the documented default of the family's configuration class.
@@ -129,12 +133,16 @@ impl Layer {
     /// Values of one token in the key and in the value cache.
     pub fn cache_row(&self) -> (u64, u64) {
         match self.mixer {
+            Mixer::Attention(Attention { shares_cache: true, .. }) => (0, 0),
             Mixer::Attention(attention) | Mixer::Parallel(attention, _) => {
                 let heads = u64::from(attention.n_kv_heads);
                 (heads * u64::from(attention.key_dim), heads * u64::from(attention.value_dim))
             }
-            // The latent is cached once, as the key with its rotary part; the value is a part of it.
-            Mixer::Latent(latent) => (latent.kv_rank.saturating_add(latent.rope_dim), 0),
+            // The latent is cached once, as the key with its rotary part; the value is a part of it. Keys of an indexer have
+            // a cache of the same type beside it.
+            Mixer::Latent(latent) => {
+                (latent.kv_rank.saturating_add(latent.rope_dim).saturating_add(latent.indexer_dim), 0)
+            }
             Mixer::Recurrent(_) | Mixer::None => (0, 0),
         }
     }
@@ -204,6 +212,12 @@ pub struct Attention {
     /// Whether no norm stands before it: what it gets was normalised already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_norm: bool,
+    /// Whether its keys are its values as well, each with a norm of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keys_as_values: bool,
+    /// Whether it sees the keys and values of an earlier layer, and caches none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_cache: bool,
 }
 
 /// What an attention layer sees, and so what its cache holds.
@@ -244,6 +258,13 @@ pub struct Latent {
     pub kv_rank: u64,
     /// Width of the rotary part of a key.
     pub rope_dim: u64,
+    /// Width of the keys of an indexer that chooses which tokens are seen; 0 without one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub indexer_dim: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A recurrence and the size of its state, per sequence.
@@ -297,66 +318,6 @@ pub struct Moe {
     pub expert_ffn_size: u64,
     /// Width of the experts that every token uses, all together; 0 without any.
     pub shared_ffn_size: u64,
-}
-
-/// Rotary position encoding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rope {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Base of the frequencies in layers that see a part of the context, where it is another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub local_theta: Option<f64>,
-    /// How contexts beyond the trained one are reached.
-    pub scaling: RopeScaling,
-}
-
-/// Kinds of RoPE scaling.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RopeScaling {
-    /// Frequencies as trained.
-    None,
-    /// Every frequency divided by `factor`.
-    Linear {
-        /// Multiple of the trained context.
-        factor: f64,
-    },
-    /// Frequencies interpolated by wavelength (Peng et al. 2023).
-    Yarn {
-        /// Multiple of the trained context.
-        factor: f64,
-        /// Trained context in tokens.
-        original_context: u64,
-    },
-    /// Llama 3.1's interpolation: wavelengths above `original_context / low_freq_factor` stretch by `factor`,
-    /// those below `original_context / high_freq_factor` stay, smooth between.
-    Llama3 {
-        /// Multiple of the trained context.
-        factor: f64,
-        /// See above.
-        low_freq_factor: f64,
-        /// See above.
-        high_freq_factor: f64,
-        /// Trained context in tokens.
-        original_context: u64,
-    },
-    /// LongRoPE: a factor per pair of dimensions, other ones for contexts up to `original_context` and beyond.
-    Long {
-        /// Trained context in tokens.
-        original_context: u64,
-        /// Factors up to the trained context.
-        short_factors: Vec<f64>,
-        /// Factors beyond it.
-        long_factors: Vec<f64>,
-    },
-    /// Factors per dimension stored with the weights (a GGUF's `rope_freqs`, `rope_factors_long`).
-    Stored,
-    /// A kind that is not applied; its name in the file.
-    Other {
-        /// `rope_type` as written.
-        kind: String,
-    },
 }
 
 /// Number of weights.

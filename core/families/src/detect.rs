@@ -89,6 +89,8 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         value_dim: heads.dim,
         own_bias: false,
         without_norm: false,
+        keys_as_values: false,
+        shares_cache: false,
     });
     let encoder = Common {
         n_layers: n_layers as usize,
@@ -109,8 +111,12 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     let layers = family.table.layers.layers(&config, &common)?;
     family.table.layers.check_window_groups(&layers)?;
     let heads = heads.unwrap_or_default().into_cached(&layers)?;
+    let widest = layers.iter().filter_map(|layer| match layer.feed_forward {
+        FeedForward::Dense { width } => Some(width),
+        FeedForward::Routed | FeedForward::None => None,
+    });
     let ffn_size = match layers.iter().any(|layer| layer.feed_forward != FeedForward::None) {
-        true => ffn_size.ok_or_else(missing_width)?,
+        true => widest.chain(ffn_size).max().ok_or_else(missing_width)?,
         false => 0,
     };
     let slides = layers.iter().any(|layer| layer.attention().is_some_and(|a| a.reach != Reach::Full));
@@ -295,7 +301,8 @@ impl Heads {
 }
 
 impl Heads {
-    /// What a cache holds: where every layer attends to a latent, it is the one key head that all queries share.
+    /// What a cache holds: where every layer attends to a latent, it is the one key head that all queries share; where
+    /// layers differ, the most of each.
     fn into_cached(self, layers: &[Layer]) -> Result<Self, Error> {
         let latent = layers.iter().map(|layer| match layer.mixer {
             Mixer::Latent(latent) => Some(latent.kv_rank + latent.rope_dim),
@@ -303,7 +310,11 @@ impl Heads {
         });
         match latent.collect::<Option<Vec<_>>>().and_then(|widths| widths.first().copied()) {
             Some(width) => Ok(Self { key_value: 1, dim: narrow("kv_lora_rank", width)?, ..self }),
-            None => Ok(self),
+            None => Ok(layers.iter().filter_map(Layer::attention).fold(self, |heads, attention| Self {
+                query: heads.query.max(attention.n_heads),
+                key_value: heads.key_value.max(attention.n_kv_heads),
+                dim: heads.dim.max(attention.key_dim),
+            })),
         }
     }
 }

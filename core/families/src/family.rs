@@ -89,6 +89,8 @@ pub(crate) struct Mechanisms {
     /// Added tokens of tokenizer.json lie over those of a tokenizer.model.
     #[serde(default)]
     added_over_sentencepiece: bool,
+    /// How byte-pair encodings of characters, with tokens for bytes, are stated where it is not as SentencePiece's.
+    byte_fallback: Option<ByteFallback>,
     /// Some of its checkpoints are rerankers.
     reranker: Option<Reranker>,
     /// Tokens are put around and between texts, unless the tokenizer's files say otherwise.
@@ -104,6 +106,20 @@ pub(crate) struct Mechanisms {
     pub(crate) classifier: Option<Classifier>,
     /// A vocabulary of this size never gets a beginning-of-sequence token.
     never_adds_bos_at: Option<usize>,
+}
+
+/// A byte-pair encoding of characters, with tokens for bytes, that goes by its merges and not by scores.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByteFallback {
+    /// `tokenizer.ggml.model`.
+    pub model: String,
+    /// Whether a text always begins with BOS.
+    #[serde(default)]
+    pub adds_bos: bool,
+    /// Special tokens that are printed as texts are.
+    #[serde(default)]
+    pub printed: Vec<String>,
 }
 
 /// Where the width of dense feed-forwards is stated, and what is done to it.
@@ -148,6 +164,8 @@ impl DenseFfn {
 pub(crate) enum RopeFactors {
     /// Llama 3's interpolation: `rope_freqs.weight`.
     Llama3,
+    /// Some pairs of each head that sees everything stay as they are: `rope_freqs.weight`.
+    Proportional,
     /// LongRoPE: `rope_factors_long.weight` and `rope_factors_short.weight`, with a factor of attention as a key.
     Long,
 }
@@ -230,6 +248,11 @@ impl Family {
     /// What makes some of its checkpoints rerankers.
     pub fn reranker(&self) -> Option<&Reranker> {
         self.table.mechanisms.reranker.as_ref()
+    }
+
+    /// How its byte-pair encodings of characters are stated, where that is not as SentencePiece's.
+    pub fn byte_fallback(&self) -> Option<&ByteFallback> {
+        self.table.mechanisms.byte_fallback.as_ref()
     }
 
     /// Whether tokens are put around and between texts, unless the tokenizer's files say otherwise.

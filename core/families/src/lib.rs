@@ -26,7 +26,7 @@ pub use description::{
 pub use detect::detect_config;
 pub use detect::gguf::{detect_gguf, detect_gguf_tensors, stated_pooling};
 pub use error::Error;
-pub use family::{Family, Reranker};
+pub use family::{ByteFallback, Family, Reranker};
 pub use keys::metadata::OutputType;
 pub use role::{Role, role_of};
 pub use tensors::mapping::{Output, Piece, Source, Stored};

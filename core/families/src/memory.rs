@@ -70,7 +70,7 @@ mod tests {
         description.layers[0].mixer = Mixer::Recurrent(recurrent);
         assert_eq!(state_bytes(&description), 4400);
         assert_eq!(kv_bytes(&description, 1, GgmlType::F16, GgmlType::F16), Some(147_456 / 36 * 35));
-        let latent = Latent { n_heads: 16, kv_rank: 512, rope_dim: 64 };
+        let latent = Latent { n_heads: 16, kv_rank: 512, rope_dim: 64, indexer_dim: 0 };
         description.layers = vec![Layer { mixer: Mixer::Latent(latent), ..description.layers[0] }];
         assert_eq!(kv_bytes(&description, 1, GgmlType::F16, GgmlType::F16), Some(1152));
     }

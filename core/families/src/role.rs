@@ -37,12 +37,16 @@ pub enum Role {
     AttentionGate,
     /// Attention sinks.
     AttentionSinks,
+    /// What chooses the tokens that attention sees.
+    Indexer,
     /// Latent attention's projections to the latent.
     LatentDown,
     /// Latent attention's projections from the latent.
     LatentUp,
     /// Projections of a decoder's attention to its encoder.
     CrossAttention,
+    /// What leads an embedding of each layer's own into the layers.
+    PerLayerInput,
     /// Gate of a dense feed-forward.
     FfnGate,
     /// Up projection of a dense feed-forward (gate and up in one matrix, where stored so).

@@ -19,7 +19,7 @@ pub const SPACE: char = '\u{2581}';
 pub enum Kind {
     /// `gpt2`: byte-pair encoding of bytes that are written as printable characters.
     ByteLevelBpe,
-    /// `llama`: byte-pair encoding of characters, with tokens like `<0x0A>` for what the vocabulary lacks.
+    /// `llama`, `gemma4`: byte-pair encoding of characters, with tokens like `<0x0A>` for what the vocabulary lacks.
     SentencePieceBpe,
     /// `t5`: the unigram language model.
     Unigram,
@@ -35,12 +35,12 @@ impl Kind {
     pub fn of(metadata: &Metadata) -> Result<Self, Error> {
         match metadata.str("tokenizer.ggml.model") {
             Some("gpt2") => Ok(Self::ByteLevelBpe),
-            Some("llama") => Ok(Self::SentencePieceBpe),
+            Some("llama" | "gemma4") => Ok(Self::SentencePieceBpe),
             Some("t5") => Ok(Self::Unigram),
             Some("bert") => Ok(Self::WordPiece),
             other => Err(Error::Field {
                 field: "tokenizer.ggml.model".into(),
-                expected: "gpt2, llama, t5 or bert".into(),
+                expected: "gpt2, llama, gemma4, t5 or bert".into(),
                 got: other.unwrap_or("nothing").into(),
             }),
         }

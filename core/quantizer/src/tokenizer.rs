@@ -12,7 +12,7 @@ mod vocabulary;
 use crate::source::SourceJson;
 use crate::{Error, Result};
 pub use families::tokenizer::TokenType;
-use families::{Family, pre_tokenizers};
+use families::{ByteFallback, Family, pre_tokenizers};
 use formats::gguf::{Metadata, Value};
 use formats::tokenizer_json::{self, Model, TokenizerJson};
 use sentencepiece::SentencePiece;
@@ -46,7 +46,7 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
         let added = SourceJson::optional(&directory.join("added_tokens.json"))?;
         let vocabulary = Vocabulary::from_pieces(model.pieces, added.as_ref(), None, n_vocab);
         let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
-        vocabulary.write("t5", "default", &mut metadata);
+        vocabulary.write("t5", Some("default"), &mut metadata);
         let rules = unigram::Rules {
             adds_prefix: model.adds_prefix,
             removes_spaces: model.removes_spaces,
@@ -54,7 +54,7 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
         };
         rules.write(&mut metadata);
         kind
-    } else if model_path.is_file() {
+    } else if model_path.is_file() && family.byte_fallback().is_none() {
         let pieces = read_sentencepiece(&model_path)?.pieces;
         let added = SourceJson::optional(&directory.join("added_tokens.json"))?;
         let mut vocabulary = Vocabulary::from_pieces(pieces, added.as_ref(), settings.as_ref(), n_vocab);
@@ -62,13 +62,13 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
             vocabulary.add(&tokenizer.added_tokens);
         }
         let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
-        vocabulary.write("llama", "default", &mut metadata);
+        vocabulary.write("llama", Some("default"), &mut metadata);
         kind
     } else {
         let json = tokenizer.as_ref().ok_or_else(|| {
             Error::tokenizer(directory, "expected tokenizer.json or tokenizer.model, found neither")
         })?;
-        from_tokenizer_json(&json_path, json, n_vocab, &mut metadata)?
+        from_tokenizer_json(&json_path, json, n_vocab, family.byte_fallback(), &mut metadata)?
     };
     let (tokenizer, n_vocab_of_ids) = (tokenizer.as_ref(), kind.n_vocab);
     let mut special =
@@ -78,6 +78,11 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
         if let Some(token) = added.find(|token| token.content == text) {
             special.set_named(kind, token.id);
         }
+    }
+    if metadata.str("tokenizer.ggml.model") == family.byte_fallback().map(|rules| rules.model.as_str())
+        && family.byte_fallback().is_some_and(|rules| rules.adds_bos)
+    {
+        special.set_added("bos", true);
     }
     if kind.with_merges {
         special.or_merges_of(directory)?;
@@ -139,6 +144,7 @@ fn from_tokenizer_json(
     path: &Path,
     json: &TokenizerJson,
     n_vocab: Option<usize>,
+    byte_fallback: Option<&ByteFallback>,
     metadata: &mut Metadata,
 ) -> Result<Kind> {
     let added = &json.added_tokens;
@@ -146,7 +152,10 @@ fn from_tokenizer_json(
         Model::Bpe(model) if model.byte_fallback => {
             let vocabulary = Vocabulary::sentencepiece_bpe(path, model, added)?;
             let kind = Kind { with_merges: true, n_vocab: Some(vocabulary.len()) };
-            vocabulary.write("llama", "default", metadata);
+            match byte_fallback {
+                None => vocabulary.write("llama", Some("default"), metadata),
+                Some(rules) => vocabulary.by_merges(&rules.printed).write(&rules.model, None, metadata),
+            }
             Ok(kind)
         }
         Model::Bpe(model) => {
@@ -158,13 +167,13 @@ fn from_tokenizer_json(
                 Error::tokenizer(path, problem)
             })?;
             let vocabulary = Vocabulary::byte_level_bpe(path, model, added, n_vocab)?;
-            vocabulary.write("gpt2", pre.name(), metadata);
+            vocabulary.write("gpt2", Some(pre.name()), metadata);
             Ok(Kind { with_merges: true, n_vocab: None })
         }
         Model::Unigram(model) => {
             let vocabulary = Vocabulary::unigram(path, model, added, n_vocab)?;
             let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
-            vocabulary.write("t5", "default", metadata);
+            vocabulary.write("t5", Some("default"), metadata);
             unigram::write_rules(path, json, metadata)?;
             Ok(kind)
         }
@@ -172,7 +181,7 @@ fn from_tokenizer_json(
             let vocabulary = Vocabulary::word_piece(path, model, added, n_vocab)?;
             let kind = Kind { with_merges: false, n_vocab: Some(vocabulary.len()) };
             // The engine splits these texts by no rule of this name.
-            vocabulary.write("bert", "bert-bge", metadata);
+            vocabulary.write("bert", Some("bert-bge"), metadata);
             Ok(kind)
         }
         other => {

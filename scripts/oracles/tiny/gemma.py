@@ -1,4 +1,9 @@
-"""Gemma 2 and 3."""
+"""Gemma 2, 3 and 4."""
+
+import json
+
+import safetensors.torch
+import torch
 
 from .checkpoint import BF16, F32, FILES, TOKENIZERS, Model, config
 
@@ -11,7 +16,53 @@ def gemma(kind, dtype, tokenizer=TOKENIZERS / "llama2", **more):
                  max_error=2e-3)
 
 
+def scaled(model):
+    """What is multiplied by is near one, as norms are; queries are as small as a scale of attention makes them elsewhere."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("layer_scalar", "router.scale", "per_expert_scale")):
+            tensor.add_(1.0)
+        elif name.endswith("q_norm.weight"):
+            tensor.mul_(0.25)
+
+
+def gemma4(dtype, saved=None, **more):
+    # Five sliding layers and one that sees everything, whose heads are wider.
+    shared = dict(head_dim=16, global_head_dim=32, sliding_window=16, num_hidden_layers=6, hidden_size_per_layer_input=0)
+    return Model(config("Gemma4TextConfig", **dict(shared, **more)), dtype, TOKENIZERS / "llama2", max_error=2e-3, saved=saved,
+                 weights=scaled)
+
+
+def released(folder):
+    """Spells what layers have for themselves as released checkpoints do, and stores the unused keys and values of layers
+    that see those of earlier ones."""
+    path = folder / "config.json"
+    stated = json.loads(path.read_text())
+    own = stated.pop("per_layer_config")
+    last = str(max(map(int, own)))
+    stated.update(global_head_dim=own[last]["head_dim"], num_global_key_value_heads=own[last].get("num_key_value_heads"))
+    path.write_text(json.dumps(stated))
+    path = folder / "model.safetensors"
+    stored = safetensors.torch.load_file(path)
+    for layer, kind in enumerate(stated["layer_types"]):
+        name = f"model.layers.{layer}.self_attn."
+        if name + "k_proj.weight" not in stored:
+            width = stated["head_dim"] if kind == "sliding_attention" else stated["global_head_dim"]
+            unused = torch.ones(width * stated["num_key_value_heads"], stated["hidden_size"])
+            norm = torch.ones(width)
+            dtype = stored["model.norm.weight"].dtype
+            for part, values in [("k_proj", unused), ("v_proj", unused.clone()), ("k_norm", norm)]:
+                stored[f"{name}{part}.weight"] = values.to(dtype)
+    safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
+
+
 MODELS = {
+    "gemma4": gemma4(BF16, attention_k_eq_v=True, num_global_key_value_heads=1, final_logit_softcapping=30.0),
+    "gemma4-experts": gemma4(F32, attention_k_eq_v=True, num_global_key_value_heads=1, enable_moe_block=True, num_experts=4,
+                             top_k_experts=2, moe_intermediate_size=32, final_logit_softcapping=30.0),
+    # Every third layer sees everything; the last three see what the two before them cache.
+    "gemma4-layers": gemma4(F32, released, hidden_size_per_layer_input=32, num_kv_shared_layers=3, use_double_wide_mlp=True,
+                            layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 2,
+                            vocab_size_per_layer_input=32000),
     "gemma2": gemma("Gemma2Config", BF16, num_hidden_layers=4),
     "gemma3": gemma("Gemma3TextConfig", F32, num_hidden_layers=8),
 }

@@ -90,6 +90,7 @@ PIXTRAL = dict(model_type="pixtral", hidden_size=48, intermediate_size=80, num_h
                image_size=32, patch_size=4)
 MISTRAL = dict(model_type="mistral", head_dim=16, sliding_window=None, tie_word_embeddings=False)
 OLD_QWEN = respelled(("model.language_model.", "model."), ("model.visual.", "visual."))
+PADDLE = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=2, image_size=32, patch_size=4)
 GEMMA = dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=16, num_hidden_layers=7)
 
 MODELS = {
@@ -112,6 +113,9 @@ MODELS = {
         "Gemma3Config", BF16, SIGLIP, GEMMA, respelled(("vision_tower.", "vision_tower.vision_model.")),
         mm_tokens_per_image=16, beside=processor(image_seq_length=16),
         tokenizer=TOKENIZERS / "llama2", files=FILES + ("tokenizer.model",), norms=0.0, max_error=2e-3),
+    "vision-paddleocr": vision(
+        "PaddleOCRVLConfig", BF16, PADDLE, dict(head_dim=32, rope_parameters=sections(False, 4, 6, 6)),
+        tokenizer=TOKENIZERS / "llama2", files=FILES + ("tokenizer.model",)),
     "vision-pixtral": vision("LlavaConfig", BF16, dict(PIXTRAL, hidden_act="gelu"), MISTRAL, short_names, beyond=1,
                              vision_feature_layer=-1, vision_feature_select_strategy="full", tie_word_embeddings=False),
     "vision-mistral3": vision("Mistral3Config", F32, dict(PIXTRAL, hidden_act="silu"), MISTRAL, break_token, beyond=1,

@@ -89,6 +89,7 @@ pub(crate) fn of_config(config: &Config<'_>, max_context: u64, head_dim: u32) ->
             let (short_factors, long_factors) = (factors("short_factor")?, factors("long_factor")?);
             RopeScaling::Long { original_context: original_context()?, short_factors, long_factors }
         }
+        "proportional" => RopeScaling::Proportional { fraction: fraction(config)? },
         other => RopeScaling::Other { kind: other.into() },
     };
     Ok(Rope { theta, local_theta, scaling })
@@ -113,6 +114,11 @@ pub(crate) fn ignored_by_engine(config: &Config<'_>, rope: &Rope) -> Result<Vec<
 
 /// How many of a head's `head_dim` dimensions are rotated: `partial_rotary_factor` of them.
 pub(crate) fn rotary_dim(config: &Config<'_>, head_dim: u32) -> Result<u32, Error> {
+    Ok((f64::from(head_dim) * fraction(config)?) as u32)
+}
+
+/// `partial_rotary_factor`, 1 where it is not stated.
+fn fraction(config: &Config<'_>) -> Result<f64, Error> {
     let field = "partial_rotary_factor";
     let stated = match config.number(field)? {
         Some(fraction) => Some(fraction),
@@ -122,7 +128,7 @@ pub(crate) fn rotary_dim(config: &Config<'_>, head_dim: u32) -> Result<u32, Erro
         },
     };
     match stated.unwrap_or(1.0) {
-        fraction if (0.0..=1.0).contains(&fraction) => Ok((f64::from(head_dim) * fraction) as u32),
+        fraction if (0.0..=1.0).contains(&fraction) => Ok(fraction),
         fraction => Err(wrong(field, "a fraction from 0 to 1", &Value::from(fraction))),
     }
 }
@@ -183,6 +189,10 @@ impl Family {
         let of = |kind: &RopeFactors| match (kind, &description.rope.scaling) {
             (RopeFactors::Llama3, _) => llama3_factors(&description.rope, description.head_dim)
                 .map(|factors| vec![("rope_freqs.weight", factors)]),
+            (RopeFactors::Proportional, RopeScaling::Proportional { fraction }) => {
+                Some(vec![("rope_freqs.weight", proportional_factors(*fraction, description.head_dim))])
+            }
+            (RopeFactors::Proportional, _) => None,
             (RopeFactors::Long, RopeScaling::Long { short_factors, long_factors, .. }) => Some(vec![
                 ("rope_factors_long.weight", narrow(long_factors)),
                 ("rope_factors_short.weight", narrow(short_factors)),
@@ -208,6 +218,9 @@ impl Rope {
         match &self.scaling {
             RopeScaling::Llama3 { .. } if !kinds.contains(&RopeFactors::Llama3) => Some("llama3"),
             RopeScaling::Long { .. } if !kinds.contains(&RopeFactors::Long) => Some("longrope"),
+            RopeScaling::Proportional { .. } if !kinds.contains(&RopeFactors::Proportional) => {
+                Some("proportional")
+            }
             RopeScaling::Other { kind } => Some(kind),
             _ => None,
         }
@@ -239,6 +252,13 @@ pub(crate) fn llama3_factors(rope: &Rope, head_dim: u32) -> Option<Vec<f32>> {
         }
     });
     Some(factors.collect())
+}
+
+/// The factors that leave all but the first `fraction` of the pairs of `head_dim` dimensions as they are: their frequencies
+/// are divided by a number beyond any position (llama.cpp's converter, class Gemma4Model).
+fn proportional_factors(fraction: f64, head_dim: u32) -> Vec<f32> {
+    let n_rotated = (f64::from(head_dim) * fraction / 2.0) as u32;
+    (0..head_dim / 2).map(|pair| if pair < n_rotated { 1.0 } else { 1e30 }).collect()
 }
 
 #[cfg(test)]

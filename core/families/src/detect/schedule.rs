@@ -1,11 +1,14 @@
 //! Which layer does what, as data: lists of words, strings of letters, periods, leading dense layers.
 //! Owns the grammar and its reading from a configuration; must not know tensors.
 
+mod own_heads;
+
 use crate::config::{Config, wrong};
 use crate::detect::missing_width;
 use crate::extent::Extent;
 use crate::keys::key;
 use crate::{Attention, Error, FeedForward, Latent, Layer, Mixer, Reach, Recurrence, Recurrent};
+use own_heads::OwnHeads;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,6 +25,8 @@ pub(crate) struct Schedule {
     period: Option<Period>,
     /// Field with a list of the numbers of layers of one kind, all others being of another.
     listed: Option<Listed>,
+    /// Field with one number per layer, 0 for layers of the others' kind.
+    flagged: Option<Listed>,
     /// Kinds of layers by name.
     #[serde(default)]
     kind: BTreeMap<String, Kind>,
@@ -38,6 +43,10 @@ pub(crate) struct Schedule {
     pub(crate) engine_chunk: Option<u64>,
     /// Attention has biases by distance: of its own in the first layer, and in every one where this field is true.
     own_biases: Option<String>,
+    /// Field with an object of what layers have for themselves, by their numbers.
+    by_layer: Option<String>,
+    /// Feed-forwards of layers that see the keys and values of an earlier one are twice as wide where this field is true.
+    wide_with_shared_cache: Option<String>,
     /// Which layers are routed, where the checkpoint has experts.
     #[serde(default)]
     routing: Routing,
@@ -75,6 +84,9 @@ struct Listed {
 struct Kind {
     #[serde(default)]
     mixer: MixerKind,
+    /// Heads that are not the model's.
+    #[serde(default)]
+    attention: OwnHeads,
     /// Whether there is a feed-forward, and of which sort; not stated: dense or routed by `routing`.
     feed_forward: Option<FeedForwardKind>,
 }
@@ -87,6 +99,8 @@ enum MixerKind {
     SlidingAttention,
     ChunkedAttention,
     LatentAttention,
+    /// The same over tokens that an indexer of the layer's own chooses.
+    IndexedLatentAttention,
     Mamba1,
     Mamba2,
     GatedDelta,
@@ -113,6 +127,8 @@ struct Routing {
     dense: Option<String>,
     /// Field with one truth value per layer.
     flags: Option<String>,
+    /// Field with one word per layer, `dense` for layers that are not.
+    words: Option<String>,
 }
 
 /// What all layers of a model share.
@@ -140,19 +156,32 @@ impl Schedule {
             Some(field) if config.boolean(field)?.unwrap_or(false) => common.n_layers,
             Some(_) => 1,
         };
+        let shared = common.quantities.get("shared_caches").copied().unwrap_or(0);
+        let with_cache = (common.n_layers as u64).saturating_sub(shared);
+        let wide = match &self.wide_with_shared_cache {
+            Some(field) => config.boolean(field)?.unwrap_or(false),
+            None => false,
+        };
         let layers = kinds.into_iter().zip(routed).enumerate().map(|(index, (kind, routed))| {
+            let shares_cache = index as u64 >= with_cache;
             let feed_forward = match kind.feed_forward {
                 Some(FeedForwardKind::None) => FeedForward::None,
                 Some(FeedForwardKind::Routed) => FeedForward::Routed,
                 None if routed => FeedForward::Routed,
                 None | Some(FeedForwardKind::Dense) => {
-                    FeedForward::Dense { width: common.dense_width.ok_or_else(missing_width)? }
+                    let width = common.dense_width.ok_or_else(missing_width)?;
+                    FeedForward::Dense { width: if wide && shares_cache { 2 * width } else { width } }
                 }
             };
             let mut mixer = common.mixer(kind.mixer)?;
             if let Mixer::Attention(attention) = &mut mixer {
                 attention.own_bias = index < biased;
                 attention.without_norm = self.first_without_norm && index == 0;
+                attention.shares_cache = shares_cache;
+                kind.attention.apply(config, attention)?;
+                if let Some(field) = &self.by_layer {
+                    own_heads::apply_stated(config, field, index, attention)?;
+                }
             }
             Ok(Layer { mixer, feed_forward })
         });
@@ -228,6 +257,14 @@ impl Schedule {
             let word = |layer| if numbers.contains(&layer) { &listed.kind } else { &listed.others };
             return (0..n_layers as u64).map(|layer| kind(&listed.field, word(layer))).collect();
         }
+        if let Some(flagged) = &self.flagged
+            && let Some(value) = config.get(&flagged.field)
+        {
+            let word = |flag| if flag == 0 { &flagged.others } else { &flagged.kind };
+            let kinds =
+                numbers(&flagged.field, value)?.into_iter().map(|flag| kind(&flagged.field, word(flag)));
+            return of_length(&flagged.field, kinds.collect::<Result<_, _>>()?);
+        }
         if let Some(period) = &self.period {
             let field = period.every.text();
             let every = config.evaluate(&period.every, field)?;
@@ -269,9 +306,11 @@ impl Routing {
             Some((field, value)) => Some(numbers(field, value)?),
             None => None,
         };
-        let is_routed = |layer: u64| match &flags {
-            Some(flags) => flags.get(layer as usize).is_some_and(|&flag| flag != 0),
-            None => layer >= leading && (layer + 1).is_multiple_of(every) && !dense.contains(&layer),
+        let words = self.words.as_deref().and_then(|field| config.get(field)?.as_array());
+        let is_routed = |layer: u64| match (&flags, words) {
+            (None, Some(words)) => words.get(layer as usize).is_some_and(|word| word != "dense"),
+            (Some(flags), _) => flags.get(layer as usize).is_some_and(|&flag| flag != 0),
+            (None, None) => layer >= leading && (layer + 1).is_multiple_of(every) && !dense.contains(&layer),
         };
         Ok((0..n_layers).map(is_routed).collect())
     }
@@ -288,11 +327,10 @@ impl Common<'_> {
             MixerKind::Attention => attention(Reach::Full)?,
             MixerKind::SlidingAttention => attention(Reach::Sliding { window: self.quantity("window")? })?,
             MixerKind::ChunkedAttention => attention(Reach::Chunked { chunk: self.quantity("chunk")? })?,
-            MixerKind::LatentAttention => Mixer::Latent(Latent {
-                n_heads: heads()?.n_heads,
-                kv_rank: self.quantity("kv_rank")?,
-                rope_dim: self.quantity("rope_dim")?,
-            }),
+            MixerKind::LatentAttention => Mixer::Latent(self.latent(heads()?)?),
+            MixerKind::IndexedLatentAttention => {
+                Mixer::Latent(Latent { indexer_dim: self.quantity("indexer_dim")?, ..self.latent(heads()?)? })
+            }
             MixerKind::Mamba1 => recurrent(Recurrence::Mamba1)?,
             MixerKind::Mamba2 => recurrent(Recurrence::Mamba2)?,
             MixerKind::GatedDelta => recurrent(Recurrence::GatedDelta)?,
@@ -302,6 +340,11 @@ impl Common<'_> {
             }
             MixerKind::None => Mixer::None,
         })
+    }
+
+    fn latent(&self, heads: Attention) -> Result<Latent, Error> {
+        let (kv_rank, rope_dim) = (self.quantity("kv_rank")?, self.quantity("rope_dim")?);
+        Ok(Latent { n_heads: heads.n_heads, kv_rank, rope_dim, indexer_dim: 0 })
     }
 
     fn quantity(&self, name: &str) -> Result<u64, Error> {

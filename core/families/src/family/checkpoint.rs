@@ -46,7 +46,7 @@ pub(crate) struct Checkpoint {
 #[serde(untagged)]
 enum Routed {
     Always(bool),
-    /// Where this field is a number above 0.
+    /// Where this field is a number above 0, or true.
     Above(String),
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct FieldTest {
     pub(crate) field: String,
     /// Whether it is there.
     stated: Option<bool>,
-    /// Whether it is a number above 0.
+    /// Whether it is a number above 0, or true.
     positive: Option<bool>,
     /// A value that it does not have.
     is_not: Option<Value>,
@@ -98,7 +98,8 @@ impl FieldTest {
 }
 
 fn is_positive(value: Option<&Value>) -> bool {
-    value.and_then(Value::as_f64).is_some_and(|number| number > 0.0)
+    value
+        .is_some_and(|value| value == &Value::Bool(true) || value.as_f64().is_some_and(|number| number > 0.0))
 }
 
 impl Checkpoint {

@@ -148,7 +148,10 @@ fn rope_keys(
     let mut keys = Vec::new();
     let kind = |name: &str| ("scaling.type", Value::String(name.into()));
     match &rope.scaling {
-        RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Stored => {}
+        RopeScaling::None
+        | RopeScaling::Llama3 { .. }
+        | RopeScaling::Proportional { .. }
+        | RopeScaling::Stored => {}
         RopeScaling::Linear { factor } => {
             keys.extend([kind("linear"), ("scaling.factor", Value::F32(*factor as f32))]);
         }

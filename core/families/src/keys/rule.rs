@@ -47,7 +47,7 @@ pub(crate) enum ValueRule {
     Bools(String),
     /// One number per layer: an expression over its numbers, 0 where it has none of them.
     I32s(Extent),
-    /// The same; one number where all layers agree.
+    /// The same; one U32 where all layers agree.
     U32s(Extent),
     /// Labels of a classifier in their order, where they are not two that nobody named.
     Labels(String),
@@ -220,16 +220,14 @@ impl ValueRule {
                 (!labels.is_empty() && !unnamed).then_some(Value::Array(Array::String(labels)))
             }
             Self::I32s(expression) => {
-                let numbers = model.by_layer(expression)?.into_iter().map(|n| {
-                    i32::try_from(n).map_err(|_| wrong(expression.text(), "a number below 2^31", &n.into()))
-                });
-                Some(Value::Array(Array::I32(numbers.collect::<Result<_, _>>()?)))
+                let numbers = model.by_layer(expression)?;
+                Some(Value::Array(Array::I32(signed(expression, numbers)?)))
             }
             Self::U32s(expression) => {
                 let numbers = model.by_layer(expression)?;
                 match numbers.first() {
                     Some(&first) if numbers.iter().all(|&number| number == first) => Some(Value::U32(first)),
-                    _ => Some(Value::Array(Array::U32(numbers))),
+                    _ => Some(Value::Array(Array::I32(signed(expression, numbers)?))),
                 }
             }
             Self::F32s(field) => {
@@ -248,6 +246,13 @@ impl ValueRule {
             }
         })
     }
+}
+
+fn signed(expression: &Extent, numbers: Vec<u32>) -> Result<Vec<i32>, Error> {
+    let numbers = numbers
+        .into_iter()
+        .map(|n| i32::try_from(n).map_err(|_| wrong(expression.text(), "a number below 2^31", &n.into())));
+    numbers.collect()
 }
 
 impl<T: Clone + PartialEq> FieldOr<T> {

@@ -116,10 +116,16 @@ pub(crate) enum Condition {
     Sliding,
     /// In layers with a norm before their attention.
     Normed,
+    /// In layers of attention that cache keys and values.
+    OwnCache,
+    /// In those of them whose values are no keys.
+    OwnValues,
     /// In layers with relative position biases of their own.
     OwnBias,
     /// In layers of latent attention.
     Latent,
+    /// In those of them with an indexer.
+    Indexed,
     /// In layers of this recurrence.
     Recurrence(Recurrence),
     /// The model has this number (`data/quantities.toml`).
@@ -291,8 +297,9 @@ impl Condition {
             | Self::Routed
             | Self::Attention
             | Self::Sliding
-            | Self::Latent => true,
-            Self::Normed | Self::OwnBias | Self::Recurrence(_) => true,
+            | Self::Latent
+            | Self::Indexed => true,
+            Self::OwnCache | Self::OwnValues | Self::Normed | Self::OwnBias | Self::Recurrence(_) => true,
             Self::Untied | Self::Quantity(_) | Self::Flag(_) => false,
             Self::Not(other) => other.is_of_layer(),
         }
@@ -320,8 +327,11 @@ impl Condition {
             "attention" => Self::Attention,
             "sliding" => Self::Sliding,
             "normed" => Self::Normed,
+            "own_cache" => Self::OwnCache,
+            "own_values" => Self::OwnValues,
             "own_bias" => Self::OwnBias,
             "latent" => Self::Latent,
+            "indexed" => Self::Indexed,
             "mamba1" => Self::Recurrence(Recurrence::Mamba1),
             "mamba2" => Self::Recurrence(Recurrence::Mamba2),
             "gated_delta" => Self::Recurrence(Recurrence::GatedDelta),

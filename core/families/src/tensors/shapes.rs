@@ -121,8 +121,13 @@ impl Description {
             Condition::Attention => layer.attention().is_some(),
             Condition::Sliding => layer.attention().is_some_and(|attention| attention.reach != Reach::Full),
             Condition::Normed => layer.attention().is_none_or(|attention| !attention.without_norm),
+            Condition::OwnCache => layer.attention().is_some_and(|attention| !attention.shares_cache),
+            Condition::OwnValues => layer
+                .attention()
+                .is_some_and(|attention| !attention.shares_cache && !attention.keys_as_values),
             Condition::OwnBias => layer.attention().is_some_and(|attention| attention.own_bias),
             Condition::Latent => matches!(layer.mixer, Mixer::Latent(_)),
+            Condition::Indexed => matches!(layer.mixer, Mixer::Latent(latent) if latent.indexer_dim > 0),
             Condition::Recurrence(kind) => layer.recurrent().is_some_and(|recurrent| recurrent.kind == *kind),
             Condition::Quantity(name) => self.quantities.contains_key(name),
             Condition::Flag(flag) => self.flags.contains(flag),
@@ -142,6 +147,8 @@ impl Description {
             "heads" => Some(attention.n_heads.into()),
             "kv_heads" => Some(attention.n_kv_heads.into()),
             "head_dim" => Some(attention.key_dim.into()),
+            "slides" => Some((attention.reach != Reach::Full).into()),
+            "widest_head" => Some(self.head_dim.into()),
             "value_dim" => Some(attention.value_dim.into()),
             "ffn" => Some(match layer.feed_forward {
                 FeedForward::Dense { width } => width,
@@ -158,7 +165,7 @@ impl Description {
     /// The same for a number that this layer itself has: of attention only where it has one, of a feed-forward likewise.
     pub(crate) fn extent_in(&self, name: &str, layer: &Layer) -> Result<u64, Error> {
         let has = match name {
-            "heads" | "kv_heads" | "head_dim" | "value_dim" => layer.attention().is_some(),
+            "heads" | "kv_heads" | "head_dim" | "value_dim" | "slides" => layer.attention().is_some(),
             "ffn" => matches!(layer.feed_forward, FeedForward::Dense { .. }),
             "experts" | "expert_ffn" | "shared_ffn" => layer.is_routed(),
             _ => true,
@@ -176,6 +183,8 @@ impl Description {
             value_dim: self.head_dim,
             own_bias: false,
             without_norm: false,
+            keys_as_values: false,
+            shares_cache: false,
         }
     }
 

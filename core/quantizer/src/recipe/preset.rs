@@ -7,7 +7,7 @@ use super::{Overrides, order};
 use families::{Description, FeedForward, Form, Mixer, Reach, Role, role_of};
 use formats::gguf::GgmlType;
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -114,7 +114,19 @@ pub(crate) fn preset(
 ) -> Vec<Choice> {
     let strategy = Strategy::of(description, tensors);
     let by_role = strategy.by_role(preset);
-    tensors.iter().map(|row| strategy.choose(row, &by_role, description.n_layers, wishes)).collect()
+    let routed: HashSet<i64> =
+        tensors.iter().filter(|row| role_of(row.0) == Role::Router).map(|row| order(row.0).0).collect();
+    let choose = |row: &Row<'_>| {
+        let role = match role_of(row.0) {
+            // A feed-forward beside the router of its layer works for every token, as shared experts do.
+            Role::FfnGate if routed.contains(&order(row.0).0) => Role::SharedGate,
+            Role::FfnUp if routed.contains(&order(row.0).0) => Role::SharedUp,
+            Role::FfnDown if routed.contains(&order(row.0).0) => Role::SharedDown,
+            role => role,
+        };
+        strategy.choose(row, role, &by_role, description.n_layers, wishes)
+    };
+    tensors.iter().map(choose).collect()
 }
 
 /// What groups of the encoder before a decoder have in front, in tables and in names of tensors.
@@ -177,12 +189,12 @@ impl Strategy {
     fn choose(
         &'static self,
         (name, dims, from): &Row<'_>,
+        role: Role,
         by_role: &ByRole,
         n_layers: u32,
         wishes: &Overrides,
     ) -> Choice {
         let plain = |ty, reason| Choice { ty, reason, instead_of: None };
-        let role = role_of(name);
         if !is_quantizable(name, dims, &[]) || is_kept(role) {
             return plain(*from, "never quantized");
         }

@@ -177,10 +177,23 @@ impl Vocabulary {
         self.tokens.len()
     }
 
+    /// The same for readers that go by merges alone, with special tokens that are `printed`.
+    pub(super) fn by_merges(mut self, printed: &[String]) -> Self {
+        for token in &mut self.tokens {
+            token.score = NEVER;
+            if printed.contains(&token.text) {
+                token.kind = TokenType::UserDefined;
+            }
+        }
+        self
+    }
+
     /// Writes the table under `model` and `pre`.
-    pub(super) fn write(self, model: &str, pre: &str, metadata: &mut Metadata) {
+    pub(super) fn write(self, model: &str, pre: Option<&str>, metadata: &mut Metadata) {
         metadata.insert("tokenizer.ggml.model", Value::String(model.into()));
-        metadata.insert("tokenizer.ggml.pre", Value::String(pre.into()));
+        if let Some(pre) = pre {
+            metadata.insert("tokenizer.ggml.pre", Value::String(pre.into()));
+        }
         let scores: Vec<f32> = self.tokens.iter().map(|token| token.score).collect();
         let kinds: Vec<i32> = self.tokens.iter().map(|token| token.kind as i32).collect();
         let texts: Vec<String> = self.tokens.into_iter().map(|token| token.text).collect();

@@ -142,6 +142,8 @@ impl Keys<'_> {
             }
         };
         let value_dim = self.number("attention.value_length")?.unwrap_or(key_dim);
+        let sliding_key_dim = self.number("attention.key_length_swa")?.unwrap_or(key_dim);
+        let sliding_value_dim = self.number("attention.value_length_swa")?.unwrap_or(value_dim);
         let narrowed = |name: &str, numbers: Vec<u64>| -> Result<Vec<u32>, Error> {
             numbers.into_iter().map(|number| narrow(name, number)).collect()
         };
@@ -150,6 +152,8 @@ impl Keys<'_> {
             key_value: narrowed("attention.head_count_kv", key_value)?,
             key_dim: narrow("attention.key_length", key_dim)?,
             value_dim: narrow("attention.value_length", value_dim)?,
+            sliding_key_dim: narrow("attention.key_length_swa", sliding_key_dim)?,
+            sliding_value_dim: narrow("attention.value_length_swa", sliding_value_dim)?,
         })
     }
 }
@@ -160,4 +164,7 @@ pub(crate) struct Heads {
     pub(crate) key_value: Vec<u32>,
     pub(crate) key_dim: u32,
     pub(crate) value_dim: u32,
+    /// Widths in layers that see a part of the context.
+    pub(crate) sliding_key_dim: u32,
+    pub(crate) sliding_value_dim: u32,
 }

@@ -32,6 +32,8 @@ pub(crate) struct Layers<'k> {
 struct Parts {
     attention: bool,
     latent: bool,
+    indexer: bool,
+    values: bool,
     own_bias: bool,
     recurrence: Option<Recurrence>,
     feed_forward: bool,
@@ -42,12 +44,15 @@ impl Parts {
     fn see(&mut self, part: &str) {
         match part.strip_suffix(".weight").unwrap_or(part) {
             "attn_kv_a_mqa" => self.latent = true,
+            "indexer.attn_k" => self.indexer = true,
             "shortconv.conv" => self.recurrence = Some(Recurrence::ShortConvolution),
             "ssm_x" => self.recurrence = Some(Recurrence::Mamba1),
             "ssm_ba" | "ssm_alpha" | "ssm_beta" => self.recurrence = Some(Recurrence::GatedDelta),
             // Mamba-1 has this one as well, and its own beside it.
             "ssm_in" if self.recurrence.is_none() => self.recurrence = Some(Recurrence::Mamba2),
-            "attn_q" | "attn_qkv" | "attn_k" => self.attention = true,
+            "attn_v" => (self.attention, self.values) = (true, true),
+            "attn_qkv" => (self.attention, self.values) = (true, true),
+            "attn_q" | "attn_k" => self.attention = true,
             "attn_rel_b" => self.own_bias = true,
             "ffn_gate_inp" => self.router = true,
             "ffn_up" | "ffn_gate" | "ffn_down" => self.feed_forward = true,
@@ -70,21 +75,28 @@ impl Layers<'_> {
         let heads = self.keys.heads(self.n_layers, self.hidden_size)?;
         let windows = self.windows(warnings)?;
         let parts = self.parts(is_routed, tensors);
+        let shared = self.quantities.get("shared_caches").copied().unwrap_or(0);
+        let with_cache = self.n_layers.saturating_sub(shared);
         let layer = |(index, parts): (usize, Parts)| {
+            let slides = windows[index] != Reach::Full;
+            let shares_cache = index as u64 >= with_cache;
             let attention = |own_bias| Attention {
                 reach: windows[index],
                 n_heads: heads.query[index],
                 n_kv_heads: heads.key_value[index],
-                key_dim: heads.key_dim,
-                value_dim: heads.value_dim,
+                key_dim: if slides { heads.sliding_key_dim } else { heads.key_dim },
+                value_dim: if slides { heads.sliding_value_dim } else { heads.value_dim },
                 own_bias,
                 without_norm: self.first_without_norm && index == 0,
+                keys_as_values: !parts.values && !shares_cache,
+                shares_cache,
             };
             let mixer = match parts {
                 Parts { latent: true, .. } => Mixer::Latent(Latent {
                     n_heads: heads.query[index],
                     kv_rank: self.quantity("kv_rank")?,
                     rope_dim: self.quantity("rope_dim")?,
+                    indexer_dim: if parts.indexer { self.quantity("indexer_dim")? } else { 0 },
                 }),
                 Parts { recurrence: Some(kind), attention: attends, .. } => {
                     let recurrent = recurrent(kind, self.hidden_size, |name| self.quantity(name))?;
@@ -123,7 +135,7 @@ impl Layers<'_> {
         if tensors.is_empty() {
             let leading = self.quantities.get("leading_dense").copied().unwrap_or(0) as usize;
             for (index, parts) in parts.iter_mut().enumerate() {
-                (parts.attention, parts.feed_forward) = (true, true);
+                (parts.attention, parts.values, parts.feed_forward) = (true, true, true);
                 parts.router = is_routed && index >= leading;
             }
         }
@@ -151,6 +163,9 @@ impl Layers<'_> {
         let name = "attention.sliding_window_pattern";
         let slides: Vec<bool> = match self.keys.metadata.get(&self.keys.full(name)) {
             Some(Value::Array(Array::Bool(flags))) if flags.len() as u64 == self.n_layers => flags.clone(),
+            Some(Value::Array(Array::I32(flags))) if flags.len() as u64 == self.n_layers => {
+                flags.iter().map(|flag| *flag != 0).collect()
+            }
             Some(Value::Array(_)) => {
                 return Err(self.keys.wrong(
                     name,

@@ -19,6 +19,8 @@ fn read(table: &str, config: &Value, n_layers: usize, is_routed: bool) -> Result
             value_dim: 4,
             own_bias: false,
             without_norm: false,
+            keys_as_values: false,
+            shares_cache: false,
         }),
         dense_width: Some(16),
         is_routed,

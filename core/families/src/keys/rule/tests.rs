@@ -54,7 +54,7 @@ fn facts_of_layers_become_lists() {
     assert_eq!(value("bools = 'attention'"), bools([true, false, true]));
     assert_eq!(value("bools = '!attention dense'"), bools([false, true, false]));
     assert_eq!(value("i32s = 'kv_heads'"), Ok(Some(Value::Array(Array::I32(vec![1, 0, 1])))));
-    assert_eq!(value("u32s = 'ffn'"), Ok(Some(Value::Array(Array::U32(vec![16, 16, 0])))));
+    assert_eq!(value("u32s = 'ffn'"), Ok(Some(Value::Array(Array::I32(vec![16, 16, 0])))));
     assert_eq!(value("u32s = 'hidden'"), Ok(Some(Value::U32(8))));
 }
 
