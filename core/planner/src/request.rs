@@ -107,6 +107,13 @@ pub struct Candidate {
     pub blocked: Option<(crate::Code, String)>,
 }
 
+impl Candidate {
+    /// What measurements call the model: its name, else its family.
+    pub fn model_name(&self) -> &str {
+        self.description.name.as_deref().unwrap_or(&self.description.family)
+    }
+}
+
 /// What the best variant is best in.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Objective {
@@ -135,8 +142,8 @@ pub struct Request {
     pub objective: Objective,
     /// What was measured on this machine before, without models.
     pub calibrations: Vec<Calibration>,
-    /// What was measured on this machine with these variants: `model` is the description's name, else its family; `variant`
-    /// the candidate's id.
+    /// What was measured on this machine with variants of this and other models: `model` is [`Candidate::model_name`],
+    /// `variant` the candidate's id.
     pub observations: Vec<Observation>,
     /// Only this variant.
     pub variant: Option<String>,

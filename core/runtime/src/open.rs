@@ -1,6 +1,7 @@
 //! Opening a bundle or a single file, and planning for it. Knows manifests and hosts; must not load weights.
 
 use crate::model::LoadedModel;
+use crate::tune::seen_speeds;
 use crate::{Error, Result};
 use bundle::{Bundle, Format, Presence};
 use engine::{CancelToken, DeviceKind, Engine};
@@ -106,13 +107,16 @@ impl Runtime {
         self.variants.iter().map(|variant| &variant.candidate)
     }
 
-    /// Plans for the host. Adds the engine's devices to those of the request.
+    /// Plans for the host. Adds the engine's devices to those of the request, and what normal use has shown of speeds here.
     pub fn plan(&self, request: &PlanRequest) -> Plan {
         let mut request = request.clone();
         let lower = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
         request.memory_cap_bytes = lower(request.memory_cap_bytes, self.caps.0);
         request.device_memory_cap_bytes = lower(request.device_memory_cap_bytes, self.caps.1);
         request.devices.extend(backend_devices(&*self.engine, &self.host));
+        if let Some(folder) = &self.tuning_folder {
+            request.observations.extend(seen_speeds(&self.host, self.engine(), folder));
+        }
         let candidates: Vec<Candidate> = self.candidates().cloned().collect();
         planner::plan(&self.host, &candidates, &request)
     }
@@ -132,7 +136,8 @@ impl Runtime {
         // From here on nobody evicts the files that are about to be read.
         let hold = self.bundle.as_ref().map(Bundle::hold).transpose()?;
         let variant = self.variants.iter().find(|variant| variant.candidate.id == choice.id);
-        let path = variant.and_then(|variant| variant.path.as_deref()).ok_or_else(|| Error::Request {
+        let here = variant.and_then(|variant| Some((&variant.candidate, variant.path.as_deref()?)));
+        let (candidate, path) = here.ok_or_else(|| Error::Request {
             what: "plan",
             expected: "a variant of this bundle that is on this machine".into(),
             got: choice.id.clone(),
@@ -140,7 +145,7 @@ impl Runtime {
         let model = LoadedModel::load(self.engine.as_ref(), path, choice.clone(), hold, progress, cancel)?;
         model.steering().set_max_threads(self.host.cpu.usable_cpus);
         if let Some(folder) = &self.tuning_folder {
-            self.recall(&model, path, folder);
+            self.recall(&model, path, folder, candidate);
         }
         Ok(model)
     }

@@ -6,6 +6,7 @@
 mod bench;
 mod key;
 mod learn;
+mod speeds;
 mod store;
 
 pub(crate) use learn::Learning;
@@ -14,7 +15,10 @@ pub use store::TUNING_FILE;
 use crate::govern::{SettingFrom, signals_of};
 use crate::{Error, LoadedModel, Result, Runtime};
 use bench::EngineBench;
-use engine::{CancelToken, Form};
+use engine::{CancelToken, Engine, Form};
+use hardware::Host;
+use planner::Candidate;
+use planner::speed::Observation;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -119,7 +123,7 @@ impl Runtime {
     }
 
     /// Uses what was tuned before for this model on this machine, and keeps what normal use shows from now on.
-    pub(crate) fn recall(&self, model: &LoadedModel, path: &Path, folder: &Path) {
+    pub(crate) fn recall(&self, model: &LoadedModel, path: &Path, folder: &Path, candidate: &Candidate) {
         let begin = Instant::now();
         let steering = model.steering();
         steering.begin(&signals_of(self.host()));
@@ -145,8 +149,15 @@ impl Runtime {
             steering.adopt(tuned.setting, SettingFrom::Cache { age_s });
         }
         let recall = Recall { tuned, miss, problem, took: begin.elapsed() };
-        steering.learning.begin(store, key, recall);
+        let machine = key::machine(self.host(), self.engine());
+        let speeds = speeds::Speeds::of(folder, machine, candidate, model.choice());
+        steering.learning.begin(store, key, recall, speeds);
     }
+}
+
+/// Speeds that normal use has shown on this machine, for plans.
+pub(crate) fn seen_speeds(host: &Host, engine: &dyn Engine, folder: &Path) -> Vec<Observation> {
+    speeds::read(folder, &key::machine(host, engine))
 }
 
 impl LoadedModel {

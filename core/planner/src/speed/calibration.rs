@@ -18,7 +18,7 @@ const NUDGE: f64 = 1e-4;
 const OUTLIER: f64 = 2.0;
 
 /// One measured time.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// What computed.
     pub backend: Backend,
@@ -34,6 +34,14 @@ pub struct Observation {
     pub n_tokens: f64,
     /// Of one token when writing, of the whole prompt when reading.
     pub milliseconds: f64,
+}
+
+impl Observation {
+    /// Whether its numbers can be: what comes from a file may not be a measurement.
+    pub fn is_sound(&self) -> bool {
+        let sound = |number: f64| number.is_finite() && (0.0..1e12).contains(&number);
+        sound(self.milliseconds) && self.milliseconds > 1e-9 && sound(self.n_tokens)
+    }
 }
 
 /// What is believed of one backend on this device after measuring, apart from any model: it predicts models that are not
@@ -60,10 +68,7 @@ pub fn calibrate(
     observations: &[Observation],
 ) -> Belief {
     let mine = |observation: &&Observation| {
-        observation.backend == class.backend
-            && observation.phase == phase
-            && observation.milliseconds > 0.0
-            && observation.milliseconds.is_finite()
+        observation.backend == class.backend && observation.phase == phase && observation.is_sound()
     };
     let observations: Vec<&Observation> = observations.iter().filter(mine).collect();
     if observations.is_empty() || !before.is_sound() {

@@ -73,8 +73,8 @@ impl SpeedModel {
         phase: Phase,
         n_tokens: f64,
     ) -> Prediction {
-        let name = candidate.description.name.as_deref().unwrap_or(&candidate.description.family);
-        let on = |backend| self.predict(backend, phase, (name, &candidate.id), work, n_tokens);
+        let name = (candidate.model_name(), candidate.id.as_str());
+        let on = |backend| self.predict(backend, phase, name, work, n_tokens);
         let all = candidate.description.n_layers.saturating_add(1);
         let share = f64::from(configuration.gpu_layers.min(all)) / f64::from(all);
         if configuration.backend == Backend::Cpu || share == 0.0 {

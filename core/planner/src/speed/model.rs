@@ -146,6 +146,8 @@ impl SpeedModel {
         let same = |observation: &&Observation| {
             (observation.backend, observation.phase) == (backend, phase)
                 && (observation.model.as_str(), observation.variant.as_str()) == (model, variant)
+                && observation.is_sound()
+                && observation.work == *work
         };
         let measured: Vec<&Observation> = self.observations.iter().filter(same).collect();
         let question = Question { work, phase, n_tokens };

@@ -3,9 +3,10 @@
 
 use families::{Description, Role, role_of};
 use formats::gguf::GgmlType;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// What a token reads and computes.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// Matrices, grouped.
     pub weights: Vec<Weights>,
@@ -20,9 +21,10 @@ pub struct Work {
 }
 
 /// Matrices of one type that are computed alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weights {
     /// Their type.
+    #[serde(serialize_with = "write_type", deserialize_with = "read_type")]
     pub ty: GgmlType,
     /// Where they stand.
     pub part: Part,
@@ -35,7 +37,8 @@ pub struct Weights {
 }
 
 /// Where a matrix stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// In a layer: every token of a prompt goes through it.
     Layers,
@@ -139,6 +142,16 @@ impl Work {
     pub fn weights_bytes(&self) -> f64 {
         self.weights.iter().map(|weights| weights.n_weights as f64 * bytes_per_weight(weights.ty)).sum()
     }
+}
+
+fn write_type<S: Serializer>(ty: &GgmlType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(ty.name())
+}
+
+fn read_type<'d, D: Deserializer<'d>>(deserializer: D) -> Result<GgmlType, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    GgmlType::from_name(&name)
+        .ok_or_else(|| de::Error::custom(format!("expected a type of ggml, got {name}")))
 }
 
 /// Bytes of one weight of a type, its share of the block's scales included.

@@ -33,6 +33,12 @@ pub(super) fn of(
     })
 }
 
+/// For what a speed of any model holds.
+pub(super) fn machine(host: &Host, engine: &dyn Engine) -> String {
+    let mode = host.power.mode.clone().or_else(|| host.power.governor.clone()).unwrap_or_default();
+    [topology(host), quota(host), devices(host), mode, engine.build()].join("\n")
+}
+
 fn topology(host: &Host) -> String {
     let cpu = &host.cpu;
     let classes = cpu.core_classes.iter().map(|class| format!("{}x{}", class.n_cores, class.speed));

@@ -1,6 +1,7 @@
 //! What normal use shows: speeds by setting, kept in memory and written now and then.
 //! Must not know where speeds come from; asks the clock only when to write.
 
+use super::speeds::Speeds;
 use super::{Recall, Store, now_unix_s};
 use crate::Usage;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,8 @@ struct Kept {
     recall: Recall,
     /// What is new since the file was read or written.
     news: Cache,
+    /// For plans; `None` where the speeds tell of no one backend.
+    speeds: Option<Speeds>,
     dirty: bool,
     written: Instant,
 }
@@ -32,10 +35,10 @@ impl Learning {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self, store: Store, key: Key, recall: Recall) {
+    pub(super) fn begin(&self, store: Store, key: Key, recall: Recall, speeds: Option<Speeds>) {
         let (cache, _) = store.read();
         let (news, written) = (cache, Instant::now());
-        *self.kept() = Some(Kept { store, key, recall, news, dirty: false, written });
+        *self.kept() = Some(Kept { store, key, recall, news, speeds, dirty: false, written });
     }
 
     pub(super) fn recall(&self) -> Option<Recall> {
@@ -61,6 +64,9 @@ impl Learning {
         if decode.is_none() && prompt.is_none() {
             return;
         }
+        if let Some(speeds) = &mut kept.speeds {
+            speeds.observe(usage);
+        }
         kept.news.observe(&kept.key, conditions, threads, decode, prompt, now_unix_s());
         kept.dirty = true;
         if kept.written.elapsed() >= EVERY {
@@ -78,6 +84,7 @@ impl Kept {
         if self.dirty {
             self.written = Instant::now();
             self.store.write(self.news.clone())?;
+            self.speeds.as_mut().map_or(Ok(()), Speeds::write)?;
             self.dirty = false;
         }
         Ok(())

@@ -4,6 +4,7 @@
 use crate::fake_engine::Fake;
 use crate::stage::{generate, greedy, model_file, reciting};
 use llama_pajamas::hardware::{Cpu, Host};
+use llama_pajamas::planner::Evidence;
 use llama_pajamas::tuner::{Halt, Knob, Miss, Skipped};
 use llama_pajamas::{
     CancelToken, LoadedModel, PlanRequest, Recall, Runtime, RuntimeSettings, SessionSettings, SettingFrom,
@@ -132,6 +133,26 @@ fn normal_use_is_kept_when_the_model_goes() {
     let seen = &document["entries"][0]["observed"][0];
     assert_eq!(seen["n_threads"], 2);
     assert_eq!(seen["decode_tokens_per_s"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn normal_use_tells_the_next_plan_how_fast_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let fake = || Fake { recital: reciting(&"x".repeat(100)).recital, ..alone_is_fast() };
+    let first = start(fake(), 4, folder.path(), &model_file());
+    assert_eq!(first.model.choice().speed.evidence, Evidence::Guess);
+    let mut session = first.model.session(&SessionSettings::default()).expect("opens");
+    let usage = generate(&mut session, &"x".repeat(40), &greedy()).expect("generates").usage;
+    drop((session, first));
+    let second = start(fake(), 4, folder.path(), &model_file());
+    let speed = second.model.choice().speed;
+    assert_eq!(speed.evidence, Evidence::Measured);
+    let [slow, fast] = speed.decode_tokens_per_s;
+    // The plan's depth is another than the answer's, so the middle moves a little.
+    let seen = usage.decode_tokens_per_s();
+    assert!(slow < seen * 1.3 && fast > seen / 1.3 && fast / slow < 2.0, "{slow} to {fast}, seen {seen}");
+    let elsewhere = start(fake(), 3, folder.path(), &model_file());
+    assert_eq!(elsewhere.model.choice().speed.evidence, Evidence::Guess);
 }
 
 #[test]
