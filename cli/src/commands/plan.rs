@@ -5,7 +5,8 @@ use super::{open, request};
 use crate::args::{Plan, Wishes};
 use crate::screen::Screen;
 use anyhow::Result;
-use llama_pajamas::{Error, planner};
+use llama_pajamas::Error;
+use llama_pajamas::planner::{self, Candidate, Code};
 use std::path::Path;
 
 pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
@@ -18,7 +19,12 @@ pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
         runtime.plan(&request)
     } else {
         let Wishes { network, trust, .. } = &args.wishes;
-        let candidates = candidates(&args.model, &args.precision, network, trust.as_deref(), screen)?;
+        let mut candidates = candidates(&args.model, &args.precision, network, trust.as_deref(), screen)?;
+        if args.target.host.is_some() {
+            // What is not on this machine may be on that one.
+            let missing = |candidate: &Candidate| matches!(candidate.blocked, Some((Code::Missing, _)));
+            candidates.iter_mut().filter(|one| missing(one)).for_each(|one| one.blocked = None);
+        }
         let seen = machine(&args.target)?;
         request.devices = seen.devices;
         planner::plan(&seen.host, &candidates, &request)

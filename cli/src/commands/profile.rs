@@ -108,7 +108,7 @@ fn parts(predicted: &MemoryEstimate, counted: &MemoryUse, grown: Option<&Process
 }
 
 fn print(parts: &[Part], counted: &MemoryUse, screen: &Screen) {
-    let heading = format!("{:16}{:>12}{:>12}{:>12}{:>9}", "", "predicted", "measured", "difference", "");
+    let heading = format!("{:16}{:>12}{:>12}{:>12}", "", "predicted", "measured", "difference");
     println!("{}", screen.bold(&heading));
     for part in parts {
         let measured = part.measured_bytes.map(bytes).unwrap_or_default();
@@ -116,7 +116,7 @@ fn print(parts: &[Part], counted: &MemoryUse, screen: &Screen) {
         let share = part.difference_bytes.filter(|_| part.predicted_bytes > 0);
         let share = share.map(|by| format!("{:+.1} %", by as f64 * 100.0 / part.predicted_bytes as f64));
         println!(
-            "{:16}{:>12}{measured:>12}{difference:>12}{:>9}",
+            "{:16}{:>12}{measured:>12}{difference:>12}{:>12}",
             part.name,
             bytes(part.predicted_bytes),
             share.unwrap_or_default()

@@ -14,6 +14,8 @@ use llama_pajamas::{SENSIBLE_PRECISIONS, described_candidates, families};
 use std::path::{Path, PathBuf};
 
 const CONTEXT_TOKENS: u64 = 4096;
+/// Tokens per second that the slow end of the expected range is to reach, the first that any precision does.
+const READING_SPEEDS: [f64; 3] = [10.0, 5.0, 2.0];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
@@ -32,11 +34,22 @@ fn candidates(model: &str) -> Vec<Candidate> {
     described_candidates(&description, &recipes.collect::<Vec<_>>()).unwrap()
 }
 
-/// The best precision that leaves room for a conversation.
-fn plan_for(host: &Host, candidates: &[Candidate]) -> Plan {
+/// The best precision that leaves room for a conversation and writes as fast as one reads; where none does, half as fast, then
+/// a fifth, then at any speed. The second part is the speed that was asked for, in tokens per second.
+fn plan_for(host: &Host, candidates: &[Candidate]) -> (Plan, Option<f64>) {
     let devices = BackendDevice::of_host(host);
-    let request = Request { devices, context_tokens: Some(CONTEXT_TOKENS), ..Request::default() };
-    plan(host, candidates, &request)
+    let plan_at = |speed: Option<f64>| {
+        let request = Request {
+            devices: devices.clone(),
+            context_tokens: Some(CONTEXT_TOKENS),
+            min_decode_tokens_per_s: speed,
+            ..Request::default()
+        };
+        plan(host, candidates, &request)
+    };
+    let speeds = READING_SPEEDS.into_iter().map(|speed| (plan_at(Some(speed)), Some(speed)));
+    let reached = speeds.into_iter().find(|(plan, _)| plan.chosen.is_some());
+    reached.unwrap_or_else(|| (plan_at(None), None))
 }
 
 /// `text` is what the file holds, or becomes it.

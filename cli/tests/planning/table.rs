@@ -1,6 +1,6 @@
 //! Four models on ten machines: what is planned, and why.
 
-use super::{candidates, check, gib, plan_for, range, repository};
+use super::{READING_SPEEDS, candidates, check, gib, plan_for, range, repository};
 use llama_pajamas::hardware::{Host, typical};
 use llama_pajamas::planner::{Choice, Code, Plan};
 use std::fmt::Write;
@@ -24,10 +24,10 @@ const INTRODUCTION: &str = "# Would it run?
 Plans for machines that are not here, made from configurations alone: of each model the sizes of its precisions by the
 quantizer's arithmetic, of each machine what its profile says (`hardware-profiles/`). Nothing here was measured on these
 machines. Speed is a range in which four of five such machines are expected; memory includes the uncertainty, which
-admission counts. 4096 tokens of context are asked for and no speed: the best quality that fits is taken, also where a
-smaller precision would lie wholly on the device and write several times faster (`--min-speed` asks for that). Every line
-is what `llama-pajamas plan CONFIG --for PROFILE --context 4096 --explain` says at more length. A test keeps this file
-current (`cargo xtask profile-pages` writes it anew).
+admission counts. Asked for are 4096 tokens of context and 10 tokens/s at the slow end of the range, which is about as fast as
+one reads; where no precision writes so fast, 5, then 2, then any speed. Of the precisions that keep that the best one is
+taken. Every line is what `llama-pajamas plan CONFIG --for PROFILE --context 4096 --min-speed 10 --explain` says at more
+length. A test keeps this file current (`cargo xtask profile-pages` writes it anew).
 ";
 
 #[test]
@@ -42,12 +42,12 @@ fn four_models_on_ten_machines() {
         );
         for (wish, name) in MACHINES {
             let host = typical(wish).unwrap();
-            let plan = plan_for(&host, &candidates);
+            let (plan, speed) = plan_for(&host, &candidates);
             let cells = match &plan.chosen {
                 Some(choice) => chosen(&host, choice, layers),
                 None => "– | – | – | – | –".into(),
             };
-            let _ = writeln!(text, "| {name} (`{wish}`) | {cells} | {} |", why(&plan));
+            let _ = writeln!(text, "| {name} (`{wish}`) | {cells} | {} |", why(&plan, speed));
         }
     }
     check(&repository().join("docs/would-it-run.md"), &text);
@@ -73,7 +73,7 @@ fn chosen(host: &Host, choice: &Choice, layers: u32) -> String {
 }
 
 /// The concessions of the choice and why nothing better was taken; without a choice, what would help.
-fn why(plan: &Plan) -> String {
+fn why(plan: &Plan, speed: Option<f64>) -> String {
     let mut parts: Vec<String> = Vec::new();
     if plan.chosen.is_none() {
         parts.extend(plan.refusal());
@@ -82,15 +82,26 @@ fn why(plan: &Plan) -> String {
         ["instead of", "shortened", "layers on", "no layer"].iter().any(|word| text.contains(word))
     };
     parts.extend(plan.why.iter().map(|reason| reason.text.as_str()).filter(concession).map(String::from));
-    let memory = [Code::MemHard, Code::MemSoft, Code::MaxAlloc];
-    let mut refused = plan.rejected.iter().filter(|rejection| memory.contains(&rejection.code));
+    let told = [Code::MemHard, Code::MemSoft, Code::MaxAlloc, Code::Speed];
+    let mut refused = plan.rejected.iter().filter(|rejection| told.contains(&rejection.code));
     match (refused.next_back(), plan.chosen.is_some()) {
+        (Some(next), true) if next.code == Code::Speed => {
+            let expected = next.fix.split(" expected").next().unwrap_or_default();
+            parts.push(format!("the next better, {}, writes {expected}", next.id));
+        }
         (Some(next), true) => {
             let (need, have) = (next.need_bytes.unwrap_or(0), next.have_bytes.unwrap_or(0));
             parts.push(format!("the next better, {}, needs {} of {}", next.id, gib(need), gib(have)));
         }
         (None, true) => parts.push("the best precision fits".into()),
         (_, false) => {}
+    }
+    match speed.filter(|speed| *speed < READING_SPEEDS[0]) {
+        Some(speed) => parts.push(format!("no precision writes faster: planned for {speed} tokens/s")),
+        None if plan.chosen.is_some() && speed.is_none() => {
+            parts.push("slower than one would wait for: planned for any speed".into());
+        }
+        None => {}
     }
     parts.join("; ")
 }
