@@ -8,7 +8,7 @@ mod pages;
 mod table;
 
 use llama_pajamas::hardware::Host;
-use llama_pajamas::planner::{BackendDevice, Candidate, Plan, Request, plan};
+use llama_pajamas::planner::{BackendDevice, Candidate, Plan, QualityEstimate, Request, plan};
 use llama_pajamas::quantizer::recipe::Recipe;
 use llama_pajamas::{SENSIBLE_PRECISIONS, described_candidates, families};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 const CONTEXT_TOKENS: u64 = 4096;
 /// Tokens per second that the slow end of the expected range is to reach, the first that any precision does.
 const READING_SPEEDS: [f64; 3] = [10.0, 5.0, 2.0];
+/// Mean KL divergence up to which a precision may be taken for its speed, in nats: that of four bits.
+const MOST_DIVERGENCE: f64 = 0.05;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
@@ -38,7 +40,12 @@ fn candidates(model: &str) -> Vec<Candidate> {
 /// a fifth, then at any speed. The second part is the speed that was asked for, in tokens per second.
 fn plan_for(host: &Host, candidates: &[Candidate]) -> (Plan, Option<f64>) {
     let devices = BackendDevice::of_host(host);
+    // For speed, nothing below four bits is given up: they answer too badly.
+    let prior = |one: &&Candidate| one.quality.unwrap_or_else(|| QualityEstimate::guess(&one.precision));
+    let good: Vec<Candidate> =
+        candidates.iter().filter(|one| prior(one).kld_mean < MOST_DIVERGENCE).cloned().collect();
     let plan_at = |speed: Option<f64>| {
+        let candidates = if speed.is_some() { &good } else { candidates };
         let request = Request {
             devices: devices.clone(),
             context_tokens: Some(CONTEXT_TOKENS),

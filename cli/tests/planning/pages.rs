@@ -98,7 +98,7 @@ fn quick_start(class: &ProfileClass, text: &mut String) {
 fn speeds(class: &ProfileClass, models: &[(&str, Vec<Candidate>)], text: &mut String) {
     let _ = write!(
         text,
-        "\n## Expected speed\n\nTokens per second when writing, as the planner expects them of a typical machine, with the best precision that fits beside\n4096 tokens of context and writes 10 tokens/s, else 5, 2 or as fast as may be; – : none fits. Ranges in which four of five machines are expected; not measured.\n\n| machine |"
+        "\n## Expected speed\n\nTokens per second when writing, as the planner expects them of a typical machine, with the best precision that fits beside\n4096 tokens of context and writes 10 tokens/s (else 5, 2, or what there is); – : none fits. Ranges in which four of five machines are expected; not measured.\n\n| machine |"
     );
     models.iter().for_each(|(model, _)| _ = write!(text, " {model} |"));
     text.push_str("\n|---|");

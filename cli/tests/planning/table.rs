@@ -2,7 +2,7 @@
 
 use super::{READING_SPEEDS, candidates, check, gib, plan_for, range, repository};
 use llama_pajamas::hardware::{Host, typical};
-use llama_pajamas::planner::{Choice, Code, Plan};
+use llama_pajamas::planner::{Candidate, Choice, Code, Plan, Rejection};
 use std::fmt::Write;
 
 const MACHINES: [(&str, &str); 10] = [
@@ -25,9 +25,9 @@ Plans for machines that are not here, made from configurations alone: of each mo
 quantizer's arithmetic, of each machine what its profile says (`hardware-profiles/`). Nothing here was measured on these
 machines. Speed is a range in which four of five such machines are expected; memory includes the uncertainty, which
 admission counts. Asked for are 4096 tokens of context and 10 tokens/s at the slow end of the range, which is about as fast as
-one reads; where no precision writes so fast, 5, then 2, then any speed. Of the precisions that keep that the best one is
-taken. Every line is what `llama-pajamas plan CONFIG --for PROFILE --context 4096 --min-speed 10 --explain` says at more
-length. A test keeps this file current (`cargo xtask profile-pages` writes it anew).
+one reads; where no precision of four bits or more writes so fast, 5, then 2, then any speed. Of the precisions that keep that
+the best one is taken; fewer than four bits are taken for want of memory alone. Every line is what
+`llama-pajamas plan CONFIG --for PROFILE --context 4096 --min-speed 10 --precision NAMES --explain` says at more length. A test keeps this file current (`cargo xtask profile-pages` writes it anew).
 ";
 
 #[test]
@@ -47,7 +47,7 @@ fn four_models_on_ten_machines() {
                 Some(choice) => chosen(&host, choice, layers),
                 None => "– | – | – | – | –".into(),
             };
-            let _ = writeln!(text, "| {name} (`{wish}`) | {cells} | {} |", why(&plan, speed));
+            let _ = writeln!(text, "| {name} (`{wish}`) | {cells} | {} |", why(&plan, &candidates, speed));
         }
     }
     check(&repository().join("docs/would-it-run.md"), &text);
@@ -73,7 +73,7 @@ fn chosen(host: &Host, choice: &Choice, layers: u32) -> String {
 }
 
 /// The concessions of the choice and why nothing better was taken; without a choice, what would help.
-fn why(plan: &Plan, speed: Option<f64>) -> String {
+fn why(plan: &Plan, candidates: &[Candidate], speed: Option<f64>) -> String {
     let mut parts: Vec<String> = Vec::new();
     if plan.chosen.is_none() {
         parts.extend(plan.refusal());
@@ -83,7 +83,10 @@ fn why(plan: &Plan, speed: Option<f64>) -> String {
     };
     parts.extend(plan.why.iter().map(|reason| reason.text.as_str()).filter(concession).map(String::from));
     let told = [Code::MemHard, Code::MemSoft, Code::MaxAlloc, Code::Speed];
-    let mut refused = plan.rejected.iter().filter(|rejection| told.contains(&rejection.code));
+    let size = |id: &str| candidates.iter().find(|one| one.id == id).map_or(0, |one| one.weights_bytes);
+    let taken = plan.chosen.as_ref().map_or(u64::MAX, |choice| size(&choice.id));
+    let better = |rejection: &&Rejection| told.contains(&rejection.code) && size(&rejection.id) > taken;
+    let mut refused = plan.rejected.iter().filter(better);
     match (refused.next_back(), plan.chosen.is_some()) {
         (Some(next), true) if next.code == Code::Speed => {
             let expected = next.fix.split(" expected").next().unwrap_or_default();
@@ -97,7 +100,9 @@ fn why(plan: &Plan, speed: Option<f64>) -> String {
         (_, false) => {}
     }
     match speed.filter(|speed| *speed < READING_SPEEDS[0]) {
-        Some(speed) => parts.push(format!("no precision writes faster: planned for {speed} tokens/s")),
+        Some(speed) => {
+            parts.push(format!("no precision of four bits or more keeps 10 tokens/s: planned for {speed}"))
+        }
         None if plan.chosen.is_some() && speed.is_none() => {
             parts.push("slower than one would wait for: planned for any speed".into());
         }
