@@ -33,4 +33,6 @@ pub struct DeviceInfo {
     /// Its free memory in bytes, as the driver reports it. For the CPU this equals the total on
     /// some systems: ask the operating system instead.
     pub memory_free_bytes: u64,
+    /// Largest single allocation in bytes, where the driver bounds it: no tensor may be larger.
+    pub max_allocation_bytes: Option<u64>,
 }

@@ -1,6 +1,7 @@
 //! The choice: every variant goes down its ladder; the best quality that fits wins, and the rest hear why not.
 //! Must not know how a configuration is laid out; that is the ladder's.
 
+use crate::allocation::{TooSmall, sift};
 use crate::ladder::{Fit, device, shorter_context};
 use crate::preference::preference;
 use crate::speed::{SpeedModel, Tables};
@@ -90,13 +91,17 @@ fn judge<'a>(
     have: u64,
 ) -> Result<Contender<'a>, Rejection> {
     let plain = |code, fix| Err(plain_rejection(&candidate.id, code, fix));
+    let (sifted, small) = sift(candidate, request);
+    let request = &sifted;
     if let Some((code, fix)) = refusal(candidate, request) {
-        return plain(code, fix);
+        let small = small.first().filter(|_| code == Code::Engine);
+        return small.map_or_else(|| plain(code, fix), |small| Err(small.rejection(&candidate.id)));
     }
-    let Judged { fit, speed } = match best_way(host, speeds, candidate, request, have) {
+    let Judged { mut fit, speed } = match best_way(host, speeds, candidate, request, have) {
         Ok(judged) => judged,
         Err(least) => return Err(memory_rejection(candidate, request, &least, have)),
     };
+    fit.concessions.extend(small.iter().map(TooSmall::text));
     let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
     if let Some((code, fix)) = miss(&speed, request) {
         return plain(code, fix);

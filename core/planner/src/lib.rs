@@ -3,6 +3,7 @@
 //! Owns the memory estimate, the choice and its explanation. Knows hosts and descriptions; must not know engines,
 //! manifests or files. The same inputs give the same plan.
 
+mod allocation;
 mod choose;
 mod ladder;
 mod memory;

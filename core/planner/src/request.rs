@@ -55,6 +55,8 @@ pub struct BackendDevice {
     pub free_bytes: u64,
     /// Whether its memory is the host's: what lies on it counts against the host's budget as well.
     pub unified: bool,
+    /// Largest single allocation that its driver allows, in bytes, where the engine states it.
+    pub max_allocation_bytes: Option<u64>,
 }
 
 /// Backends of devices that builds of the engine have.
@@ -76,6 +78,7 @@ impl BackendDevice {
                 name: gpu.name.clone(),
                 free_bytes,
                 unified: gpu.unified,
+                max_allocation_bytes: None,
             })
         };
         host.gpus.iter().filter_map(device).collect()

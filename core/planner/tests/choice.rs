@@ -55,7 +55,7 @@ fn candidates() -> Vec<Candidate> {
 }
 
 fn device(backend: Backend) -> BackendDevice {
-    BackendDevice { backend, name: backend.name().into(), free_bytes: 8 << 30, unified: false }
+    BackendDevice { backend, name: backend.name().into(), free_bytes: 8 << 30, ..BackendDevice::default() }
 }
 
 fn ask(request: Request) -> Plan {
@@ -81,6 +81,26 @@ fn the_backend_that_is_faster_altogether_is_taken() {
     // Layers that are asked for stay where they were asked for.
     let asked = Request { gpu_layers: Some(10), ..only("Q2_K", &[Backend::Opencl]) };
     assert_eq!((chosen(asked.clone()).backend, chosen(asked).gpu_layers), (Backend::Opencl, 10));
+}
+
+#[test]
+fn a_driver_that_allocates_too_little_is_told() {
+    let mut candidates = candidates();
+    candidates.truncate(1);
+    let work = Work::of_bytes(&candidates[0].description, "Q8_0", candidates[0].active_weights_bytes);
+    candidates[0].work = Some(Work { largest_matrix_bytes: 330 << 20, ..work });
+    let device =
+        |max_mib: u64| BackendDevice { max_allocation_bytes: Some(max_mib << 20), ..device(Backend::Opencl) };
+    let ask = |candidates: &[Candidate], max_mib| {
+        plan(&phone(), candidates, &Request { devices: vec![device(max_mib)], ..Request::default() })
+    };
+    assert_eq!(ask(&candidates, 1024).chosen.unwrap().backend, Backend::Opencl);
+    let small = ask(&candidates, 256);
+    assert_eq!(small.chosen.as_ref().unwrap().backend, Backend::Cpu);
+    assert!(small.why.iter().any(|reason| reason.text.contains("largest allocation")), "{:?}", small.why);
+    candidates[0].compatible_backends = vec!["opencl".into()];
+    let refused = ask(&candidates, 256).rejected.remove(0);
+    assert_eq!((refused.code, refused.shortfall_bytes), (Code::MaxAlloc, Some(74 << 20)));
 }
 
 #[test]

@@ -88,7 +88,8 @@ fn check(machine: &str) {
     // What an engine would list: the devices whose memory the machine's files state.
     let devices = host.gpus.iter().filter_map(|gpu| {
         let (name, unified) = (gpu.name.clone(), gpu.unified);
-        Some(BackendDevice { backend: Backend::Vulkan, name, free_bytes: gpu.free_bytes?, unified })
+        let (backend, free_bytes) = (Backend::Vulkan, gpu.free_bytes?);
+        Some(BackendDevice { backend, name, free_bytes, unified, ..BackendDevice::default() })
     });
     let request = Request { devices: devices.collect(), ..Request::default() };
     let mut text = String::new();

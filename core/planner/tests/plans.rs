@@ -88,7 +88,7 @@ fn nothing_fits_says_what_is_missing() {
 }
 
 fn gpu(free_bytes: u64) -> BackendDevice {
-    BackendDevice { backend: Backend::Vulkan, name: "Vulkan0".into(), free_bytes, unified: false }
+    BackendDevice { backend: Backend::Vulkan, name: "Vulkan0".into(), free_bytes, ..BackendDevice::default() }
 }
 
 /// The same variants, for Vulkan too.

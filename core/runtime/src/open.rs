@@ -159,7 +159,8 @@ pub fn backend_devices(engine: &dyn Engine, host: &Host) -> Vec<BackendDevice> {
         // Metal calls every device of its own kind a GPU.
         let shares = device.kind == DeviceKind::IntegratedGpu || backend == Backend::Metal;
         let unified = shares && host.memory.unified;
-        BackendDevice { backend, name: device.name, free_bytes: device.memory_free_bytes, unified }
+        let (free_bytes, max_allocation_bytes) = (device.memory_free_bytes, device.max_allocation_bytes);
+        BackendDevice { backend, name: device.name, free_bytes, unified, max_allocation_bytes }
     };
     gpus.map(device).collect()
 }

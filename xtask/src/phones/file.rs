@@ -161,6 +161,7 @@ fn work(model: &Model, quant: &str) -> Result<Work> {
         n_recurrent_layers: model.recurrent_layers,
         state_elements: model.state_elements,
         kv_bytes_per_token: model.kv_bytes_per_token,
+        ..Work::default()
     };
     for (ty, part, shorter_side, n_matrices, n_weights) in
         model.files.get(quant).context("the precision is not listed")?

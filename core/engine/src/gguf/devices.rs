@@ -7,8 +7,9 @@ use std::ffi::{CStr, c_char};
 
 use llama_cpp_sys_2::{
     GGML_BACKEND_DEVICE_TYPE_ACCEL, GGML_BACKEND_DEVICE_TYPE_GPU, GGML_BACKEND_DEVICE_TYPE_IGPU,
-    ggml_backend_dev_count, ggml_backend_dev_description, ggml_backend_dev_get, ggml_backend_dev_memory,
-    ggml_backend_dev_name, ggml_backend_dev_t, ggml_backend_dev_type,
+    ggml_backend_buft_get_max_size, ggml_backend_dev_buffer_type, ggml_backend_dev_count,
+    ggml_backend_dev_description, ggml_backend_dev_get, ggml_backend_dev_memory, ggml_backend_dev_name,
+    ggml_backend_dev_t, ggml_backend_dev_type,
 };
 
 use crate::{DeviceInfo, DeviceKind, Error};
@@ -60,6 +61,19 @@ fn kind(device: ggml_backend_dev_t) -> DeviceKind {
     }
 }
 
+/// The largest buffer of a GPU, where its driver bounds it.
+fn largest_allocation(device: ggml_backend_dev_t) -> Option<u64> {
+    if !is_gpu(kind(device)) {
+        return None;
+    }
+    // SAFETY: the device is from the registry, which keeps its type of buffers; a null type is not asked.
+    let largest = unsafe {
+        let buffers = ggml_backend_dev_buffer_type(device);
+        if buffers.is_null() { usize::MAX } else { ggml_backend_buft_get_max_size(buffers) }
+    };
+    (largest != usize::MAX).then_some(largest as u64)
+}
+
 fn describe(device: ggml_backend_dev_t) -> DeviceInfo {
     let (mut free, mut total) = (0, 0);
     // SAFETY: the device is from the registry, the two places are valid for the call.
@@ -73,6 +87,7 @@ fn describe(device: ggml_backend_dev_t) -> DeviceInfo {
         kind: kind(device),
         memory_total_bytes: total as u64,
         memory_free_bytes: free as u64,
+        max_allocation_bytes: largest_allocation(device),
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Work {
     pub state_elements: u64,
     /// Bytes of the caches that a token reads per token before it.
     pub kv_bytes_per_token: u64,
+    /// Bytes of the largest matrix, stacked experts being one; 0 where only sums are known.
+    #[serde(default)]
+    pub largest_matrix_bytes: u64,
 }
 
 /// Matrices of one type that are computed alike.
@@ -61,6 +64,8 @@ impl Work {
             let role = role_of(name);
             let &[columns, rows, ..] = dims else { continue };
             let n_weights = dims.iter().fold(1u64, |product, dim| product.saturating_mul(*dim));
+            let bytes = (n_weights as f64 * bytes_per_weight(ty)) as u64;
+            work.largest_matrix_bytes = work.largest_matrix_bytes.max(bytes);
             let mut weights =
                 Weights { ty, part: Part::Layers, shorter_side: columns.min(rows), n_matrices: 1, n_weights };
             match role {
@@ -121,6 +126,7 @@ impl Work {
             n_recurrent_layers: states.len() as u32,
             state_elements: states.into_iter().fold(0, u64::saturating_add),
             kv_bytes_per_token: kv.unwrap_or(0),
+            largest_matrix_bytes: 0,
         }
     }
 
@@ -219,6 +225,7 @@ mod tests {
         assert_eq!(tied.weights.len(), 3);
         assert_eq!(tied.weights[2].part, Part::Output);
         assert_eq!(tied.kv_bytes_per_token, 147_456);
+        assert_eq!(tied.largest_matrix_bytes, 4096 * 151_936 / 256 * 210);
         let output: (&str, &[u64], GgmlType) = ("output.weight", &[4096, 151_936], GgmlType::Q8_0);
         let untied = Work::of_tensors(&description, tensors.into_iter().chain([output]));
         let outputs: Vec<GgmlType> =
