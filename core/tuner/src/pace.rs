@@ -26,8 +26,9 @@ const CUSUM_ALARM: f64 = 12.0;
 const AFTER_ALARM: u32 = 48;
 const AFTER_MOVE: u32 = 24;
 const MAX_PERIOD: u32 = 1536;
-/// For so many steps, counts that were broken off are not tried again.
+/// For so many steps, counts that were broken off are not tried again; twice as many each time they are once more.
 const CEILING_STEPS: u64 = 1024;
+const MAX_CEILING_STEPS: u64 = 16 * CEILING_STEPS;
 
 /// How to pace.
 #[derive(Debug, Clone)]
@@ -102,6 +103,7 @@ pub struct Pace {
     cap: u32,
     /// No more than this until that step.
     ceiling: Option<(u32, u64)>,
+    ceiling_steps: u64,
     recent: VecDeque<f64>,
     n_steps: u64,
     cusum: f64,
@@ -130,6 +132,7 @@ impl Pace {
             threads: settings.threads.max(1),
             cap: u32::MAX,
             ceiling: None,
+            ceiling_steps: CEILING_STEPS,
             recent: VecDeque::new(),
             n_steps: 0,
             cusum: 0.0,
@@ -172,6 +175,16 @@ impl Pace {
         }
     }
 
+    /// No more than this for a while: something else found that more have no processors.
+    pub fn lower(&mut self, threads: u32) {
+        let threads = threads.max(1);
+        if threads < self.threads {
+            self.threads = threads;
+            self.restart();
+            self.set_ceiling(threads);
+        }
+    }
+
     /// Tries more or fewer threads from now on, or no longer.
     pub fn set_probes(&mut self, probes: bool) {
         self.settings.probes = probes;
@@ -201,9 +214,7 @@ impl Pace {
     pub fn took(&mut self, time: Duration) -> Option<Moved> {
         let seconds = time.as_secs_f64().max(1e-9);
         self.n_steps += 1;
-        if self.ceiling.is_some_and(|(_, until)| self.n_steps >= until) {
-            self.ceiling = None;
-        }
+        self.lift_ceiling();
         match &mut self.state {
             State::Steady => {
                 self.usual_step(seconds);
@@ -218,7 +229,7 @@ impl Pace {
                     return None;
                 }
                 self.threads = to;
-                self.ceiling = Some((from - 1, self.n_steps + CEILING_STEPS));
+                self.set_ceiling(from - 1);
                 Some(Moved { from, to, because: MovedBecause::TooLate })
             }
             State::Probing(probe) => match probe.took(seconds) {
@@ -244,14 +255,37 @@ impl Pace {
             }
             State::Probing(probe) => {
                 let candidate = probe.next().0;
-                if candidate > self.threads.min(self.cap) {
-                    self.ceiling = Some((candidate - 1, self.n_steps + CEILING_STEPS));
+                let outcome = probe.too_late();
+                if candidate > self.threads() {
+                    self.set_ceiling(candidate - 1);
                 }
-                match probe.too_late() {
+                match outcome {
                     Probed::Goes => None,
                     Probed::Ended(best) => self.end_probe(best),
                 }
             }
+        }
+    }
+
+    fn set_ceiling(&mut self, threads: u32) {
+        self.ceiling = Some((threads, self.n_steps + self.ceiling_steps));
+        self.ceiling_steps = (self.ceiling_steps * 2).min(MAX_CEILING_STEPS);
+    }
+
+    /// After a while, what was broken off may be tried again; where nothing is tried, the count that was asked for comes
+    /// back, with a deadline from what is usual now.
+    fn lift_ceiling(&mut self) {
+        if !self.ceiling.is_some_and(|(_, until)| self.n_steps >= until) {
+            return;
+        }
+        self.ceiling = None;
+        if !self.settings.probes
+            && self.threads < self.settings.threads
+            && matches!(self.state, State::Steady)
+        {
+            self.settings.slowest_expected = self.usual().or(self.settings.slowest_expected);
+            self.threads = self.settings.threads;
+            self.restart();
         }
     }
 
@@ -384,6 +418,23 @@ mod tests {
         assert_eq!(pace.next(), Step { threads: 1, limit: None });
         pace.cap(u32::MAX);
         assert_eq!(pace.next().threads, 4);
+    }
+
+    #[test]
+    fn what_was_broken_off_comes_back_after_a_while_with_a_deadline() {
+        let mut pace = pace(4);
+        let collapsed = |threads| if threads > 2 { 5000 * MS } else { 40 * MS };
+        while !step(&mut pace, collapsed).0 {}
+        assert_eq!(pace.threads(), 2);
+        (1..CEILING_STEPS).for_each(|_| assert_eq!(step(&mut pace, collapsed), (true, None)));
+        assert_eq!(step(&mut pace, collapsed), (true, None));
+        assert_eq!(pace.next(), Step { threads: 4, limit: Some(320 * MS) });
+        let free = |_| 20 * MS;
+        (0..5000).for_each(|_| assert_eq!(step(&mut pace, free), (true, None)));
+        assert_eq!(pace.threads(), 4);
+        pace.lower(3);
+        pace.lower(9);
+        assert_eq!(pace.next().threads, 3);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use engine::{CancelToken, Context, Logits, Token};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tuner::{Pace, PaceSettings};
+use tuner::{MovedBecause, Pace, PaceSettings};
 
 /// Share of the app's limit for a step that a chunk of a prompt aims at.
 const AIM: f64 = 0.7;
@@ -97,7 +97,13 @@ impl Driver {
                 Err(engine::Error::TimeLimit { .. }) => self.decode.too_late(),
                 Err(error) => return Err(error),
             };
-            self.changes.extend(moved.map(Change::Paced));
+            if let Some(moved) = moved {
+                self.changes.push(Change::Paced(moved));
+                if moved.because == MovedBecause::TooLate {
+                    // Processors that are not free are so for prompts too.
+                    self.batch.lower(moved.to);
+                }
+            }
             if outcome.is_ok() {
                 return Ok(());
             }
@@ -127,26 +133,32 @@ impl Driver {
             let n = self.chunk().min(most).min(rest.len());
             let want = if n == rest.len() { Logits::Last } else { Logits::None };
             let step = self.batch.next();
-            self.use_threads(context, self.decode.threads(), step.threads);
-            context.set_time_limit(
-                self.chunk_limit(n, step.limit).filter(|_| context.keeps_after_breaking_off()),
-            );
+            // The engine counts a single token among those that are written.
+            let decode = if n == 1 { step.threads } else { self.decode.threads() };
+            self.use_threads(context, decode, step.threads);
+            let paced = step.limit.map(|limit| limit * n as u32);
+            context.set_time_limit(self.chunk_limit(n, paced).filter(|_| context.keeps_after_breaking_off()));
             let start = Instant::now();
             match context.decode(&rest[..n], want, cancel) {
                 Ok(()) => {
                     let took = start.elapsed();
-                    let moved = self.batch.took(took / n as u32);
-                    self.changes.extend(moved.map(Change::Paced));
+                    if let Some(moved) = self.batch.took(took / n as u32) {
+                        self.changes.push(Change::Paced(moved));
+                        self.decode.lower(moved.to);
+                    }
                     self.prompt_speed = Some(n as f64 / took.as_secs_f64().max(1e-9));
                 }
                 Err(engine::Error::TimeLimit { .. }) if cancel.is_cancelled() => {
                     return Err(crate::Error::Cancelled);
                 }
                 Err(engine::Error::TimeLimit { .. }) => {
-                    let late = step.limit.is_some_and(|limit| start.elapsed() >= limit * n as u32);
-                    let moved = if late { self.batch.too_late() } else { None };
-                    self.changes.extend(moved.map(Change::Paced));
-                    most = (n / 2).max(1);
+                    let unusual = paced.is_some_and(|limit| start.elapsed() >= limit);
+                    if unusual || n == 1 || self.max_step.is_none() {
+                        // Prompts try no other counts, so nothing moves before the chunk is repeated.
+                        let _ = self.batch.too_late();
+                    } else {
+                        most = n / 2;
+                    }
                 }
                 Err(error) => return Err(crate::model::cancelled(error)),
             }
@@ -170,8 +182,7 @@ impl Driver {
     }
 
     /// The app's limit, where there is something to divide, and the pace's.
-    fn chunk_limit(&self, n_tokens: usize, by_token: Option<Duration>) -> Option<Duration> {
-        let paced = by_token.map(|limit| limit * n_tokens as u32);
+    fn chunk_limit(&self, n_tokens: usize, paced: Option<Duration>) -> Option<Duration> {
         let asked = self.max_step.filter(|_| n_tokens > 1);
         paced.into_iter().chain(asked).min()
     }

@@ -33,8 +33,10 @@ pub(crate) struct Fake {
     pub(crate) start: Option<Token>,
     /// What the encoder read.
     pub(crate) read: Arc<Mutex<Vec<Vec<Token>>>>,
-    /// With more threads than this for single tokens, no time limit is kept to.
+    /// With more threads than this, no time limit is kept to.
     pub(crate) collapses_above: Option<usize>,
+    /// That begins when so many tokens are held.
+    pub(crate) collapses_from: usize,
     /// Threads of every decode that was finished, for single tokens and for prompts, and of those that were broken off.
     pub(crate) threads: Arc<Mutex<Vec<(usize, usize)>>>,
     pub(crate) broken_off: Arc<Mutex<Vec<(usize, usize)>>>,
@@ -146,8 +148,9 @@ impl Context for FakeContext {
             return Err(Error::Decode { n_past, code: -3, reason: "out of luck".into() });
         }
         if let Some(limit) = self.limit {
-            let collapses =
-                self.fake.collapses_above.is_some_and(|most| n_tokens == 1 && self.threads.0 > most);
+            let threads = if n_tokens == 1 { self.threads.0 } else { self.threads.1 };
+            let collapses = self.fake.collapses_above.is_some_and(|most| threads > most)
+                && n_past >= self.fake.collapses_from;
             if collapses || self.fake.most_in_time.is_some_and(|most| n_tokens > most) {
                 self.fake.broken_off.lock().expect("not poisoned").push(self.threads);
                 return Err(Error::TimeLimit { n_past, limit });

@@ -44,17 +44,28 @@ fn a_collapse_is_left_and_the_answer_is_the_same() {
     assert_eq!(text, "good bye");
     let moved = Moved { from: 8, to: 2, because: MovedBecause::TooLate };
     assert_eq!(changes, [Change::Paced(moved)]);
-    let decode = |threads: &[(usize, usize)]| threads.iter().map(|(decode, _)| *decode).collect::<Vec<_>>();
-    assert_eq!(decode(&fake.broken_off.lock().expect("not poisoned")), [8, 4]);
-    // The prompt, then every token of the answer but its end.
-    let finished = decode(&fake.threads.lock().expect("not poisoned"));
-    assert_eq!(finished[1..], [2; 8]);
+    // The prompt shows it, and is not cut for it; the answer begins with what is known.
+    assert_eq!(*fake.broken_off.lock().expect("not poisoned"), [(8, 8), (8, 4)]);
+    assert_eq!(fake.threads.lock().expect("not poisoned")[..2], [(8, 2), (2, 2)]);
     assert_eq!(fake.computed.lock().expect("not poisoned").iter().sum::<usize>(), 15 + 8);
+}
+
+/// The same where the prompt came through before.
+#[test]
+fn a_collapse_within_an_answer_is_left_too() {
+    let fake = Fake { collapses_above: Some(2), collapses_from: 18, ..reciting("Say hello and good bye") };
+    let (text, changes, _) = answer(&load(&fake, 8), None);
+    let moved = Moved { from: 8, to: 2, because: MovedBecause::TooLate };
+    assert_eq!((text.as_str(), changes.as_slice()), ("good bye", [Change::Paced(moved)].as_slice()));
+    assert_eq!(*fake.broken_off.lock().expect("not poisoned"), [(8, 8), (4, 8)]);
+    let finished: Vec<_> =
+        fake.threads.lock().expect("not poisoned").iter().map(|(decode, _)| *decode).collect();
+    assert_eq!(finished, [8, 8, 8, 8, 2, 2, 2, 2, 2]);
 }
 
 #[test]
 fn a_cancelled_answer_is_not_repeated_with_fewer_threads() {
-    let fake = Fake { collapses_above: Some(0), ..reciting("Say hello and good bye") };
+    let fake = Fake { collapses_above: Some(0), collapses_from: 16, ..reciting("Say hello and good bye") };
     let mut session = load(&fake, 8).session(&SessionSettings::default()).expect("opens");
     let cancel = CancelToken::new();
     let mut on_event = |event: Event<'_>| {

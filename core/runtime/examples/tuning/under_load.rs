@@ -1,0 +1,133 @@
+//! Tuning while other processes compute: what it finds beside everything that could be found.
+
+use crate::busy::Busy;
+use crate::sweep::{Figure, Point, Sweep};
+use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
+use llama_pajamas::engine::{Engine, LoadSettings};
+use llama_pajamas::hardware::Host;
+use llama_pajamas::{CancelToken, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Setting, TuneSettings};
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Time for one sweep.
+const SWEEP: Duration = Duration::from_secs(30);
+const WRITTEN: usize = 16;
+const READ: usize = 512;
+
+pub(crate) fn run(path: &Path, runs: u32, n_busy: u32) -> Result<(), Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("llama-pajamas-tuning-{}", std::process::id()));
+    let outcome = measure(path, runs, n_busy, &folder);
+    // Nothing of it is wanted; where it cannot be removed it is a few kilobytes among temporary files.
+    let _ = std::fs::remove_dir_all(&folder);
+    outcome
+}
+
+fn measure(path: &Path, runs: u32, n_busy: u32, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let engine = GgufEngine::start(EngineOptions::default())?;
+    let swept = engine.load(path, &LoadSettings::default(), &mut |_| ControlFlow::Continue(()))?;
+    let busy = Busy::start(n_busy)?;
+    let (mut worst_best, mut worst_start, mut longest) = (f64::INFINITY, f64::INFINITY, Duration::ZERO);
+    for run in 1..=runs {
+        let folder = folder.join(run.to_string());
+        let (runtime, model) = open(path, &folder, None, None)?;
+        let settings = TuneSettings { seed: u64::from(run), ..TuneSettings::default() };
+        let mut quiet = |_: &llama_pajamas::TuneStep<'_>| ControlFlow::Continue(());
+        let report = runtime.tune(&model, &settings, &CancelToken::new(), &mut quiet)?;
+        longest = longest.max(report.elapsed);
+        println!(
+            "run {run}: {} -> {} in {:.2} s{}",
+            words(&report.start),
+            words(&report.setting),
+            report.elapsed.as_secs_f64(),
+            report.halted.map_or(String::new(), |halt| format!(", stopped: {}", halt.text()))
+        );
+        let mut sweep = Sweep::new(swept.clone());
+        // Two more than the process may use, which tuning never tries.
+        let most = runtime.host().cpu.usable_cpus + 2;
+        let point = |threads, n_ubatch| Point { threads, n_ubatch };
+        let writing: Vec<Point> = (1..=most).map(|threads| point(threads, report.start.n_ubatch)).collect();
+        let figures = sweep.run(&writing, WRITTEN, true, SWEEP)?;
+        let of = |setting: &Setting| point(setting.n_threads, report.start.n_ubatch);
+        let (best, start) = compare("writing", &figures, of(&report.setting), of(&report.start));
+        (worst_best, worst_start) = (worst_best.min(best), worst_start.min(start));
+        let ubatches = [512, 256, 128, 64].into_iter().filter(|n| *n <= report.start.n_ubatch);
+        let reading: Vec<Point> = ubatches.flat_map(|n| (1..=most).map(move |t| point(t, n))).collect();
+        let figures = sweep.run(&reading, READ, false, SWEEP)?;
+        let of = |setting: &Setting| point(setting.n_threads_batch, setting.n_ubatch);
+        let (best, start) = compare("reading", &figures, of(&report.setting), of(&report.start));
+        (worst_best, worst_start) = (worst_best.min(best), worst_start.min(start));
+    }
+    println!(
+        "worst of {runs} runs: {worst_best:.3} of the best, {worst_start:.3} of the start, {:.2} s",
+        longest.as_secs_f64()
+    );
+    drop(busy);
+    starts(path, &folder.join("1"))
+}
+
+/// The tuned point over the best of all and over the start.
+fn compare(what: &str, figures: &[Figure], tuned: Point, start: Point) -> (f64, f64) {
+    let relative = |point: Point| {
+        figures.iter().find(|figure| figure.point == point).map_or(f64::NAN, |figure| figure.relative)
+    };
+    for figure in figures {
+        let Point { threads, n_ubatch } = figure.point;
+        let mark = if figure.point == tuned { "*" } else { " " };
+        println!(
+            "  {what} {mark} {threads} threads, {n_ubatch:3} at a time: {:8.1} tokens/s, {:.3}",
+            figure.tokens_per_s, figure.relative
+        );
+    }
+    let best = figures.iter().map(|figure| figure.relative).fold(0.0, f64::max);
+    let (of_best, of_start) = (relative(tuned) / best, relative(tuned) / relative(start));
+    println!("  {what}: tuned / best {of_best:.3}, tuned / start {of_start:.3}");
+    (of_best, of_start)
+}
+
+/// What the cache of an earlier tuning does for starts like it and unlike it.
+fn starts(path: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let told = |what: &str, model: &LoadedModel| -> Result<(), Box<dyn Error>> {
+        let recall = model.recall().ok_or("no tuning folder")?;
+        let found = match (&recall.tuned, &recall.miss) {
+            (Some(tuned), _) => format!("found {}", words(&tuned.setting)),
+            (None, miss) => format!("to be tuned: {miss:?}"),
+        };
+        println!("start, {what}: {found}, read and looked up in {:.2} ms", recall.took.as_secs_f64() * 1e3);
+        Ok(())
+    };
+    for _ in 0..3 {
+        told("the same", &open(path, folder, None, None)?.1)?;
+    }
+    let mut host = llama_pajamas::hardware::detect()?;
+    host.cpu.quota_cpus = Some(1.0);
+    told("with a quota of one processor", &open(path, folder, Some(host), None)?.1)?;
+    told("with other threads asked for", &open(path, folder, None, Some(3))?.1)?;
+    let other = folder.join("other.gguf");
+    let mut bytes = std::fs::read(path)?;
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    std::fs::write(&other, bytes)?;
+    told("of another model", &open(&other, folder, None, None)?.1)?;
+    Ok(())
+}
+
+fn open(
+    path: &Path,
+    folder: &Path,
+    host: Option<Host>,
+    n_threads: Option<u32>,
+) -> Result<(Runtime, LoadedModel), Box<dyn Error>> {
+    let tuning_folder = Some(PathBuf::from(folder));
+    let runtime = Runtime::open(path, RuntimeSettings { host, tuning_folder, ..RuntimeSettings::default() })?;
+    let request = PlanRequest { context_tokens: Some(1024), n_threads, ..PlanRequest::default() };
+    let plan = runtime.plan(&request);
+    let model = runtime.load(&plan, &mut |_| {}, &CancelToken::new())?;
+    Ok((runtime, model))
+}
+
+fn words(setting: &Setting) -> String {
+    format!("{}/{} threads, {} at a time", setting.n_threads, setting.n_threads_batch, setting.n_ubatch)
+}
