@@ -27,7 +27,7 @@ const USUAL_DRIFTS: f64 = 2.5;
 /// How to race.
 #[derive(Debug, Clone)]
 pub struct RaceSettings {
-    /// Most time, within one group of blocks. Default 12 s.
+    /// Most time. A group of blocks begins only if one as long as the last would end in time. Default 12 s.
     pub budget: Duration,
     /// Tokens of a block. Default 4.
     pub block_tokens: u32,
@@ -121,12 +121,19 @@ impl<'a> Race<'a> {
             return Ok(());
         }
         let mut rng = StdRng::seed_from_u64(self.settings.seed);
-        let Some(mut before) = self.open(bench)? else { return Ok(()) };
+        let Some(mut before) = self.open(start, bench)? else { return Ok(()) };
         while self.n_racing() > 0 {
             let mut order: Vec<usize> = (0..self.arms.len()).filter(|arm| self.arms[*arm].races()).collect();
             order.shuffle(&mut rng);
             for group in order.chunks(2) {
-                before = self.group(group, before, bench)?;
+                let begin = bench.now();
+                let after = self.group(group, before, bench)?;
+                let Some(after) =
+                    after.map_or_else(|| self.replace(start, bench), |after| Ok(Some(after)))?
+                else {
+                    return Ok(());
+                };
+                before = after;
                 let elapsed = bench.now().saturating_sub(start);
                 let step = RaceStep { elapsed, arms: self.arm_reports() };
                 if on_step(&step).is_break() {
@@ -135,7 +142,8 @@ impl<'a> Race<'a> {
                 if let Some(halt) = bench.gate() {
                     return Err(halt);
                 }
-                if elapsed >= self.settings.budget {
+                // Another group like this one has to fit.
+                if elapsed + bench.now().saturating_sub(begin) > self.settings.budget {
                     return Ok(());
                 }
             }
@@ -145,21 +153,36 @@ impl<'a> Race<'a> {
     }
 
     /// The incumbent's first speed, in tokens per second. Where the setting to beat does not finish a block at all, the
-    /// next arm that does takes its place; `None` where none does.
-    fn open(&mut self, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
+    /// next arm that does takes its place; `None` where none does within the budget.
+    fn open(&mut self, start: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
         for arm in 0..self.arms.len() {
-            match self.block(arm, self.settings.incumbent_deadline, bench)? {
-                Some(speed) => {
-                    self.incumbent = arm;
-                    self.arms[arm].verdict = Verdict::Incumbent;
-                    self.lengthen(speed);
-                    return self.anchor(bench).map(Some);
-                }
-                None => self.arms[arm].verdict = Verdict::TooLate,
+            if self.arms[arm].verdict == Verdict::TooLate {
+                continue;
             }
+            if bench.now().saturating_sub(start) >= self.settings.budget {
+                break;
+            }
+            if let Some(speed) = self.block(arm, self.settings.incumbent_deadline, bench)? {
+                self.incumbent = arm;
+                self.arms[arm].verdict = Verdict::Incumbent;
+                self.lengthen(speed);
+                if let Some(speed) = self.anchor(bench)? {
+                    return Ok(Some(speed));
+                }
+            }
+            self.arms[arm].verdict = Verdict::TooLate;
         }
         self.incumbent = 0;
         Ok(None)
+    }
+
+    /// The incumbent does not finish its blocks any more: the next arm that does takes its place, and everything is
+    /// compared with that one from here on.
+    fn replace(&mut self, start: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
+        self.arms[self.incumbent].verdict = Verdict::TooLate;
+        self.arms.iter_mut().for_each(|arm| arm.ratios.clear());
+        self.drifts.clear();
+        self.open(start, bench)
     }
 
     /// Blocks that last as long as the settings ask for.
@@ -169,8 +192,8 @@ impl<'a> Race<'a> {
         self.block_tokens = (wanted as u32).clamp(self.block_tokens, most);
     }
 
-    /// Two arms at most and the incumbent behind them, whose speed is returned.
-    fn group(&mut self, group: &[usize], before: f64, bench: &mut dyn Bench) -> Result<f64, Halt> {
+    /// Two arms at most and the incumbent behind them, whose speed is returned; `None` where it finished no block.
+    fn group(&mut self, group: &[usize], before: f64, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
         let usual = f64::from(self.block_tokens) / before;
         let deadline = Duration::from_secs_f64(usual * self.settings.deadline_factor);
         let mut speeds = Vec::with_capacity(group.len());
@@ -185,32 +208,30 @@ impl<'a> Race<'a> {
                 }
             }
         }
-        let after = self.anchor(bench)?;
+        let Some(after) = self.anchor(bench)? else { return Ok(None) };
         let drift = (after / before).ln().abs();
         self.drifts.push(drift);
         if drift > self.settings.max_drift.max(USUAL_DRIFTS * median(&self.drifts)) {
             self.n_discarded += 1;
-            return Ok(after);
+            return Ok(Some(after));
         }
         let incumbent = (before.ln() + after.ln()) / 2.0;
         for (arm, speed) in speeds {
             self.arms[arm].ratios.push(speed.ln() - incumbent);
         }
-        Ok(after)
+        Ok(Some(after))
     }
 
-    /// A block of the incumbent, which has to be had.
-    fn anchor(&mut self, bench: &mut dyn Bench) -> Result<f64, Halt> {
-        loop {
-            if let Some(speed) = self.block(self.incumbent, self.settings.incumbent_deadline, bench)? {
+    /// A block of the incumbent, which gets a second chance.
+    fn anchor(&mut self, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
+        for _ in 0..MAX_LATE {
+            let speed = self.block(self.incumbent, self.settings.incumbent_deadline, bench)?;
+            if speed.is_some() {
                 return Ok(speed);
             }
-            if self.block_tokens == 1 {
-                // Not even a token within the deadline: the machine does something else.
-                return Err(Halt::Failed);
-            }
-            self.block_tokens = (self.block_tokens / 2).max(1);
+            self.arms[self.incumbent].late += 1;
         }
+        Ok(None)
     }
 
     /// Tokens per second of one block; `None` where it was broken off.
@@ -271,7 +292,7 @@ impl<'a> Race<'a> {
         let worth = |arm: &usize| {
             let (middle, error) = self.estimate(*arm);
             self.arms[*arm].verdict != Verdict::TooLate
-                && self.arms[*arm].ratios.len() > 1
+                && !self.arms[*arm].ratios.is_empty()
                 && middle - error > self.settings.min_gain
         };
         let middle = |arm: usize| self.estimate(arm).0;

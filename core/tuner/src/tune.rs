@@ -20,7 +20,7 @@ const LEAST_BLOCKS: f64 = 10.0;
 /// How to tune.
 #[derive(Debug, Clone)]
 pub struct TuneSettings {
-    /// Most time for everything, within one group of blocks. Default 12 s.
+    /// Most time for everything. A group of blocks begins only if one as long as the last would end in time. Default 12 s.
     pub budget: Duration,
     /// Whether knobs may be turned that change rounding. Default true.
     pub allow_rounding: bool,

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 const DEPTH: usize = 32;
 const N_CTX: u32 = 1024;
+/// Blocks that take longer are broken off and count as if they had taken so long: enough to lose.
+const LIMIT: Duration = Duration::from_millis(1500);
+const LEAST_ROUNDS: usize = 4;
 
 /// What single tokens or prompts are computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +68,7 @@ impl Sweep {
             contexts.push(Arc::clone(&self.model).new_context(&settings)?);
         }
         let (begin, mut rounds) = (Instant::now(), Vec::new());
-        while rounds.len() < 5 || begin.elapsed() < time {
+        while rounds.len() < LEAST_ROUNDS || begin.elapsed() < time {
             let mut order: Vec<usize> = (0..points.len()).collect();
             for place in (1..order.len()).rev() {
                 order.swap(place, self.random() as usize % (place + 1));
@@ -92,21 +95,31 @@ impl Sweep {
     /// Tokens per second.
     fn block(&self, context: &mut dyn Context, n_tokens: usize, single: bool) -> Result<f64, Error> {
         let cancel = CancelToken::new();
+        let speed = |start: Instant| Ok(n_tokens as f64 / start.elapsed().as_secs_f64());
         if !single {
             context.truncate(0)?;
+            context.set_time_limit(Some(LIMIT));
             let start = Instant::now();
-            context.decode(&self.tokens[..n_tokens], Logits::Last, &cancel)?;
-            return Ok(n_tokens as f64 / start.elapsed().as_secs_f64());
+            return match context.decode(&self.tokens[..n_tokens], Logits::Last, &cancel) {
+                Ok(()) | Err(Error::TimeLimit { .. }) => speed(start),
+                Err(error) => Err(error),
+            };
         }
+        context.set_time_limit(None);
         if context.n_past() < DEPTH || context.n_past() + n_tokens > context.n_ctx() {
             context.truncate(0)?;
             context.decode(&self.tokens[..DEPTH], Logits::None, &cancel)?;
         }
         let start = Instant::now();
         for token in &self.tokens[..n_tokens] {
-            context.decode(&[*token], Logits::Last, &cancel)?;
+            context.set_time_limit(Some(LIMIT.saturating_sub(start.elapsed())));
+            match context.decode(&[*token], Logits::Last, &cancel) {
+                Ok(()) => {}
+                Err(Error::TimeLimit { .. }) => break,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(n_tokens as f64 / start.elapsed().as_secs_f64())
+        speed(start)
     }
 }
 

@@ -43,6 +43,20 @@ fn measure(path: &Path, runs: u32, n_busy: u32, folder: &Path) -> Result<(), Box
             report.elapsed.as_secs_f64(),
             report.halted.map_or(String::new(), |halt| format!(", stopped: {}", halt.text()))
         );
+        for knob in &report.knobs {
+            let arms = knob.race.iter().flat_map(|race| knob.values.iter().zip(&race.arms));
+            for (value, arm) in arms {
+                println!(
+                    "  raced {} {value}: {:.1} tokens/s, {:.3} of the start, {} blocks, {} broken off, {:?}",
+                    knob.knob.name(),
+                    arm.tokens_per_s,
+                    arm.ratio,
+                    arm.n_blocks,
+                    arm.n_late,
+                    arm.verdict
+                );
+            }
+        }
         let mut sweep = Sweep::new(swept.clone());
         // Two more than the process may use, which tuning never tries.
         let most = runtime.host().cpu.usable_cpus + 2;
@@ -53,7 +67,7 @@ fn measure(path: &Path, runs: u32, n_busy: u32, folder: &Path) -> Result<(), Box
         let (best, start) = compare("writing", &figures, of(&report.setting), of(&report.start));
         (worst_best, worst_start) = (worst_best.min(best), worst_start.min(start));
         let ubatches = [512, 256, 128, 64].into_iter().filter(|n| *n <= report.start.n_ubatch);
-        let reading: Vec<Point> = ubatches.flat_map(|n| (1..=most).map(move |t| point(t, n))).collect();
+        let reading: Vec<Point> = ubatches.flat_map(|n| (1..most).map(move |t| point(t, n))).collect();
         let figures = sweep.run(&reading, READ, false, SWEEP)?;
         let of = |setting: &Setting| point(setting.n_threads_batch, setting.n_ubatch);
         let (best, start) = compare("reading", &figures, of(&report.setting), of(&report.start));

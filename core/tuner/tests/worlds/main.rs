@@ -6,7 +6,7 @@
 mod device;
 
 use device::{Device, NOISY, QUIET, SHARED, THROTTLING, World};
-use llama_pajamas_tuner::{Halt, Race, RaceSettings, RaceStep, Verdict};
+use llama_pajamas_tuner::{Bench, Halt, Outcome, Race, RaceSettings, RaceStep, Verdict};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use std::ops::ControlFlow;
@@ -127,6 +127,31 @@ fn a_start_that_collapsed_is_replaced() {
     let mut device = Device::with_speeds(QUIET, speeds, StdRng::seed_from_u64(1));
     let report = Race::run(3, &RaceSettings::default(), &mut device, &mut |_| ControlFlow::Continue(()));
     assert_eq!((report.winner, report.arms[0].verdict), (2, Verdict::TooLate));
+}
+
+/// The start collapses while it is raced: two processors are taken away.
+#[test]
+fn a_start_that_collapses_later_is_replaced() {
+    struct Collapsing(Device);
+    impl Bench for Collapsing {
+        fn measure(&mut self, arm: usize, n_tokens: u32, deadline: Duration) -> Outcome {
+            if self.0.now_s > 1.0 {
+                self.0.speeds[0] = 0.01;
+            }
+            self.0.measure(arm, n_tokens, deadline)
+        }
+
+        fn now(&self) -> Duration {
+            self.0.now()
+        }
+    }
+    let device = Device::with_speeds(QUIET, vec![1.0, 0.5, 0.7], StdRng::seed_from_u64(1));
+    let settings = RaceSettings::default();
+    let mut device = Collapsing(device);
+    let report = Race::run(3, &settings, &mut device, &mut |_| ControlFlow::Continue(()));
+    assert_eq!((report.winner, report.halted), (2, None));
+    assert_eq!(report.arms[0].verdict, Verdict::TooLate);
+    assert!(report.elapsed < Duration::from_secs(14), "{:?}", report.elapsed);
 }
 
 #[test]
