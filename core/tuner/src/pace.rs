@@ -275,7 +275,7 @@ impl Pace {
     /// After a while, what was broken off may be tried again; where nothing is tried, the count that was asked for comes
     /// back, with a deadline from what is usual now.
     fn lift_ceiling(&mut self) {
-        if !self.ceiling.is_some_and(|(_, until)| self.n_steps >= until) {
+        if self.ceiling.is_none_or(|(_, until)| self.n_steps < until) {
             return;
         }
         self.ceiling = None;
