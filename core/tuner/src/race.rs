@@ -153,13 +153,11 @@ impl<'a> Race<'a> {
     }
 
     /// The incumbent's first speed, in tokens per second. Where the setting to beat does not finish a block at all, the
-    /// next arm that does takes its place; `None` where none does within the budget.
+    /// next arm that does takes its place; `None` where none does. Two are tried whatever the budget.
     fn open(&mut self, start: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
-        for arm in 0..self.arms.len() {
-            if self.arms[arm].verdict == Verdict::TooLate {
-                continue;
-            }
-            if bench.now().saturating_sub(start) >= self.settings.budget {
+        let untried = (0..self.arms.len()).filter(|arm| self.arms[*arm].verdict != Verdict::TooLate);
+        for (tried, arm) in untried.collect::<Vec<_>>().into_iter().enumerate() {
+            if tried > 1 && bench.now().saturating_sub(start) >= self.settings.budget {
                 break;
             }
             if let Some(speed) = self.block(arm, self.settings.incumbent_deadline, bench)? {
@@ -182,7 +180,18 @@ impl<'a> Race<'a> {
         self.arms[self.incumbent].verdict = Verdict::TooLate;
         self.arms.iter_mut().for_each(|arm| arm.ratios.clear());
         self.drifts.clear();
-        self.open(start, bench)
+        let speed = |arm: &usize| median(&self.arms[*arm].speeds);
+        let finished =
+            |arm: &usize| self.arms[*arm].verdict != Verdict::TooLate && !self.arms[*arm].speeds.is_empty();
+        let fastest = (0..self.arms.len()).filter(finished).max_by(|a, b| speed(a).total_cmp(&speed(b)));
+        match fastest {
+            // No time is left to race the others: one that finished is better than one that does not.
+            Some(arm) if bench.now().saturating_sub(start) >= self.settings.budget => {
+                self.incumbent = arm;
+                Ok(None)
+            }
+            _ => self.open(start, bench),
+        }
     }
 
     /// Blocks that last as long as the settings ask for.

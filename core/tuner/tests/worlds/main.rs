@@ -154,6 +154,19 @@ fn a_start_that_collapses_later_is_replaced() {
     assert!(report.elapsed < Duration::from_secs(14), "{:?}", report.elapsed);
 }
 
+/// The same at the end of the budget: what has finished a block is taken, and where nothing has, one more is tried.
+#[test]
+fn a_start_that_collapses_for_good_is_left_whatever_the_time() {
+    for budget_ms in [500, 1500, 3000] {
+        let speeds = vec![0.01, 0.9];
+        let mut device = Device::with_speeds(QUIET, speeds, StdRng::seed_from_u64(budget_ms));
+        let budget = Duration::from_millis(budget_ms);
+        let settings = RaceSettings { budget, ..RaceSettings::default() };
+        let report = Race::run(2, &settings, &mut device, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(report.winner, 1, "{budget_ms} ms");
+    }
+}
+
 #[test]
 fn a_race_that_is_stopped_keeps_the_start_unless_it_knows_better() {
     let mut device = Device::new(NOISY, 3);
