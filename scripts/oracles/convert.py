@@ -31,6 +31,14 @@ class AsWritten(base.AutoConfig):
 base.AutoConfig = AsWritten
 DeepseekV32Model.set_vocab = TextModel._set_vocab_gpt2
 
+def exports_predictions(architecture):
+    try:
+        return get_model_class(architecture).supports_mtp_export
+    except NotImplementedError:
+        # The class of the part that writes is named beside that part.
+        return False
+
+
 for model, out, kind, pre, part in zip(*[iter(jobs)] * 5):
     TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=pre: pre
     # Layers that predict further tokens are left out where the converter can leave them out.
@@ -38,6 +46,6 @@ for model, out, kind, pre, part in zip(*[iter(jobs)] * 5):
     architecture = json.loads(pathlib.Path(model, "config.json").read_text())["architectures"][0]
     if part == "mmproj":
         sys.argv.append("--mmproj")
-    elif get_model_class(architecture).supports_mtp_export:
+    elif exports_predictions(architecture):
         sys.argv.append("--no-mtp")
     convert_hf_to_gguf.main()

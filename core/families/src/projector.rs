@@ -87,6 +87,9 @@ struct Table {
 #[serde(deny_unknown_fields)]
 struct Identity {
     id: String,
+    /// The key behind `clip.` that holds it.
+    #[serde(default = "usual_type_key")]
+    type_key: String,
     /// What stands before the names of a layer's tensors in the checkpoint.
     layers: String,
     /// Special tokens by the name of the number that their id becomes.
@@ -98,6 +101,10 @@ struct Identity {
     /// Parts of the names of stored tensors that are left out.
     #[serde(default)]
     left_out: Vec<String>,
+}
+
+fn usual_type_key() -> String {
+    "projector_type".into()
 }
 
 /// A number that names of extents and keys stand for, where the file does not state it under this name.
@@ -171,7 +178,7 @@ impl Projector {
         &PROJECTORS
     }
 
-    /// What `clip.projector_type` says.
+    /// What `clip.projector_type`, or `clip.vision.projector_type`, says.
     pub fn id(&self) -> &str {
         &self.table.projector.id
     }
@@ -237,7 +244,8 @@ impl ModelProjector {
         let model = Model { config: &config, description: &self.description };
         let mut metadata = Metadata::new();
         metadata.insert("general.file_type", Value::U32(output.file_type()));
-        metadata.insert(format!("{ARCHITECTURE}.projector_type"), Value::String(self.projector.id().into()));
+        let key = format!("{ARCHITECTURE}.{}", self.projector.table.projector.type_key);
+        metadata.insert(key, Value::String(self.projector.id().into()));
         for rule in SHARED.keys.iter().chain(&self.projector.table.keys) {
             if let Some(value) = rule.value(model)? {
                 metadata.insert(rule.key(ARCHITECTURE), value);

@@ -5,6 +5,7 @@ import json
 import safetensors.torch
 
 from .checkpoint import BF16, BYTE_LEVEL, F16, F32, FILES, TOKENIZERS, Model, config
+from .gemma import scaled
 
 MEAN, STD = [0.48, 0.45, 0.40], [0.26, 0.25, 0.27]
 TEXT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
@@ -69,7 +70,7 @@ def processor(**more):
 
 def vision(kind, dtype, vision_config, text=None, saved=None, beside=None, tokenizer=BYTE_LEVEL, **more):
     text_config = dict(TEXT, **(text or {}))
-    model = {name: more.pop(name) for name in ("norms", "max_error", "beyond", "files") if name in more}
+    model = {name: more.pop(name) for name in ("norms", "max_error", "beyond", "files", "weights") if name in more}
     return Model(config(kind, text_config=text_config, vision_config=vision_config, plain=True, **more), dtype, tokenizer,
                  auto="AutoModelForImageTextToText", saved=saved, beside=beside or processor(), **model)
 
@@ -93,6 +94,11 @@ OLD_QWEN = respelled(("model.language_model.", "model."), ("model.visual.", "vis
 PADDLE = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=2, image_size=32, patch_size=4)
 GEMMA = dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=16, num_hidden_layers=7)
 
+GEMMA4 = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+              head_dim=12, patch_size=4, pooling_kernel_size=2, position_embedding_size=64, standardize=True)
+GEMMA4_TEXT = dict(head_dim=16, global_head_dim=32, sliding_window=16, num_hidden_layers=6, hidden_size_per_layer_input=0,
+                   attention_k_eq_v=True, num_global_key_value_heads=1)
+
 MODELS = {
     # The engine leaves the epsilon out of this decoder's norms.
     "vision-qwen2-vl": vision(
@@ -113,6 +119,9 @@ MODELS = {
         "Gemma3Config", BF16, SIGLIP, GEMMA, respelled(("vision_tower.", "vision_tower.vision_model.")),
         mm_tokens_per_image=16, beside=processor(image_seq_length=16),
         tokenizer=TOKENIZERS / "llama2", files=FILES + ("tokenizer.model",), norms=0.0, max_error=2e-3),
+    "vision-gemma4": vision(
+        "Gemma4Config", BF16, GEMMA4, GEMMA4_TEXT, beside=processor(), tokenizer=TOKENIZERS / "llama2", max_error=2e-3,
+        weights=scaled, audio_config=None),
     "vision-paddleocr": vision(
         "PaddleOCRVLConfig", BF16, PADDLE, dict(head_dim=32, rope_parameters=sections(False, 4, 6, 6)),
         tokenizer=TOKENIZERS / "llama2", files=FILES + ("tokenizer.model",)),
