@@ -76,7 +76,7 @@ fn ours(model: &LoadedModel, prompt: &str, how: Prompt) -> (Answer, String) {
         match event {
             Event::Token(token) => written.push(token),
             Event::Text(more) => text.push_str(more),
-            Event::Prompt { .. } => {}
+            Event::Prompt { .. } | Event::Progress { .. } | Event::Change(_) => {}
         }
         ControlFlow::Continue(())
     };

@@ -8,7 +8,7 @@ use crate::screen::{Screen, bytes};
 use anyhow::Result;
 use llama_pajamas::engine::MemoryUse;
 use llama_pajamas::hardware::{self, ProcessMemory};
-use llama_pajamas::planner::MemoryEstimate;
+use llama_pajamas::planner::{Choice, MemoryEstimate};
 use llama_pajamas::{GenerateSettings, Sampling, SessionSettings};
 use std::ops::ControlFlow;
 
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Profile, screen: &Screen) -> Result<()> {
         choice.id,
         choice.backend.name(),
         choice.context_tokens,
-        choice.kv_type,
+        cache(choice),
         choice.n_ubatch,
         usage.prompt_tokens,
         usage.completion_tokens
@@ -75,6 +75,14 @@ pub(crate) fn run(args: &Profile, screen: &Screen) -> Result<()> {
         None => println!("this system does not tell the memory of a process"),
     }
     Ok(())
+}
+
+/// The types of the cache: one where keys and values share it.
+fn cache(choice: &Choice) -> String {
+    match choice.type_k == choice.type_v {
+        true => choice.type_k.to_string(),
+        false => format!("{} and {}", choice.type_k, choice.type_v),
+    }
 }
 
 fn growth(before: &ProcessMemory, after: &ProcessMemory) -> ProcessMemory {

@@ -67,7 +67,11 @@ fn chosen(host: &Host, choice: &Choice, layers: u32) -> String {
             gib(device)
         ),
     };
-    let (context, cache) = (choice.context_tokens, choice.kv_type);
+    let context = choice.context_tokens;
+    let cache = match choice.type_k == choice.type_v {
+        true => choice.type_k.to_string(),
+        false => format!("{} and {}", choice.type_k, choice.type_v),
+    };
     let speed = range(choice.speed.decode_tokens_per_s);
     format!("{} | {by} | {context}, {cache} | {memory} | {speed}", choice.precision)
 }

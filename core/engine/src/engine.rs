@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{DeviceInfo, Error, LoadSettings, Model};
+use crate::{ContextSettings, DeviceInfo, DryModel, Error, LoadSettings, MemoryUse, Model};
 
 /// Loads models of one kind of file.
 pub trait Engine: Send + Sync {
@@ -35,4 +35,31 @@ pub trait Engine: Send + Sync {
         settings: &LoadSettings,
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Arc<dyn Model>, Error>;
+
+    /// Lays out the model at `path` as [`Engine::load`] would, from the file's header alone: no weight is read, and no
+    /// memory is taken for it. Takes milliseconds; the result serves any number of settings of contexts.
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; [`Error::Load`] where an engine cannot tell.
+    fn dry_load(&self, path: &Path, settings: &LoadSettings) -> Result<Arc<dyn DryModel>, Error> {
+        let _ = settings;
+        Err(Error::Load {
+            path: path.to_owned(),
+            reason: format!("the engine {} has no dry run", self.name()),
+        })
+    }
+
+    /// What the model at `path` and one context of it would occupy: [`Engine::dry_load`], then
+    /// [`DryModel::measure`].
+    ///
+    /// # Errors
+    /// As those two.
+    fn measure(
+        &self,
+        path: &Path,
+        load: &LoadSettings,
+        context: &ContextSettings,
+    ) -> Result<MemoryUse, Error> {
+        self.dry_load(path, load)?.measure(context)
+    }
 }

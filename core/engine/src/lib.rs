@@ -26,7 +26,7 @@ pub use device::{DeviceInfo, DeviceKind};
 pub use engine::Engine;
 pub use error::Error;
 pub use memory::{BufferUse, MemoryUse};
-pub use model::{Form, Model};
+pub use model::{DryModel, Form, Model};
 pub use settings::{ContextSettings, KvType, LoadSettings, Pooling, Purpose};
 
 /// A token id: an index into the model's vocabulary, `0 .. n_vocab`.

@@ -1,6 +1,6 @@
-//! The model trait.
+//! The model traits.
 //!
-//! Owns: [`Model`]. May know: contexts and settings. Must not know: how weights are stored.
+//! Owns: [`Model`], [`DryModel`]. May know: contexts and settings. Must not know: how weights are stored.
 
 use std::sync::Arc;
 
@@ -19,6 +19,16 @@ pub enum Form {
         /// The token that every answer begins with.
         start: Token,
     },
+}
+
+/// A model that was laid out and not loaded.
+pub trait DryModel: Send + Sync {
+    /// What the model and a context with `settings` would occupy. All of it is counted as the engine would allocate it;
+    /// weights that [`crate::LoadSettings::mmap`] maps are counted as if they were read.
+    ///
+    /// # Errors
+    /// As [`Model::new_context`]: what cannot be opened cannot be measured.
+    fn measure(&self, settings: &ContextSettings) -> Result<MemoryUse, Error>;
 }
 
 /// Loaded weights. Shared by any number of contexts; freed when the last of them is gone.

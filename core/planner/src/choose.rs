@@ -3,6 +3,7 @@
 
 use crate::allocation::{TooSmall, sift};
 use crate::ladder::{Fit, device, shorter_context};
+use crate::memory::Repack;
 use crate::preference::preference;
 use crate::speed::{SpeedModel, Tables};
 use crate::ways::{Judged, best_way, miss, seconds};
@@ -25,6 +26,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     let request = &request.with_capped_devices();
     let have = request.memory_bytes(host);
     let n_threads = request.n_threads.unwrap_or_else(|| threads::decode_threads(host)).max(1);
+    let repack = Repack::of(host);
     let mut rejected = Vec::new();
     let mut contenders = Vec::new();
     let speeds = SpeedModel::new(host, Tables::default())
@@ -38,7 +40,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     }
     let mut assumptions = assumptions(host, request, have);
     let Some(best) = best(host, &contenders, request) else {
-        let nearest = nearest(candidates, request, have, &rejected)
+        let nearest = nearest(candidates, request, have, repack, &rejected)
             .or_else(|| fastest(host, &speeds, candidates, request, have));
         assumptions.extend(speed_assumption(Evidence::Guess));
         return Plan {
@@ -70,7 +72,8 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         backend: fit.backend,
         gpu_layers: fit.gpu_layers,
         context_tokens: fit.context_tokens,
-        kv_type: fit.kv_type.name(),
+        type_k: fit.cache.k.name(),
+        type_v: fit.cache.v.name(),
         n_threads,
         n_threads_batch,
         n_ubatch: fit.n_ubatch,
@@ -99,7 +102,7 @@ fn judge<'a>(
     }
     let Judged { mut fit, speed } = match best_way(host, speeds, candidate, request, have) {
         Ok(judged) => judged,
-        Err(least) => return Err(memory_rejection(candidate, request, &least, have)),
+        Err(least) => return Err(memory_rejection(candidate, request, &least, have, Repack::of(host))),
     };
     fit.concessions.extend(small.iter().map(TooSmall::text));
     let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
@@ -180,8 +183,14 @@ fn refusal(candidate: &Candidate, request: &Request) -> Option<(Code, String)> {
     Some((Code::Engine, format!("needs one of: {}", candidate.compatible_backends.join(", "))))
 }
 
-fn memory_rejection(candidate: &Candidate, request: &Request, least: &Fit, have: u64) -> Rejection {
-    let shorter = shorter_context(candidate, request, have);
+fn memory_rejection(
+    candidate: &Candidate,
+    request: &Request,
+    least: &Fit,
+    have: u64,
+    repack: Repack,
+) -> Rejection {
+    let shorter = shorter_context(candidate, request, have, repack);
     let mut need = least.host_bytes();
     let mut have = have;
     let mut code = if least.memory.hard_bytes() > have { Code::MemHard } else { Code::MemSoft };
@@ -232,12 +241,13 @@ fn nearest(
     candidates: &[Candidate],
     request: &Request,
     have: u64,
+    repack: Repack,
     rejected: &[Rejection],
 ) -> Option<Nearest> {
     let lacking = rejected.iter().filter(|rejection| rejection.need_bytes.is_some());
     let shorter = lacking.clone().filter_map(|rejection| {
         let candidate = candidates.iter().find(|candidate| candidate.id == rejection.id)?;
-        Some((shorter_context(candidate, request, have)?, candidate))
+        Some((shorter_context(candidate, request, have, repack)?, candidate))
     });
     if let Some((context, candidate)) = shorter.max_by_key(|(context, _)| *context) {
         return Some(Nearest {

@@ -1,16 +1,17 @@
 //! The ladder of concessions: for one variant, the first configuration that fits, and what it gives up.
-//! Context first, then the cache's type, then the batch; layers on a device wherever they fit. Must not compare variants.
+//! Context first, then the cache's types, then the batch; layers on a device wherever they fit. Must not compare variants.
 
 use crate::choose::bytes;
-use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Request, estimate};
-use formats::gguf::GgmlType;
+use crate::kv_precision::{KvStep, steps};
+use crate::memory::{CacheTypes, MemoryModel, Repack, Setup, Weights};
+use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Request};
+use families::Form;
 
 /// Context that is offered when none is asked for, in tokens.
 const USUAL_CONTEXT: u64 = 4096;
 /// Shortest context that is offered, in tokens.
 pub(crate) const SHORTEST_CONTEXT: u64 = 512;
 const UBATCHES: [u32; 2] = [512, 128];
-const KV_TYPES: [GgmlType; 2] = [GgmlType::F16, GgmlType::Q8_0];
 /// Share of a device's free memory that is used: others draw on it too, and drivers fragment it.
 const DEVICE_SHARE: f64 = 0.9;
 
@@ -21,7 +22,7 @@ pub(crate) struct Fit {
     pub(crate) backend: Backend,
     pub(crate) gpu_layers: u32,
     pub(crate) context_tokens: u64,
-    pub(crate) kv_type: GgmlType,
+    pub(crate) cache: CacheTypes,
     pub(crate) n_ubatch: u32,
     pub(crate) concessions: Vec<String>,
     /// Whether what lies on the device lies in the host's memory too.
@@ -35,18 +36,32 @@ impl Fit {
     }
 }
 
-/// The first rung that fits `have` bytes, or the last rung, which takes least.
-pub(crate) fn descend(candidate: &Candidate, request: &Request, have: u64) -> Result<Fit, Box<Fit>> {
+/// What the memory of a variant is figured from.
+pub(crate) fn model_of(candidate: &Candidate) -> MemoryModel<'_> {
+    let weights = Weights { bytes: candidate.weights_bytes, tensors: &candidate.tensors };
+    MemoryModel::new(&candidate.description, weights)
+}
+
+/// The first rung that fits `have` bytes, or the rung that takes least.
+pub(crate) fn descend(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    have: u64,
+    repack: Repack,
+) -> Result<Fit, Box<Fit>> {
     let longest = candidate.description.max_context.max(1);
     let wished = request.context_tokens.unwrap_or(USUAL_CONTEXT).clamp(1, longest);
     let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
     let mut least: Option<Fit> = None;
-    for n_ubatch in UBATCHES {
-        for kv_type in KV_TYPES {
+    for n_ubatch in ubatches(candidate) {
+        for step in steps(&candidate.description, wished) {
             for context_tokens in contexts(wished, shortest) {
-                let mut fit = configuration(candidate, request, context_tokens, kv_type, n_ubatch);
+                let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
+                let setup = Setup { repack, ..Setup::new(context_tokens, step.types, n_ubatch.into()) };
+                let mut fit = configuration(model, candidate, request, setup);
                 if runs(candidate, &fit) && fit.host_bytes() <= have {
-                    fit.concessions = concessions(&fit, candidate, request, wished);
+                    fit.concessions = concessions(&fit, candidate, request, wished, &step);
                     return Ok(fit);
                 }
                 if least.as_ref().is_none_or(|least| fit.host_bytes() < least.host_bytes()) {
@@ -58,12 +73,26 @@ pub(crate) fn descend(candidate: &Candidate, request: &Request, have: u64) -> Re
     Err(Box::new(least.expect("the ladder has rungs")))
 }
 
+/// Tokens computed at a time, from the best; `None`: a whole text, as encoders read.
+fn ubatches(candidate: &Candidate) -> Vec<Option<u32>> {
+    match candidate.description.form {
+        Form::Decoder => UBATCHES.map(Some).to_vec(),
+        Form::Encoder | Form::EncoderDecoder => vec![None],
+    }
+}
+
 /// The longest context below the asked one with which the variant fits, in tokens.
-pub(crate) fn shorter_context(candidate: &Candidate, request: &Request, have: u64) -> Option<u64> {
+pub(crate) fn shorter_context(
+    candidate: &Candidate,
+    request: &Request,
+    have: u64,
+    repack: Repack,
+) -> Option<u64> {
     let asked = request.context_tokens?.min(candidate.description.max_context);
+    let model = model_of(candidate);
     contexts(asked, SHORTEST_CONTEXT.min(asked)).skip(1).find(|context| {
         let request = Request { context_tokens: Some(*context), ..request.clone() };
-        descend(candidate, &request, have).is_ok()
+        descend(&model, candidate, &request, have, repack).is_ok()
     })
 }
 
@@ -90,34 +119,49 @@ fn runs(candidate: &Candidate, fit: &Fit) -> bool {
     cpu || fit.gpu_layers > candidate.description.n_layers
 }
 
-fn configuration(
-    candidate: &Candidate,
-    request: &Request,
-    context_tokens: u64,
-    kv_type: GgmlType,
-    n_ubatch: u32,
-) -> Fit {
-    let description = &candidate.description;
-    let mut memory = estimate(description, candidate.weights_bytes, context_tokens, kv_type, n_ubatch.into());
+fn configuration(model: &MemoryModel<'_>, candidate: &Candidate, request: &Request, setup: Setup) -> Fit {
     // The output counts as a layer of its own.
-    let layers = description.n_layers.saturating_add(1);
-    let movable = memory.weights_bytes.saturating_add(memory.kv_bytes);
-    let per_layer = (movable / u64::from(layers)).max(1);
-    let mut gpu_layers = 0;
+    let layers = candidate.description.n_layers.saturating_add(1);
     let device = device(candidate, request);
-    if let Some(device) = device {
-        let buffers = memory.compute_bytes.saturating_add(memory.uncertainty_bytes);
-        let room = ((device.free_bytes as f64 * DEVICE_SHARE) as u64).saturating_sub(buffers);
-        let fitting = (room / per_layer).min(layers.into()) as u32;
-        gpu_layers = request.gpu_layers.unwrap_or(fitting).min(layers);
-        memory.device_bytes = per_layer.saturating_mul(gpu_layers.into()).min(movable);
-    }
-    let backend = device.filter(|_| gpu_layers > 0).map_or(Backend::Cpu, |device| device.backend);
-    let unified = device.is_some_and(|device| device.unified);
-    Fit { memory, backend, gpu_layers, context_tokens, kv_type, n_ubatch, concessions: Vec::new(), unified }
+    let at = |gpu_layers: u32| {
+        let backend = device.filter(|_| gpu_layers > 0).map_or(Backend::Cpu, |device| device.backend);
+        let residual = request.residuals.of(backend, &candidate.description.architecture);
+        (backend, model.estimate(&Setup { gpu_layers, ..setup }, residual))
+    };
+    let gpu_layers = match (device, request.gpu_layers) {
+        (None, _) => 0,
+        (Some(_), Some(asked)) => asked.min(layers),
+        (Some(device), None) => {
+            let room = (device.free_bytes as f64 * DEVICE_SHARE) as u64;
+            most(layers, |gpu_layers| at(gpu_layers).1.device_bytes <= room)
+        }
+    };
+    let (backend, memory) = at(gpu_layers);
+    let (context_tokens, n_ubatch) = (setup.context_tokens, setup.n_ubatch as u32);
+    let (cache, unified) = (setup.cache, device.is_some_and(|device| device.unified));
+    Fit { memory, backend, gpu_layers, context_tokens, cache, n_ubatch, concessions: Vec::new(), unified }
 }
 
-fn concessions(fit: &Fit, candidate: &Candidate, request: &Request, wished: u64) -> Vec<String> {
+/// The largest number up to `top` that fits, where fewer fit whenever more do, and none always does.
+fn most(top: u32, fits: impl Fn(u32) -> bool) -> u32 {
+    if fits(top) {
+        return top;
+    }
+    let (mut low, mut high) = (0, top);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
+fn concessions(
+    fit: &Fit,
+    candidate: &Candidate,
+    request: &Request,
+    wished: u64,
+    step: &KvStep,
+) -> Vec<String> {
     let mut told = Vec::new();
     if let Some(asked) = request.context_tokens.filter(|asked| *asked > wished) {
         told.push(format!("context bounded to {wished} tokens: the model was not made for {asked}"));
@@ -125,10 +169,14 @@ fn concessions(fit: &Fit, candidate: &Candidate, request: &Request, wished: u64)
     if fit.context_tokens < wished {
         told.push(format!("context shortened from {wished} to {} tokens to fit", fit.context_tokens));
     }
-    if fit.kv_type != KV_TYPES[0] {
-        told.push(format!("key-value cache in {} instead of F16 to fit", fit.kv_type.name()));
+    if fit.cache != CacheTypes::F16 {
+        told.push(format!(
+            "key-value cache in {} instead of F16 to fit: divergence {:.5} from it",
+            fit.cache.text(),
+            step.kld_mean
+        ));
     }
-    if fit.n_ubatch != UBATCHES[0] {
+    if fit.n_ubatch < UBATCHES[0] && candidate.description.form == Form::Decoder {
         told.push(format!(
             "prompts computed {} tokens at a time instead of {} to fit",
             fit.n_ubatch, UBATCHES[0]

@@ -5,6 +5,7 @@
 
 mod allocation;
 mod choose;
+mod kv_precision;
 mod ladder;
 mod memory;
 mod plan;
@@ -17,7 +18,9 @@ mod threads;
 mod ways;
 
 pub use choose::plan;
-pub use memory::{MemoryEstimate, estimate};
+pub use memory::{
+    CacheTypes, MemoryAudit, MemoryEstimate, MemoryModel, Part, Repack, Residual, Residuals, Setup, Weights,
+};
 pub use plan::{Choice, Code, Evidence, Nearest, Plan, Reason, Rejection};
 pub use quality::QualityEstimate;
 pub use request::{Backend, BackendDevice, Candidate, Objective, Request};

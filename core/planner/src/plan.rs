@@ -80,8 +80,10 @@ pub struct Choice {
     pub gpu_layers: u32,
     /// Context in tokens.
     pub context_tokens: u64,
-    /// Type of the key-value cache, as ggml names it.
-    pub kv_type: &'static str,
+    /// Type of cached keys, as ggml names it.
+    pub type_k: &'static str,
+    /// Type of cached values, as ggml names it.
+    pub type_v: &'static str,
     /// Threads for single tokens.
     pub n_threads: u32,
     /// Threads for prompts.

@@ -70,7 +70,14 @@ fn headline(chosen: &Choice) -> String {
 }
 
 fn context(chosen: &Choice) -> String {
-    format!("{} tokens, key-value cache in {}", chosen.context_tokens, chosen.kv_type)
+    format!("{} tokens, key-value cache in {}", chosen.context_tokens, cache(chosen))
+}
+
+fn cache(chosen: &Choice) -> String {
+    match chosen.type_k == chosen.type_v {
+        true => chosen.type_k.to_string(),
+        false => format!("{} keys, {} values", chosen.type_k, chosen.type_v),
+    }
 }
 
 fn on_device(chosen: &Choice) -> String {
@@ -97,7 +104,7 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     line("variant", format!("{} ({})", chosen.id, chosen.precision));
     line("computed by", chosen.backend.name().to_string());
     line("context", format!("{} tokens", chosen.context_tokens));
-    line("key-value cache", chosen.kv_type.to_string());
+    line("key-value cache", cache(chosen));
     if chosen.gpu_layers > 0 {
         line("on the device", format!("{} layers", chosen.gpu_layers));
     }

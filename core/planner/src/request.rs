@@ -1,9 +1,10 @@
 //! What a plan is made from: candidates, devices and wishes, with the caps that an app sets.
 //! Owns how caps bound what the host offers; must not choose.
 
-use crate::QualityEstimate;
 use crate::speed::{Calibration, Observation, Work};
+use crate::{QualityEstimate, Residuals};
 use families::Description;
+use formats::gguf::TensorSpec;
 use hardware::{Gpu, Host};
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,8 @@ pub struct Candidate {
     pub description: Description,
     /// Bytes of the weights.
     pub weights_bytes: u64,
+    /// Each of the weights, from a file's header; empty where only their sum is known.
+    pub tensors: Vec<TensorSpec>,
     /// Bytes of the weights that one token reads.
     pub active_weights_bytes: u64,
     /// What one token costs, from the file's header; `None`: taken from the bytes above and the precision.
@@ -162,6 +165,8 @@ pub struct Request {
     pub gpu_layers: Option<u32>,
     /// Devices beside the processor.
     pub devices: Vec<BackendDevice>,
+    /// What earlier loads taught about the memory of such models.
+    pub residuals: Residuals,
 }
 
 impl Request {

@@ -1,7 +1,8 @@
 //! The ways to run one variant: on the processor alone and with each device that serves it, each down its own ladder; the
 //! fastest that keeps what was asked for wins. Must not compare variants.
 
-use crate::ladder::{Fit, descend};
+use crate::ladder::{Fit, descend, model_of};
+use crate::memory::Repack;
 use crate::speed::{Configuration, SpeedModel, USUAL_PROMPT_TOKENS};
 use crate::{Backend, Candidate, Code, Request, SpeedEstimate};
 use hardware::Host;
@@ -26,10 +27,11 @@ pub(crate) fn best_way(
     request: &Request,
     have: u64,
 ) -> Result<Judged, Box<Fit>> {
-    let whole = descend(candidate, request, have);
+    let (model, repack) = (model_of(candidate), Repack::of(host));
+    let whole = descend(&model, candidate, request, have, repack);
     let asked = request.gpu_layers.is_some() || request.devices.is_empty();
     let others = (!asked).then(|| subsets(request)).into_iter().flatten();
-    let others = others.filter_map(|request| descend(candidate, &request, have).ok());
+    let others = others.filter_map(|request| descend(&model, candidate, &request, have, repack).ok());
     let (mut fits, least) = match whole {
         Ok(fit) => (vec![fit], None),
         Err(least) => (Vec::new(), Some(least)),

@@ -42,6 +42,7 @@ fn candidates() -> Vec<Candidate> {
         precision: precision.into(),
         description: description.clone(),
         weights_bytes: (gigabytes * 1e9) as u64,
+        tensors: Vec::new(),
         active_weights_bytes: (gigabytes * 1e9) as u64,
         work: None,
         quality: None,

@@ -70,6 +70,7 @@ fn candidates(model: &Model, description: &Description) -> Vec<Candidate> {
         precision: precision.to_string(),
         description: description.clone(),
         weights_bytes: *weights_bytes,
+        tensors: Vec::new(),
         active_weights_bytes: (*weights_bytes as f64 * share) as u64,
         work: None,
         quality: None,

@@ -43,6 +43,7 @@ fn candidates() -> Vec<Candidate> {
         precision: precision.into(),
         description: description.clone(),
         weights_bytes: (gigabytes * 1e9) as u64,
+        tensors: Vec::new(),
         active_weights_bytes: (gigabytes * 1e9) as u64,
         work: None,
         quality: None,
@@ -55,7 +56,7 @@ fn candidates() -> Vec<Candidate> {
 
 fn chosen(gib: f64, request: &Request) -> Option<(String, u64, &'static str)> {
     let plan = plan(&host((gib * 1073741824.0) as u64), &candidates(), request);
-    plan.chosen.map(|choice| (choice.id, choice.context_tokens, choice.kv_type))
+    plan.chosen.map(|choice| (choice.id, choice.context_tokens, choice.type_k))
 }
 
 #[test]

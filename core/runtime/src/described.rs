@@ -33,6 +33,7 @@ fn candidate(description: &Description, recipe: Recipe) -> Option<Candidate> {
         precision: estimate.precision.clone(),
         description: description.clone(),
         weights_bytes: estimate.tensor_bytes,
+        tensors: estimate.tensors.clone(),
         active_weights_bytes: estimate.tensor_bytes.saturating_sub(unread),
         work: Some(Work::of_tensors(description, tensors)),
         quality: kept(description, &estimate),

@@ -10,7 +10,7 @@ use engine::{
     CancelToken, Context, ContextSettings, Engine, Form, KvType, LoadSettings, MemoryUse, Model, Pooling,
     Purpose,
 };
-use planner::Choice;
+use planner::{Choice, MemoryAudit, Part};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ pub struct LoadedModel {
     pooling: Option<Pooling>,
     choice: Choice,
     steering: Arc<Steering>,
+    architecture: String,
     /// Mapped weights are read as long as the model lives: the bundle is in use until then.
     _hold: Option<Arc<UseGuard>>,
 }
@@ -46,7 +47,7 @@ impl LoadedModel {
         cancel: &CancelToken,
     ) -> Result<Self> {
         let header = read_header(path)?;
-        let settings = LoadSettings { gpu_layers: choice.gpu_layers, ..LoadSettings::default() };
+        let settings = load_settings(&choice);
         let mut watch = |share| {
             progress(share);
             if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -64,6 +65,7 @@ impl LoadedModel {
             pooling: pooling.map(of_engine),
             steering: Arc::new(Steering::new(&choice)),
             choice,
+            architecture: header.metadata.str("general.architecture").unwrap_or_default().to_string(),
             _hold: hold.map(Arc::new),
         })
     }
@@ -102,8 +104,11 @@ impl LoadedModel {
             Form::Encoder | Form::EncoderDecoder { .. } => n_ctx,
         };
         let context = self.writing_context(n_ctx, n_ubatch, self.steering.max_threads())?;
+        // Another context than the planned one says nothing about the plan.
+        let planned = n_ctx == self.planned_tokens() && n_ubatch == self.choice.n_ubatch;
+        let audit = planned.then(|| self.audit(&context.memory()));
         let parts = (Arc::clone(&self.tokenizer), Arc::clone(&self.template));
-        Ok(Session::new(context, form, parts, &self.steering))
+        Ok(Session::new(context, form, parts, &self.steering, audit))
     }
 
     /// A context for writing, of the planned types of cache and the threads in force.
@@ -113,23 +118,32 @@ impl LoadedModel {
         n_ubatch: u32,
         max_threads: u32,
     ) -> Result<Box<dyn Context>> {
-        let kv_type = match self.choice.kv_type {
-            "Q8_0" => KvType::Q8_0,
-            _ => KvType::F16,
-        };
         let (setting, _) = self.setting();
         let settings = ContextSettings {
-            n_ctx,
-            n_batch: 512.max(n_ubatch),
-            n_ubatch,
             n_threads: setting.n_threads,
             n_threads_batch: setting.n_threads_batch,
             max_threads,
-            type_k: kv_type,
-            type_v: kv_type,
-            ..ContextSettings::default()
+            ..context_settings(&self.choice, n_ctx, n_ubatch)
         };
         Ok(Arc::clone(&self.model).new_context(&settings)?)
+    }
+
+    /// The plan's memory beside the engine's.
+    fn audit(&self, actual: &MemoryUse) -> MemoryAudit {
+        let planned = &self.choice.memory;
+        let part = |predicted_bytes, actual_bytes| Part { predicted_bytes, actual_bytes };
+        // What was rearranged lies in the mapped file too.
+        let twice = if planned.mapped_bytes > 0 { planned.repacked_bytes } else { 0 };
+        // The engine does not count where it keeps logits.
+        let logits = self.model.n_vocab() as u64 * 4;
+        MemoryAudit {
+            backend: self.choice.backend,
+            architecture: self.architecture.clone(),
+            weights: part(planned.weights_bytes.saturating_add(twice), actual.model_bytes),
+            kv: part(planned.kv_bytes, actual.context_bytes),
+            compute: part(planned.compute_bytes, actual.compute_bytes.saturating_add(logits)),
+            resident: None,
+        }
     }
 
     /// Opens what turns texts into vectors.
@@ -202,6 +216,41 @@ impl LoadedModel {
     fn planned_tokens(&self) -> u32 {
         u32::try_from(self.choice.context_tokens).unwrap_or(u32::MAX)
     }
+}
+
+/// How a plan has a model loaded.
+pub(crate) fn load_settings(choice: &Choice) -> LoadSettings {
+    LoadSettings { gpu_layers: choice.gpu_layers, ..LoadSettings::default() }
+}
+
+/// How a plan has a context opened.
+pub(crate) fn context_settings(choice: &Choice, n_ctx: u32, n_ubatch: u32) -> ContextSettings {
+    ContextSettings {
+        n_ctx,
+        n_batch: 512.max(n_ubatch),
+        n_ubatch,
+        n_threads: choice.n_threads,
+        n_threads_batch: choice.n_threads_batch,
+        type_k: cache_type(choice.type_k),
+        type_v: cache_type(choice.type_v),
+        ..ContextSettings::default()
+    }
+}
+
+/// A type of the cache, by its name in plans.
+fn cache_type(name: &str) -> KvType {
+    const NAMES: [(&str, KvType); 9] = [
+        ("F32", KvType::F32),
+        ("F16", KvType::F16),
+        ("BF16", KvType::Bf16),
+        ("Q8_0", KvType::Q8_0),
+        ("Q5_1", KvType::Q5_1),
+        ("Q5_0", KvType::Q5_0),
+        ("Q4_1", KvType::Q4_1),
+        ("Q4_0", KvType::Q4_0),
+        ("IQ4_NL", KvType::Iq4Nl),
+    ];
+    NAMES.iter().find(|(known, _)| *known == name).map_or(KvType::F16, |(_, ty)| *ty)
 }
 
 /// The same kind, as the engine calls it.

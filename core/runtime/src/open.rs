@@ -1,15 +1,15 @@
 //! Opening a bundle or a single file, and planning for it. Knows manifests and hosts; must not load weights.
 
-use crate::model::LoadedModel;
+use crate::model::{LoadedModel, context_settings, load_settings};
 use crate::tune::seen_speeds;
 use crate::{Error, Result};
 use bundle::{Bundle, Format, Presence};
-use engine::{CancelToken, DeviceKind, Engine};
+use engine::{CancelToken, ContextSettings, DeviceKind, Engine, MemoryUse, Purpose};
 use families::Description;
-use formats::gguf::Header;
+use formats::gguf::{Header, TensorSpec};
 use hardware::{Host, Supplied, SuppliedDevice};
 use planner::speed::Work;
-use planner::{Backend, BackendDevice, Candidate, Code, Plan, QualityEstimate, Request};
+use planner::{Backend, BackendDevice, Candidate, Choice, Code, Plan, QualityEstimate, Request};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +54,8 @@ struct Opened {
 }
 
 impl Runtime {
-    /// Opens the bundle directory or GGUF file at `path`. Reads the manifest and one header; no weights.
+    /// Opens the bundle directory or GGUF file at `path`. Reads the manifest and the headers of the
+    /// files that are here; no weights.
     ///
     /// # Errors
     /// Neither a bundle nor a GGUF file, a broken one, or a host that cannot be described.
@@ -121,6 +122,33 @@ impl Runtime {
         planner::plan(&self.host, &candidates, &request)
     }
 
+    /// What the engine says that `plan` takes: it lays out the chosen file and a context without reading weights, in
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`].
+    pub fn dry_run(&self, plan: &Plan) -> Result<MemoryUse> {
+        let (choice, candidate, path) = self.chosen(plan)?;
+        let reads = candidate.description.form == families::Form::Encoder;
+        let purpose = if reads { Purpose::Vectors(None) } else { Purpose::Logits };
+        let n_ctx = u32::try_from(choice.context_tokens).unwrap_or(u32::MAX);
+        let settings = ContextSettings { purpose, ..context_settings(choice, n_ctx, choice.n_ubatch) };
+        Ok(self.engine.measure(path, &load_settings(choice), &settings)?)
+    }
+
+    fn chosen<'a>(&'a self, plan: &'a Plan) -> Result<(&'a Choice, &'a Candidate, &'a Path)> {
+        let refusal = || Error::NothingFits(plan.refusal().unwrap_or_default());
+        let choice = plan.chosen.as_ref().ok_or_else(refusal)?;
+        let variant = self.variants.iter().find(|variant| variant.candidate.id == choice.id);
+        let here = variant.and_then(|variant| Some((&variant.candidate, variant.path.as_deref()?)));
+        let (candidate, path) = here.ok_or_else(|| Error::Request {
+            what: "plan",
+            expected: "a variant of this bundle that is on this machine".into(),
+            got: choice.id.clone(),
+        })?;
+        Ok((choice, candidate, path))
+    }
+
     /// Loads what `plan` chose. `progress` hears the loaded share, 0 to 1; `cancel` stops it.
     ///
     /// # Errors
@@ -131,17 +159,9 @@ impl Runtime {
         progress: &mut dyn FnMut(f32),
         cancel: &CancelToken,
     ) -> Result<LoadedModel> {
-        let refusal = || Error::NothingFits(plan.refusal().unwrap_or_default());
-        let choice = plan.chosen.as_ref().ok_or_else(refusal)?;
+        let (choice, candidate, path) = self.chosen(plan)?;
         // From here on nobody evicts the files that are about to be read.
         let hold = self.bundle.as_ref().map(Bundle::hold).transpose()?;
-        let variant = self.variants.iter().find(|variant| variant.candidate.id == choice.id);
-        let here = variant.and_then(|variant| Some((&variant.candidate, variant.path.as_deref()?)));
-        let (candidate, path) = here.ok_or_else(|| Error::Request {
-            what: "plan",
-            expected: "a variant of this bundle that is on this machine".into(),
-            got: choice.id.clone(),
-        })?;
         let model = LoadedModel::load(self.engine.as_ref(), path, choice.clone(), hold, progress, cancel)?;
         model.steering().set_max_threads(self.host.cpu.usable_cpus);
         if let Some(folder) = &self.tuning_folder {
@@ -251,6 +271,16 @@ fn work_of(header: &Header, description: &Description) -> Work {
     )
 }
 
+/// Every tensor of a header.
+fn specs(header: &Header) -> Vec<TensorSpec> {
+    let spec = |tensor: &formats::gguf::TensorInfo| TensorSpec {
+        name: tensor.name.clone(),
+        dims: tensor.dims.clone(),
+        ty: tensor.ty,
+    };
+    header.tensors.iter().map(spec).collect()
+}
+
 fn open_file(path: &Path) -> Result<Opened> {
     Ok(Opened { candidate: candidate_of(path, read_header(path)?)?, path: Some(path.into()) })
 }
@@ -271,6 +301,7 @@ fn candidate_of(path: &Path, header: Header) -> Result<Candidate> {
         active_weights_bytes: weights_bytes - unread_bytes(&description, routed),
         description,
         weights_bytes,
+        tensors: specs(&header),
         work,
         quality: None,
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
@@ -313,19 +344,19 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
         variants.push((variant, path, blocked));
     }
     let Some(description) = description else { return Err(nothing_here(bundle)) };
-    let opened = variants.into_iter().map(|(variant, path, blocked)| Opened {
-        candidate: Candidate {
+    let opened = variants.into_iter().map(|(variant, path, blocked)| {
+        // Where a file is here its header tells each tensor; a header that does not read shows when it is loaded.
+        let gguf = path.as_deref().filter(|_| variant.format == Format::Gguf);
+        let header = gguf.and_then(|path| read_header(path).ok());
+        let tensors = header.as_ref().map(specs).unwrap_or_default();
+        let candidate = Candidate {
             id: variant.id.clone(),
             precision: variant.precision.clone(),
             description: description.clone(),
             weights_bytes: variant.memory.weights_bytes,
+            tensors,
             active_weights_bytes: variant.memory.active_weights_bytes.unwrap_or(variant.memory.weights_bytes),
-            // A file that cannot be read is the loader's to refuse.
-            work: path
-                .as_deref()
-                .filter(|_| variant.format == Format::Gguf)
-                .and_then(|path| read_header(path).ok())
-                .map(|header| work_of(&header, &description)),
+            work: header.as_ref().map(|header| work_of(header, &description)),
             quality: variant.quality.as_ref().and_then(|quality| {
                 let kld_mean = quality.kld_mean?;
                 let interval = quality.kld_interval.unwrap_or([kld_mean, kld_mean]);
@@ -334,8 +365,8 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
             compatible_backends: variant.compatible_backends.clone(),
             present: path.is_some(),
             blocked,
-        },
-        path,
+        };
+        Opened { candidate, path }
     });
     Ok(opened.collect())
 }

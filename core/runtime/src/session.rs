@@ -8,6 +8,7 @@ use crate::template::{Message, Template};
 use crate::tokenizer::{TextStream, Tokenizer};
 use crate::{Error, Result, Sampler, Sampling};
 use engine::{CancelToken, Context, Form, Token};
+use planner::MemoryAudit;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +43,7 @@ pub struct Session {
     /// What the encoder in front of the decoder has read last.
     read: Vec<Token>,
     driver: Driver,
+    audit: Option<MemoryAudit>,
 }
 
 impl Session {
@@ -50,9 +52,10 @@ impl Session {
         form: Form,
         (tokenizer, template): (Arc<Tokenizer>, Arc<Template>),
         steering: &Arc<Steering>,
+        audit: Option<MemoryAudit>,
     ) -> Self {
         let driver = Driver::new(steering);
-        Self { context, tokenizer, template, held: Vec::new(), form, read: Vec::new(), driver }
+        Self { context, tokenizer, template, held: Vec::new(), form, read: Vec::new(), driver, audit }
     }
 
     /// Lets no step of a prompt compute for longer than this, which games give as their frame's budget; `None`, the
@@ -66,6 +69,12 @@ impl Session {
     /// Threads for single tokens and for prompts at the moment.
     pub fn threads(&self) -> (u32, u32) {
         self.driver.threads()
+    }
+
+    /// The plan's memory beside what the engine took for the model and this session; `None` where the session's context is
+    /// not the planned one. What is learned from it makes later plans better: [`planner::Residuals::learn`].
+    pub fn memory_audit(&self) -> Option<&MemoryAudit> {
+        self.audit.as_ref()
     }
 
     /// Tokens that the context holds.

@@ -20,6 +20,8 @@ mod model;
 
 mod parameters;
 
+mod dry_run;
+
 mod abort;
 mod context;
 mod state;
@@ -29,6 +31,7 @@ pub mod quantize;
 
 pub use context::GgufContext;
 pub use cpu::{CpuVariant, CpuVariants};
+pub use dry_run::GgufDryModel;
 pub use log::{LogLevel, LogSink};
 pub use model::GgufModel;
 pub use start::{EngineOptions, GgufEngine};

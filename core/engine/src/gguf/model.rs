@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llama_cpp_sys_2::{
     LLAMA_KV_OVERRIDE_TYPE_INT, LLAMA_KV_OVERRIDE_TYPE_STR, LLAMA_LAZY_MODE_OFF, LLAMA_LOAD_MODE_MMAP,
@@ -38,6 +38,15 @@ pub struct GgufModel {
     opening: Mutex<()>,
 }
 
+/// What a load does with the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weights {
+    /// They are there when it ends.
+    Loaded,
+    /// They are laid out, and neither read nor given memory.
+    LaidOut,
+}
+
 /// What contexts need to know of their model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
@@ -59,6 +68,8 @@ pub(super) struct Shape {
     pub(super) has_encoder: bool,
     /// Whether some layers keep only their latest state.
     pub(super) is_recurrent: bool,
+    /// Whether pictures are added behind the last layer, where only tokens whose logits are wanted are left.
+    pub(super) adds_behind_last: bool,
 }
 
 // SAFETY: after the load nothing changes the model: contexts read it, and opening them is serialised.
@@ -70,6 +81,7 @@ impl GgufModel {
     pub(super) fn load(
         file: &ModelFile,
         settings: &LoadSettings,
+        weights: Weights,
         pool_functions: PoolFunctions,
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Self, Error> {
@@ -79,7 +91,7 @@ impl GgufModel {
         let mut devices = offload_devices(settings)?;
         let mut report = Report { progress, panic: None, cancelled: false };
         let overrides = without_vocabulary(file);
-        let parameters = parameters(settings, &mut devices, &overrides, &mut report);
+        let parameters = parameters(settings, weights, &mut devices, &overrides, &mut report);
         let (model, reason) = log::capture(|| {
             // SAFETY: the names, the device list, the overrides and the report outlive the call; the
             // files were checked.
@@ -97,7 +109,7 @@ impl GgufModel {
             return Err(Error::Cancelled);
         }
         let model = model.ok_or_else(|| Error::Load { path: first.clone(), reason })?;
-        let shape = Shape::of(model, file.reads_only);
+        let shape = Shape { adds_behind_last: file.adds_behind_last, ..Shape::of(model, file.reads_only) };
         Ok(Self { model, shape, pool_functions, opening: Mutex::new(()) })
     }
 
@@ -110,6 +122,11 @@ impl GgufModel {
         self.model.as_ptr()
     }
 
+    /// Kept as long as a context is being opened.
+    pub(super) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn shape(&self) -> &Shape {
         &self.shape
     }
@@ -119,7 +136,7 @@ impl GgufModel {
     /// # Errors
     /// As [`Model::new_context`].
     pub fn open_context(self: &Arc<Self>, settings: &ContextSettings) -> Result<GgufContext, Error> {
-        let _one_at_a_time = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = self.one_at_a_time();
         GgufContext::open(Arc::clone(self), settings, self.pool_functions)
     }
 }
@@ -180,6 +197,7 @@ impl Shape {
                 form,
                 has_encoder: encodes,
                 is_recurrent: llama_model_is_recurrent(model) || llama_model_is_hybrid(model),
+                adds_behind_last: false,
             }
         }
     }
@@ -188,12 +206,14 @@ impl Shape {
 /// Every parameter of a load. Nothing is left to llama.cpp's defaults.
 fn parameters(
     settings: &LoadSettings,
+    weights: Weights,
     devices: &mut [ggml_backend_dev_t],
     overrides: &[llama_model_kv_override],
     report: &mut Report<'_>,
 ) -> llama_model_params {
+    // Weights that are not read are not mapped either; where they lie does not depend on it.
     // SAFETY: a plain function.
-    let mmap = settings.mmap && unsafe { llama_supports_mmap() };
+    let mmap = settings.mmap && weights == Weights::Loaded && unsafe { llama_supports_mmap() };
     llama_model_params {
         devices: devices.as_mut_ptr(),
         tensor_buft_overrides: std::ptr::null(),
@@ -210,7 +230,7 @@ fn parameters(
         check_tensors: settings.check_tensors,
         use_extra_bufts: settings.repack,
         no_host: false,
-        no_alloc: false,
+        no_alloc: weights == Weights::LaidOut,
         load_mtp: false,
     }
 }

@@ -40,6 +40,10 @@ pub(super) fn check(settings: &ContextSettings, shape: &Shape) -> Result<(), Err
             return Err(Error::setting(name, format!("{kv:?}"), expected));
         }
     }
+    if shape.adds_behind_last && settings.n_outputs_max < settings.n_ubatch.min(settings.n_ctx) {
+        let expected = "n_ubatch where pictures are added behind the last layer";
+        return Err(Error::setting("n_outputs_max", settings.n_outputs_max, expected));
+    }
     if shape.form == Form::Encoder && settings.purpose == Purpose::Logits {
         let reason = "the model reads texts and writes none: it gives vectors".to_owned();
         return Err(Error::Context { reason });

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <memory>
 
 namespace {
 
@@ -74,6 +75,23 @@ size_t llama_pajamas_state_set(llama_context * context, const uint8_t * from, si
 
 typedef void (*llama_pajamas_buffer_visitor)(void * data, const char * name, bool is_host, size_t model_bytes,
                                              size_t context_bytes, size_t compute_bytes);
+
+// Opens a context of a model without weights, tells what it and the model occupy, and closes it.
+bool llama_pajamas_measure(llama_model * model, llama_context_params parameters,
+                           llama_pajamas_buffer_visitor visit, void * data, char * message, size_t message_bytes) {
+    return guarded(false, message, message_bytes, [&] {
+        const std::unique_ptr<llama_context, decltype(&llama_free)> context(llama_init_from_model(model, parameters),
+                                                                            llama_free);
+        if (!context) {
+            return false;
+        }
+        for (const auto & [type, bytes] : llama_get_memory_breakdown(context.get())) {
+            visit(data, ggml_backend_buft_name(type), ggml_backend_buft_is_host(type), bytes.model,
+                  bytes.context, bytes.compute);
+        }
+        return true;
+    });
+}
 
 bool llama_pajamas_memory(const llama_context * context, llama_pajamas_buffer_visitor visit, void * data) {
     return guarded(false, nullptr, 0, [&] {

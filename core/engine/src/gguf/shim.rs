@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-use llama_cpp_sys_2::{llama_context, llama_version};
+use llama_cpp_sys_2::{llama_context, llama_context_params, llama_model, llama_version};
 
 use crate::{BufferUse, MemoryUse, Token};
 
@@ -44,6 +44,14 @@ unsafe extern "C" {
         bytes: usize,
     ) -> usize;
     fn llama_pajamas_memory(context: *const llama_context, visit: Visitor, data: *mut c_void) -> bool;
+    fn llama_pajamas_measure(
+        model: *mut llama_model,
+        parameters: llama_context_params,
+        visit: Visitor,
+        data: *mut c_void,
+        message: *mut c_char,
+        message_bytes: usize,
+    ) -> bool;
 }
 
 type Visitor = unsafe extern "C" fn(*mut c_void, *const c_char, bool, usize, usize, usize);
@@ -152,6 +160,31 @@ pub(super) unsafe fn memory(context: *const llama_context) -> MemoryUse {
     // SAFETY: by this function's contract; `visit` casts the data back to what is passed here.
     unsafe { llama_pajamas_memory(context, visit, (&raw mut memory).cast()) };
     memory
+}
+
+/// What a context of a model without weights would occupy, the weights included; else the exception's text, if there
+/// was one.
+///
+/// # Safety
+/// `model` is live, was loaded with `no_alloc`, and no other thread opens a context of it; the parameters were checked.
+pub(super) unsafe fn measure(
+    model: *mut llama_model,
+    parameters: llama_context_params,
+) -> Result<MemoryUse, Option<String>> {
+    let mut memory = MemoryUse::default();
+    let mut message = Message::new();
+    // SAFETY: by this function's contract; `visit` casts the data back to what is passed here.
+    let done = unsafe {
+        llama_pajamas_measure(
+            model,
+            parameters,
+            visit,
+            (&raw mut memory).cast(),
+            message.0.as_mut_ptr(),
+            MESSAGE_BYTES,
+        )
+    };
+    if done { Ok(memory) } else { Err(message.text()) }
 }
 
 unsafe extern "C" fn visit(

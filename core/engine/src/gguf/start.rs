@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use llama_cpp_sys_2::llama_backend_init;
 
 use super::cpu::{self, CpuVariants};
+use super::dry_run::GgufDryModel;
 use super::log::{self, LogSink};
-use super::model::GgufModel;
+use super::model::{GgufModel, Weights};
 use super::threads::PoolFunctions;
 use super::{devices, validate};
-use crate::{DeviceInfo, Engine, Error, LoadSettings, Model};
+use crate::{DeviceInfo, DryModel, Engine, Error, LoadSettings, Model};
 
 /// How to start the engine.
 #[derive(Clone, Default)]
@@ -108,7 +109,7 @@ impl GgufEngine {
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Arc<GgufModel>, Error> {
         let file = validate::read(path)?;
-        let model = GgufModel::load(&file, settings, self.pool_functions, progress)?;
+        let model = GgufModel::load(&file, settings, Weights::Loaded, self.pool_functions, progress)?;
         Ok(Arc::new(model))
     }
 }
@@ -133,5 +134,13 @@ impl Engine for GgufEngine {
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Arc<dyn Model>, Error> {
         Ok(self.load_model(path, settings, progress)?)
+    }
+
+    fn dry_load(&self, path: &Path, settings: &LoadSettings) -> Result<Arc<dyn DryModel>, Error> {
+        let file = validate::read(path)?;
+        let mut no_progress = |_| ControlFlow::Continue(());
+        let model =
+            GgufModel::load(&file, settings, Weights::LaidOut, self.pool_functions, &mut no_progress)?;
+        Ok(Arc::new(GgufDryModel::new(model)))
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct ModelFile {
     pub(super) n_vocab: u32,
     /// Every token sees the whole text: there is nothing to write with.
     pub(super) reads_only: bool,
+    /// Levels of a picture are added behind every layer, so behind the last one too.
+    pub(super) adds_behind_last: bool,
 }
 
 /// Checks the file at `path` and, if it is the first of several parts, the others beside it.
@@ -52,7 +54,10 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
     check_pooling(&header, &architecture).map_err(invalid)?;
     check_biases(&header, &architecture).map_err(invalid)?;
     let reads_only = header.metadata.bool(&format!("{architecture}.attention.causal")) == Some(false);
-    Ok(ModelFile { parts, architecture, n_vocab, reads_only })
+    let number = |name: &str| header.metadata.u64(&format!("{architecture}.{name}"));
+    let adds_behind_last =
+        number("n_deepstack_layers").is_some_and(|levels| number("block_count") <= Some(levels));
+    Ok(ModelFile { parts, architecture, n_vocab, reads_only, adds_behind_last })
 }
 
 fn read_header(path: &Path) -> Result<Header, Error> {
