@@ -302,9 +302,11 @@ impl Family {
         self.table.mechanisms.states_space_prefix
     }
 
-    /// Special tokens, kind and text, that the tokenizer's files leave to be known.
-    pub fn special_tokens(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.table.mechanisms.special_tokens.iter().map(|(kind, text)| (kind.as_str(), text.as_str()))
+    /// Special tokens, kind and text, that the tokenizer's files of checkpoints of this type leave to be known.
+    pub fn special_tokens(&self, model_type: &str) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.checkpoint(model_type).into_iter().flat_map(|checkpoint| &checkpoint.special_tokens);
+        let all = self.table.mechanisms.special_tokens.iter().chain(own);
+        all.map(|(kind, text)| (kind.as_str(), text.as_str()))
     }
 
     /// Whether added tokens of tokenizer.json lie over those of a tokenizer.model.

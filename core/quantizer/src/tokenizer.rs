@@ -73,7 +73,8 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
     let (tokenizer, n_vocab_of_ids) = (tokenizer.as_ref(), kind.n_vocab);
     let mut special =
         special::read(Sources { tokenizer, settings, config, directory, n_vocab: n_vocab_of_ids })?;
-    for (kind, text) in family.special_tokens() {
+    let model_type = config.get("model_type").and_then(Json::as_str).unwrap_or_default();
+    for (kind, text) in family.special_tokens(model_type) {
         let mut added = tokenizer.iter().flat_map(|tokenizer| &tokenizer.added_tokens);
         if let Some(token) = added.find(|token| token.content == text) {
             special.set_named(kind, token.id);

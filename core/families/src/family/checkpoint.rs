@@ -33,6 +33,9 @@ pub(crate) struct Checkpoint {
     /// Fields that count in the place of others where the file states them.
     #[serde(default)]
     pub(crate) instead: BTreeMap<String, String>,
+    /// Special tokens by kind that the tokenizer's files leave to be known by their text, beside those of the family.
+    #[serde(default)]
+    pub(crate) special_tokens: BTreeMap<String, String>,
     /// Whether its feed-forwards are routed experts.
     #[serde(default)]
     routed: Routed,
