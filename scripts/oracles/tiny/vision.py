@@ -122,6 +122,16 @@ MODELS = {
     "vision-gemma4": vision(
         "Gemma4Config", BF16, GEMMA4, GEMMA4_TEXT, beside=processor(), tokenizer=TOKENIZERS / "llama2", max_error=2e-3,
         weights=scaled, audio_config=None),
+    "vision-smolvlm": vision(
+        "SmolVLMConfig", F32, dict(hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, image_size=32,
+                                   patch_size=4), dict(model_type="llama", architectures=["VLlama3ForCausalLM"]), scale_factor=2,
+        beside=processor(size=dict(longest_edge=64)), tie_word_embeddings=False),
+    "vision-lfm2": vision(
+        "Lfm2VlConfig", BF16, dict(model_type="siglip2_vision_model", hidden_size=48, intermediate_size=80, num_hidden_layers=3,
+                                   num_attention_heads=4, patch_size=16, num_patches=16, vision_use_head=False),
+        dict(model_type="lfm2", architectures=["Lfm2ForCausalLM"], conv_L_cache=3, layer_types=["conv", "full_attention", "conv"], block_auto_adjust_ff_dim=False),
+        respelled(("model.vision_tower.", "model.vision_tower.vision_model.")), downsample_factor=2, projector_hidden_size=40,
+        vision_feature_layer=-1),
     "vision-paddleocr": vision(
         "PaddleOCRVLConfig", BF16, PADDLE, dict(head_dim=32, rope_parameters=sections(False, 4, 6, 6)),
         tokenizer=TOKENIZERS / "llama2", files=FILES + ("tokenizer.model",)),
