@@ -10,6 +10,7 @@ const DEPTH: usize = 32;
 const N_CTX: u32 = 1024;
 /// Blocks that take longer are broken off and count as if they had taken so long: enough to lose.
 const LIMIT: Duration = Duration::from_millis(1500);
+const PROMPT_LIMIT: Duration = Duration::from_secs(12);
 const LEAST_ROUNDS: usize = 4;
 
 /// What single tokens or prompts are computed with.
@@ -98,7 +99,7 @@ impl Sweep {
         let speed = |start: Instant| Ok(n_tokens as f64 / start.elapsed().as_secs_f64());
         if !single {
             context.truncate(0)?;
-            context.set_time_limit(Some(LIMIT));
+            context.set_time_limit(Some(PROMPT_LIMIT));
             let start = Instant::now();
             return match context.decode(&self.tokens[..n_tokens], Logits::Last, &cancel) {
                 Ok(()) | Err(Error::TimeLimit { .. }) => speed(start),
