@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod interop;
 mod phones;
 mod profile_pages;
 mod tidy;
@@ -15,13 +16,18 @@ usage: cargo xtask tidy                 check house style: door signs, sizes, na
        cargo xtask score-speed FILE     judge predicted speeds by a phone's measurements
        cargo xtask score-choice FILE    judge chosen backends and precisions by them
        cargo xtask fit-costs FILE       make a source of core/planner/data/cost_classes.toml of them
-       cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew";
+       cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew
+       cargo xtask interop [--minutes N] [PART…]
+                                        the interoperability suite test by test; its tools must be ready";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["tidy"] => tidy::run(&workspace_root()),
+        ["interop", ref words @ ..] => {
+            interop::Request::parse(words).and_then(|request| interop::run(&workspace_root(), &request))
+        }
         ["profile-pages"] => profile_pages::run(&workspace_root()),
         ["score-speed", file] => phones::score_speed(Path::new(file)),
         ["score-choice", file] => phones::score_choice(Path::new(file)),
