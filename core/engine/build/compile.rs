@@ -31,10 +31,12 @@ const ARCH_FILES: &[CpuFile] = &[kernels("quants.c"), kernels("repack.cpp")];
 /// The run-time check of instructions.
 const CHECK: CpuFile = around("cpu-feats.cpp");
 
-/// Stands in for ggml's reference functions where a variant asks for it.
-const ACTIVATIONS: &str = "src/gguf/activations.c";
-const ACTIVATION_FUNCTIONS: [(&str, &str); 2] =
-    [("quantize_row_q8_0_ref", "lp_activations_q8_0"), ("quantize_row_q8_1_ref", "lp_activations_q8_1")];
+/// Where preludes are: what is compiled before the files themselves.
+const PRELUDES: &str = "src/gguf";
+const PRELUDE_FILES: [&str; 3] = ["avx2_names.h", "avx2_in_pairs.h", UNUSED_LAYOUTS];
+/// The prelude of the file that lists how weights can be laid out.
+const UNUSED_LAYOUTS: &str = "unused_layouts.h";
+const LAYOUTS: &str = "repack.cpp";
 
 /// One file of the CPU backend.
 struct CpuFile {
@@ -54,12 +56,12 @@ enum Place {
 }
 
 impl Place {
-    /// The compiler's level. A lean variant trades the speed of attention for 0.15 MB.
+    /// The compiler's level.
     fn opt_level(self, lean: bool) -> &'static str {
         match (self, lean) {
-            (Self::Kernels, _) | (Self::Both, false) => "3",
+            (_, true) => "s",
+            (Self::Kernels | Self::Both, false) => "3",
             (Self::Around, false) => "2",
-            (Self::Both | Self::Around, true) => "s",
         }
     }
 }
@@ -97,25 +99,29 @@ pub(crate) fn cpu_backend(
     let mut objects = Vec::new();
     for (files, folder) in folders {
         // One build per set of flags: its files compile in parallel.
-        for (language, level) in
-            [(Language::C, "3"), (Language::Cxx, "3"), (Language::Cxx, "2"), (Language::Cxx, "s")]
-        {
+        let sets = [Language::C, Language::Cxx].into_iter().flat_map(|language| {
+            ["3", "2", "s"]
+                .into_iter()
+                .flat_map(move |level| [false, true].map(|lists| (language, level, lists)))
+        });
+        for (language, level, lists_layouts) in sets {
             let chosen = |file: &&CpuFile| {
                 let borrowed = entry == Entry::Borrower && file.name == shared::FILE;
-                let same_level = file.place.opt_level(variant.lean) == level;
-                !borrowed && Language::of(file.name) == language && same_level
+                let lists = folder == Path::new("") && file.name == LAYOUTS;
+                let same = file.place.opt_level(variant.lean) == level && lists == lists_layouts;
+                !borrowed && Language::of(file.name) == language && same
             };
             let mut build = backend_build(source, variant, entry, language, &out_dir);
             build.opt_level_str(level).flags(variant.flags);
+            for prelude in variant.prelude.into_iter().chain(lists_layouts.then_some(UNUSED_LAYOUTS)) {
+                build.flag("-include").flag(Path::new(PRELUDES).join(prelude));
+            }
             build.files(files.iter().filter(chosen).map(|file| source.cpu_file(folder.join(file.name))));
             objects.extend(build.compile_intermediates());
         }
     }
-    if variant.own_activations {
-        println!("cargo:rerun-if-changed={ACTIVATIONS}");
-        let mut build = backend_build(source, variant, entry, Language::C, &out_dir);
-        build.opt_level(3).flags(variant.flags).file(ACTIVATIONS);
-        objects.extend(build.compile_intermediates());
+    for file in PRELUDE_FILES {
+        println!("cargo:rerun-if-changed={PRELUDES}/{file}");
     }
     if entry != Entry::Linked {
         // The score runs before the instructions are known to exist: it gets no variant flags.
@@ -170,6 +176,8 @@ fn backend_build(
         .pic(true)
         .flag("-ffunction-sections")
         .flag("-fdata-sections")
+        // Sums of products round alike in every variant: fused only where ggml asks for it.
+        .flag("-ffp-contract=off")
         // Nothing here throws, and nothing is unwound through threads of kernels.
         .flag("-fno-asynchronous-unwind-tables")
         .define("NDEBUG", None)
@@ -181,11 +189,6 @@ fn backend_build(
         .out_dir(out_dir);
     if variant.repacks {
         build.define("GGML_USE_CPU_REPACK", None);
-    }
-    if variant.own_activations {
-        for (reference, own) in ACTIVATION_FUNCTIONS {
-            build.define(reference, own);
-        }
     }
     if entry == Entry::Borrower {
         let of_c = shared::all().filter(|_| language == Language::C);

@@ -17,10 +17,9 @@ pub(crate) struct Variant {
     pub(crate) registers: Registers,
     /// Whether ggml has kernels for rearranged weights with these instructions.
     pub(crate) repacks: bool,
-    /// Whether ggml would round activations by its reference formula, unlike in the target's other variants, so that
-    /// `src/gguf/activations.c` stands in.
-    pub(crate) own_activations: bool,
-    /// Whether what is around the inner loops is compiled for size: for processors that are old and few.
+    /// What is compiled before every file: intrinsics that the instructions lack, below `src/gguf`.
+    pub(crate) prelude: Option<&'static str>,
+    /// Whether it is compiled for size: for processors that are old and few.
     pub(crate) lean: bool,
 }
 
@@ -69,8 +68,8 @@ const X86_64: &[Variant] = &[
         flags: &["-march=x86-64"],
         features: &[],
         registers: Registers::Baseline,
-        repacks: false,
-        own_activations: true,
+        repacks: true,
+        prelude: Some("avx2_names.h"),
         lean: true,
     },
     Variant {
@@ -79,7 +78,7 @@ const X86_64: &[Variant] = &[
         features: &["SSE42", "F16C", "FMA", "BMI2", "AVX", "AVX2"],
         registers: Registers::Avx,
         repacks: true,
-        own_activations: false,
+        prelude: None,
         lean: false,
     },
     Variant {
@@ -102,7 +101,7 @@ const X86_64: &[Variant] = &[
         features: &["SSE42", "F16C", "FMA", "BMI2", "AVX", "AVX2", "AVX512", "AVX512_VBMI", "AVX512_VNNI"],
         registers: Registers::Avx512,
         repacks: true,
-        own_activations: false,
+        prelude: None,
         lean: false,
     },
 ];
@@ -114,7 +113,7 @@ const AARCH64: &[Variant] = &[
         features: &[],
         registers: Registers::Baseline,
         repacks: false,
-        own_activations: false,
+        prelude: None,
         lean: false,
     },
     Variant {
@@ -123,7 +122,7 @@ const AARCH64: &[Variant] = &[
         features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC"],
         registers: Registers::Baseline,
         repacks: true,
-        own_activations: false,
+        prelude: None,
         lean: false,
     },
     Variant {
@@ -132,7 +131,7 @@ const AARCH64: &[Variant] = &[
         features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC", "USE_MATMUL_INT8"],
         registers: Registers::Baseline,
         repacks: true,
-        own_activations: false,
+        prelude: None,
         lean: false,
     },
 ];
@@ -144,6 +143,6 @@ const AARCH64_APPLE: &[Variant] = &[Variant {
     features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC"],
     registers: Registers::Baseline,
     repacks: true,
-    own_activations: false,
+    prelude: None,
     lean: false,
 }];

@@ -1,0 +1,122 @@
+//! The baseline and the AVX2 variant of the CPU kernels in one library: every logit of a quantized model is the same in
+//! every bit, whichever computes it. A process has one variant, so the test starts itself once for each.
+//!
+//! Knows the engine and the quantizer; must not know how variants are built.
+
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the child answers on standard output")]
+
+use llama_pajamas::CancelToken;
+use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
+use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits, Token};
+use llama_pajamas_tests::committed;
+use quantizer::recipe::{FileType, Overrides};
+use quantizer::{BuildRequest, ProjectorWish, build_bundle};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
+
+/// Variants whose sums have the same terms in the same order.
+const ALIKE: [&str; 2] = ["x64", "haswell"];
+/// Floats, and the types that need no importance matrix.
+const PRECISIONS: [FileType; 12] = [
+    FileType::BF16,
+    FileType::F16,
+    FileType::Q8_0,
+    FileType::Q5_0,
+    FileType::Q4_1,
+    FileType::Q4_0,
+    FileType::Q6_K,
+    FileType::Q5_K_M,
+    FileType::Q4_K_M,
+    FileType::Q3_K_M,
+    FileType::Q2_K,
+    FileType::IQ4_XS,
+];
+/// Tells a child which variant to use, and the bundle.
+const VARIANT: &str = "LLAMA_PAJAMAS_TEST_CPU_VARIANT";
+const BUNDLE: &str = "LLAMA_PAJAMAS_TEST_BUNDLE";
+const ANSWER: &str = "logits:";
+/// Tokens that are read at once, and one by one behind them.
+const READ: usize = 37;
+const WRITTEN: usize = 12;
+
+#[test]
+fn the_baseline_and_avx2_give_the_same_logits_bit_by_bit() {
+    let variants = GgufEngine::cpu_variants().all;
+    let usable = |name: &&&str| variants.iter().any(|variant| variant.name == **name && variant.usable);
+    let names: Vec<&&str> = ALIKE.iter().filter(usable).collect();
+    if names.len() < ALIKE.len() {
+        println!("skipped: this processor has {names:?} of {ALIKE:?}");
+        return;
+    }
+    let work = tempfile::tempdir().unwrap();
+    let bundle = work.path().join("bundle");
+    let request = BuildRequest {
+        model: committed("models/pajama-stories-4m"),
+        model_id: "stories".into(),
+        revision: None,
+        output: bundle.clone(),
+        precisions: PRECISIONS.map(Into::into).to_vec(),
+        imatrix: None,
+        overrides: Overrides::default(),
+        projector: ProjectorWish::None,
+        adapters: Vec::new(),
+        allow_requantize: false,
+        threads: 2,
+        memory_budget_bytes: None,
+        dry_run: false,
+    };
+    build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).unwrap();
+    let [baseline, avx2] = ALIKE.map(|variant| child(variant, &bundle));
+    assert_eq!(baseline.len(), PRECISIONS.len());
+    assert_eq!(baseline, avx2);
+}
+
+/// A line for each precision with a digest of all logits, as `variant` computes them.
+fn child(variant: &str, bundle: &Path) -> Vec<String> {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "as_a_child", "--ignored", "--nocapture"])
+        .env(VARIANT, variant)
+        .env(BUNDLE, bundle)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{variant}: {}: {text}", output.status);
+    text.lines().filter_map(|line| Some(line.split_once(ANSWER)?.1.to_owned())).collect()
+}
+
+#[test]
+#[ignore = "the other half of `the_baseline_and_avx2_give_the_same_logits_bit_by_bit`"]
+fn as_a_child() {
+    let cpu_variant = std::env::var(VARIANT).ok();
+    let bundle = std::env::var_os(BUNDLE).expect("the other half sets it");
+    let engine = GgufEngine::start(EngineOptions { cpu_variant, log: None }).unwrap();
+    for precision in PRECISIONS {
+        let path = Path::new(&bundle).join(format!("gguf/{}/model.gguf", precision.name()));
+        let model = engine.load(&path, &LoadSettings::default(), &mut |_| ControlFlow::Continue(())).unwrap();
+        let settings = ContextSettings {
+            n_ctx: 64,
+            n_threads: 1,
+            n_threads_batch: 1,
+            n_outputs_max: READ as u32,
+            ..ContextSettings::default()
+        };
+        let n_vocab = model.n_vocab();
+        let mut context = model.new_context(&settings).unwrap();
+        let tokens: Vec<Token> = (0..READ + WRITTEN).map(|at| (at * 7919 % n_vocab) as Token).collect();
+        let (mut digest, cancel) = (0xcbf2_9ce4_8422_2325_u64, CancelToken::new());
+        let mut add = |logits: &[f32]| {
+            for logit in logits {
+                digest = (digest ^ u64::from(logit.to_bits())).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        };
+        context.decode(&tokens[..READ], Logits::All, &cancel).unwrap();
+        (0..READ).for_each(|row| add(context.logits(row).unwrap()));
+        for token in &tokens[READ..] {
+            context.decode(&[*token], Logits::Last, &cancel).unwrap();
+            add(context.logits(0).unwrap());
+        }
+        println!("{ANSWER} {} {digest:016x}", precision.name());
+    }
+}
