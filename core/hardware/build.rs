@@ -1,5 +1,5 @@
-//! Turns `hardware-profiles/*.toml` into one JSON text without what only people and tests need (sources, samples, troubles): the
-//! library carries one parser instead of two, and a table that is no TOML stops the build.
+//! Turns `hardware-profiles/*.toml` into one compressed JSON text without what only people and tests need (sources, samples,
+//! troubles): the library carries one parser instead of two, and a table that is no TOML stops the build.
 //! Knows the places of files and the names of those keys; must not know what the rest says.
 
 use serde_json::{Map, Value};
@@ -8,6 +8,8 @@ use std::{env, fs};
 
 /// Keys that stay behind.
 const LEFT_OUT: [&str; 3] = ["source", "sample", "trouble"];
+/// Deflate's level: the smallest result.
+const SMALLEST: u8 = 10;
 
 fn main() {
     let folder =
@@ -34,8 +36,9 @@ fn main() {
     }
     let mut tables = serde_json::json!({"classes": classes, "arm_parts": arm_parts, "systems": systems});
     strip(&mut tables);
-    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("profiles.json");
-    fs::write(out, tables.to_string()).expect("the output folder can be written");
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("profiles.deflate");
+    let compressed = miniz_oxide::deflate::compress_to_vec(tables.to_string().as_bytes(), SMALLEST);
+    fs::write(out, compressed).expect("the output folder can be written");
 }
 
 fn read(path: &Path) -> Map<String, Value> {

@@ -165,7 +165,7 @@ impl TryFrom<&str> for RelativePath {
 
 impl<'de> Deserialize<'de> for RelativePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        RelativePath::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        formats::json::text(deserializer, |text| RelativePath::new(text))
     }
 }
 

@@ -46,7 +46,7 @@ pub fn parse_config(bytes: &[u8]) -> serde_json::Result<Value> {
             };
             rest = &rest[taken..];
         }
-        serde_json::from_str(&quoted)
+        serde_json::from_slice(quoted.as_bytes())
     })
 }
 

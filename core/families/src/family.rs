@@ -22,7 +22,7 @@ use identity::Identity;
 pub(crate) use checkpoint::{Checkpoint, Classifier, Requirement};
 
 static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let parse = |(name, text): &(&str, &str)| match Family::parse(text) {
+    let parse = |(name, table): &(&str, tables::Table)| match Family::parse(table.json()) {
         Ok(family) => family,
         Err(error) => panic!("built-in family {name}: {error}"),
     };
@@ -180,14 +180,14 @@ impl FamilyTable {
 /// A table of `data/parts`.
 fn part(name: &str) -> Result<TensorTable, String> {
     let found = tables::PARTS.iter().find(|(known, _)| *known == name);
-    let (_, text) = found.ok_or_else(|| format!("no part `{name}` in data/parts"))?;
-    serde_json::from_str(text).map_err(|error| format!("part `{name}`: {error}"))
+    let (_, table) = found.ok_or_else(|| format!("no part `{name}` in data/parts"))?;
+    serde_json::from_slice(table.json()).map_err(|error| format!("part `{name}`: {error}"))
 }
 
 impl Family {
     /// Reads a file of `data/families`, as JSON.
-    fn parse(text: &str) -> Result<Self, String> {
-        let table: FamilyTable = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    fn parse(json: &[u8]) -> Result<Self, String> {
+        let table: FamilyTable = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let identity = &table.family;
         let rules = |part: &TensorTable| part.rules(&identity.layers, &identity.blocks);
         let mut tensors = Vec::new();
@@ -389,7 +389,7 @@ mod tests {
         };
         let parse = |table: String| {
             let json: Value = toml::from_str(&table).expect("TOML");
-            Family::parse(&json.to_string())
+            Family::parse(json.to_string().as_bytes())
         };
         assert!(parse(table("'embedding'")).is_ok());
         assert!(parse(table("'nothing'")).is_err_and(|error| error.contains("`nothing`")));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 static DECODER: LazyLock<Decoder> = LazyLock::new(|| {
-    serde_json::from_str(crate::tables::DECODER)
+    serde_json::from_slice(crate::tables::DECODER.json())
         .expect("the built-in table parses: every test of this crate reads it")
 });
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use std::sync::LazyLock;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    serde_json::from_str(crate::tables::PRE_TOKENIZERS).expect("the built-in table parses: a test reads it")
+    serde_json::from_slice(crate::tables::PRE_TOKENIZERS.json())
+        .expect("the built-in table parses: a test reads it")
 });
 
 #[derive(Debug, Deserialize)]

@@ -21,7 +21,7 @@ use std::sync::LazyLock;
 pub const ARCHITECTURE: &str = "clip";
 
 static PROJECTORS: LazyLock<Vec<Projector>> = LazyLock::new(|| {
-    let parse = |(name, text): &(&str, &str)| match Projector::parse(text) {
+    let parse = |(name, table): &(&str, tables::Table)| match Projector::parse(table.json()) {
         Ok(projector) => projector,
         Err(error) => panic!("built-in projector {name}: {error}"),
     };
@@ -30,7 +30,7 @@ static PROJECTORS: LazyLock<Vec<Projector>> = LazyLock::new(|| {
 
 /// Keys that every projector's file has.
 static SHARED: LazyLock<Shared> = LazyLock::new(|| {
-    serde_json::from_str(tables::PROJECTOR)
+    serde_json::from_slice(tables::PROJECTOR.json())
         .expect("the built-in table parses: every test of projectors reads it")
 });
 
@@ -156,8 +156,8 @@ pub struct ModelProjector {
 }
 
 impl Projector {
-    fn parse(text: &str) -> Result<Self, String> {
-        let table: Table = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    fn parse(json: &[u8]) -> Result<Self, String> {
+        let table: Table = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let rules = |rows: &[Row], from: &str, to: &str| {
             rows.iter().map(|row| row.rule(from, to, Tower::Outside)).collect::<Result<Vec<_>, _>>()
         };

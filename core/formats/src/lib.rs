@@ -4,5 +4,6 @@
 
 pub mod gguf;
 pub mod imatrix;
+pub mod json;
 pub mod safetensors;
 pub mod tokenizer_json;

@@ -25,7 +25,7 @@ struct Table {
 }
 
 static STEPS: LazyLock<Vec<KvStep>> = LazyLock::new(|| {
-    let table: Table = serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/kv_precision.json")))
+    let table: Table = serde_json::from_slice(include_bytes!(concat!(env!("OUT_DIR"), "/kv_precision.json")))
         .expect("the built-in table parses: a test reads it");
     table.step
 });

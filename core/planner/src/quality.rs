@@ -10,7 +10,7 @@ struct Priors {
 }
 
 static PRIORS: LazyLock<Priors> = LazyLock::new(|| {
-    serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/precision_priors.json")))
+    serde_json::from_slice(include_bytes!(concat!(env!("OUT_DIR"), "/precision_priors.json")))
         .expect("the built-in table parses: a test reads it")
 });
 

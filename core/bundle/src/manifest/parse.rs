@@ -2,6 +2,7 @@
 //!
 //! Owns the limits and the order of checks. Must not open files.
 
+use formats::json;
 use serde::Deserialize;
 
 use super::problem::{ManifestError, Problem};
@@ -51,18 +52,8 @@ impl Manifest {
 }
 
 fn from_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ManifestError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let field = error.path().to_string();
-        at_field(field, error.inner())
-    })?;
-    deserializer.end().map_err(|error| at_field(".".to_owned(), &error))?;
-    Ok(value)
-}
-
-fn at_field(field: String, error: &serde_json::Error) -> ManifestError {
-    let text = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    let message = text.strip_suffix(&position).unwrap_or(&text).to_owned();
-    ManifestError { field, problem: Problem::Json { message, line: error.line(), column: error.column() } }
+    json::from_slice(bytes).map_err(|error| {
+        let json::Error { field, message, line, column, .. } = error;
+        ManifestError { field, problem: Problem::Json { message, line, column } }
+    })
 }

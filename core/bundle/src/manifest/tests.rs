@@ -281,3 +281,82 @@ proptest! {
         }
     }
 }
+
+/// Every field of an object, and every element of an array, at any depth.
+fn places(value: &Value, here: &str, found: &mut Vec<String>) {
+    let below: Vec<(String, &Value)> = match value {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+        }
+        Value::Array(list) => list.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+        _ => return,
+    };
+    for (key, value) in below {
+        let place = format!("{here}/{key}");
+        places(value, &place, found);
+        found.push(place);
+    }
+}
+
+/// The field that a reader which follows every step names for what is wrong with `json`.
+fn tracked(json: &[u8]) -> Option<String> {
+    let deserializer = &mut serde_json::Deserializer::from_slice(json);
+    serde_path_to_error::deserialize::<_, Manifest>(deserializer).err().map(|error| {
+        // It calls a key that was not read to its end `?`.
+        let path = error.path().to_string();
+        let known = path.trim_end_matches('?').trim_end_matches('.');
+        if known.is_empty() { ".".to_owned() } else { known.to_owned() }
+    })
+}
+
+#[test]
+fn an_error_names_the_field_that_a_reader_which_follows_every_step_names() {
+    let mut all = Vec::new();
+    places(&full(), "", &mut all);
+    let wrong = [json!(null), json!(true), json!(-1), json!(1e300), json!("text"), json!([7]), json!({})];
+    let mut refused = 0;
+    for place in &all {
+        let replaced = wrong.iter().map(|wrong| {
+            let mut manifest = full();
+            *manifest.pointer_mut(place).expect("the place is in it") = wrong.clone();
+            manifest
+        });
+        let (parent, key) = place.rsplit_once('/').expect("places begin with /");
+        let without = Some(full()).and_then(|mut manifest| {
+            manifest.pointer_mut(parent)?.as_object_mut()?.remove(key)?;
+            Some(manifest)
+        });
+        let renamed = Some(full()).and_then(|mut manifest| {
+            let object = manifest.pointer_mut(parent)?.as_object_mut()?;
+            let value = object.remove(key)?;
+            object.insert(format!("{key}_"), value);
+            Some(manifest)
+        });
+        for manifest in replaced.chain(without).chain(renamed) {
+            for json in [manifest.to_string(), format!("{manifest:#}")] {
+                let expected = tracked(json.as_bytes());
+                let found =
+                    formats::json::from_slice::<Manifest>(json.as_bytes()).err().map(|error| error.field);
+                assert_eq!(found, expected, "{place}: {json}");
+                refused += usize::from(found.is_some());
+            }
+        }
+    }
+    assert!(refused > 500, "{refused}");
+}
+
+#[test]
+fn a_manifest_that_is_cut_off_is_refused_at_the_field_of_the_cut_or_the_one_around_it() {
+    let json = full().to_string();
+    for end in 0..json.len() {
+        let cut = &json.as_bytes()[..end];
+        let found = formats::json::from_slice::<Manifest>(cut).expect_err("cut off").field;
+        let expected = tracked(cut).expect("cut off");
+        let [found, expected] = [found, expected].map(|field| field.trim_start_matches('.').to_owned());
+        assert!(
+            found.starts_with(&expected) || expected.starts_with(&found),
+            "{found}, {expected}: {}",
+            &json[..end]
+        );
+    }
+}

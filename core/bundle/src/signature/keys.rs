@@ -204,7 +204,6 @@ impl Serialize for KeyId {
 
 impl<'de> Deserialize<'de> for KeyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_hex(&text).map(KeyId).map_err(serde::de::Error::custom)
+        formats::json::text(deserializer, |text| parse_hex(text).map(KeyId))
     }
 }

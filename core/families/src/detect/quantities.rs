@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 static TABLE: LazyLock<BTreeMap<String, Quantity>> = LazyLock::new(|| {
-    serde_json::from_str(crate::tables::QUANTITIES)
+    serde_json::from_slice(crate::tables::QUANTITIES.json())
         .expect("the built-in table parses: every test of detection reads it")
 });
 

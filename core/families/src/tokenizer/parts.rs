@@ -291,7 +291,7 @@ pub fn is_hole(text: &str, id: usize) -> bool {
 
 fn parsed<T: for<'de> Deserialize<'de>>(metadata: &Metadata, key: &str) -> Result<Option<T>, Error> {
     let Some(text) = metadata.str(key) else { return Ok(None) };
-    serde_json::from_str(text).map(Some).map_err(|error| Error::Field {
+    serde_json::from_slice(text.as_bytes()).map(Some).map_err(|error| Error::Field {
         field: key.into(),
         expected: "JSON of its kind".into(),
         got: error.to_string(),

@@ -6,6 +6,7 @@
 
 use super::component::{self, Component};
 use super::{Error, MAX_COMPONENT_BYTES};
+use crate::json;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -97,13 +98,13 @@ pub(super) struct Text<'a> {
 impl<'a> Text<'a> {
     /// Parses the part.
     pub(super) fn parse<T: Deserialize<'a>>(&self) -> Result<T, Error> {
-        let deserializer = &mut serde_json::Deserializer::from_slice(self.json);
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let path = error.path().to_string();
-            let separator = if path.starts_with(['[', '.']) { "" } else { "." };
-            let field =
-                if path == "." { self.field.into() } else { format!("{}{separator}{path}", self.field) };
-            self.error(field, error.inner())
+        json::from_slice(self.json).map_err(|error| {
+            let separator = if error.field.starts_with(['[', '.']) { "" } else { "." };
+            let field = match error.field.as_str() {
+                "." => self.field.into(),
+                path => format!("{}{separator}{path}", self.field),
+            };
+            self.error(field, error)
         })
     }
 
@@ -127,14 +128,8 @@ impl<'a> Text<'a> {
     }
 
     /// Line and column of the part become a byte of the document.
-    fn error(&self, field: String, error: &serde_json::Error) -> Error {
-        let lines = self.json.split_inclusive(|byte| *byte == b'\n');
-        let before: usize = lines.take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
-        let mut message = error.to_string();
-        if let Some(end) = message.rfind(" at line ") {
-            message.truncate(end);
-        }
-        Error::Json { field, offset: self.offset + before + error.column().saturating_sub(1), message }
+    fn error(&self, field: String, error: json::Error) -> Error {
+        Error::Json { field, offset: self.offset + error.offset, message: error.message }
     }
 }
 
@@ -170,7 +165,7 @@ impl<'a> Cursor<'a> {
         let mut stream = serde_json::Deserializer::from_slice(rest.json).into_iter::<T>();
         match stream.next() {
             None => return Err(self.refuse("a value")),
-            Some(Err(error)) => return Err(rest.error("document".into(), &error)),
+            Some(Err(error)) => return Err(rest.error("document".into(), json::located(rest.json, &error))),
             Some(Ok(_)) => (),
         }
         let length = stream.byte_offset();

@@ -1,4 +1,4 @@
-//! The tables of `hardware-profiles/`, carried in the library as one JSON text and read once.
+//! The tables of `hardware-profiles/`, carried in the library as one compressed JSON text and read once.
 //! Knows how they are carried; must not know what they say.
 
 use super::chip::{Profile, ProfileClass};
@@ -7,8 +7,8 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// Written by the build script: `{"classes": […], "arm_parts": {…}, "systems": {…}}`.
-const TABLES: &str = include_str!(concat!(env!("OUT_DIR"), "/profiles.json"));
+/// Written by the build script, deflated: `{"classes": […], "arm_parts": {…}, "systems": {…}}`.
+const TABLES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/profiles.deflate"));
 
 #[derive(Deserialize)]
 struct Tables {
@@ -30,7 +30,9 @@ pub(crate) struct ArmPart {
 fn tables() -> &'static Tables {
     static READ: OnceLock<Tables> = OnceLock::new();
     READ.get_or_init(|| {
-        serde_json::from_str(TABLES).expect("the build script checked the tables and a test reads them")
+        let json = miniz_oxide::inflate::decompress_to_vec(TABLES).ok();
+        json.and_then(|json| serde_json::from_slice(&json).ok())
+            .expect("the build script checked the tables and a test reads them")
     })
 }
 

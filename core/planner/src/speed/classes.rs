@@ -18,7 +18,7 @@ static ALL: LazyLock<Arc<Vec<CostClass>>> = LazyLock::new(|| {
     struct File {
         classes: Vec<CostClass>,
     }
-    let file: File = serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/cost_classes.json")))
+    let file: File = serde_json::from_slice(include_bytes!(concat!(env!("OUT_DIR"), "/cost_classes.json")))
         .expect("the built-in table parses: a test reads it");
     let mut tables = Tables { classes: Arc::new(file.classes) };
     tables.prepare();
