@@ -19,7 +19,7 @@ const FILES: &[CpuFile] = &[
     kernels("tiled/tiled-kernel.cpp"),
     kernels("vec.cpp"),
     kernels("llamafile/sgemm.cpp"),
-    CpuFile { name: "ops.cpp", place: Place::Both },
+    CpuFile { name: OPERATIONS, place: Place::Both },
     around("ggml-cpu.cpp"),
     around("repack.cpp"),
     around("hbm.cpp"),
@@ -38,6 +38,12 @@ const PRELUDE_FILES: [&str; 3] = ["avx2_names.h", "avx2_in_pairs.h", UNUSED_LAYO
 const UNUSED_LAYOUTS: &str = "unused_layouts.h";
 const LAYOUTS: &str = "repack.cpp";
 
+/// The file of a hundred small operations, and of fused attention.
+const OPERATIONS: &str = "ops.cpp";
+/// Attention is compiled a second time for speed, by itself, under another name: at level 2 a prompt takes a third longer.
+const ATTENTION: &str = "ggml_compute_forward_flash_attn_ext";
+pub(crate) const FAST_ATTENTION: &str = "llama_pajamas_cpu_flash_attn_ext";
+
 /// One file of the CPU backend.
 struct CpuFile {
     name: &'static str,
@@ -49,7 +55,7 @@ struct CpuFile {
 enum Place {
     /// Nearly all of it.
     Kernels,
-    /// Attention over tiles, without which a prompt takes a third longer at level 2, among a hundred small operations.
+    /// One operation is kernels, a hundred others are not.
     Both,
     /// Little: at level 3 it is half as big again and not faster.
     Around,
@@ -57,11 +63,12 @@ enum Place {
 
 impl Place {
     /// The compiler's level.
-    fn opt_level(self, lean: bool) -> &'static str {
-        match (self, lean) {
-            (_, true) => "s",
-            (Self::Kernels | Self::Both, false) => "3",
-            (Self::Around, false) => "2",
+    fn opt_level(self, variant: &Variant, entry: Entry) -> &'static str {
+        match self {
+            _ if variant.lean => "s",
+            Self::Both if has_fast_attention(variant, entry) => "2",
+            Self::Kernels | Self::Both => "3",
+            Self::Around => "2",
         }
     }
 }
@@ -86,6 +93,21 @@ pub(crate) enum Entry {
     Linked,
 }
 
+/// Whether [`fast_attention`] stands for the operation that comes with its file.
+pub(crate) fn has_fast_attention(variant: &Variant, entry: Entry) -> bool {
+    entry == Entry::Borrower && !variant.lean
+}
+
+/// Compiles attention for speed. The object must be made to show [`FAST_ATTENTION`] alone: the rest of the file is in it too, and
+/// is left out by the last link.
+pub(crate) fn fast_attention(source: &Source, variant: &Variant, out_dir: &Path) -> PathBuf {
+    let out_dir = out_dir.join(variant.name).join("attention");
+    let mut build = backend_build(source, variant, Entry::Borrower, Language::Cxx, &out_dir);
+    build.opt_level(3).flags(variant.flags).define(ATTENTION, FAST_ATTENTION);
+    build.file(source.cpu_file(OPERATIONS));
+    build.compile_intermediates().pop().expect("one file gives one object")
+}
+
 /// Compiles the CPU backend for `variant`, and returns the objects.
 pub(crate) fn cpu_backend(
     source: &Source,
@@ -108,7 +130,7 @@ pub(crate) fn cpu_backend(
             let chosen = |file: &&CpuFile| {
                 let borrowed = entry == Entry::Borrower && file.name == shared::FILE;
                 let lists = folder == Path::new("") && file.name == LAYOUTS;
-                let same = file.place.opt_level(variant.lean) == level && lists == lists_layouts;
+                let same = file.place.opt_level(variant, entry) == level && lists == lists_layouts;
                 !borrowed && Language::of(file.name) == language && same
             };
             let mut build = backend_build(source, variant, entry, language, &out_dir);
@@ -196,6 +218,9 @@ fn backend_build(
         for operation in of_c.chain(of_cxx) {
             build.define(&operation.from, operation.to.as_str());
         }
+    }
+    if has_fast_attention(variant, entry) && language == Language::C {
+        build.define(ATTENTION, FAST_ATTENTION);
     }
     if entry != Entry::Linked {
         build.define("GGML_BACKEND_BUILD", None).define("GGML_BACKEND_DL", None);

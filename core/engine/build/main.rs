@@ -51,7 +51,11 @@ fn dispatched(source: &source::Source, target: &variants::Target, out_dir: &std:
     let mut archive = cc::Build::new();
     for (index, variant) in target.variants.iter().enumerate() {
         let entry = if index == 0 { compile::Entry::Owner } else { compile::Entry::Borrower };
-        let objects = compile::cpu_backend(source, target, variant, entry, out_dir);
+        let mut objects = compile::cpu_backend(source, target, variant, entry, out_dir);
+        if compile::has_fast_attention(variant, entry) {
+            let object = compile::fast_attention(source, variant, out_dir);
+            objects.push(seal::show_alone(&tools, &object, compile::FAST_ATTENTION));
+        }
         archive.object(seal::seal(&tools, variant, entry, &objects, out_dir));
     }
     archive.compile("llama_pajamas_cpu_variants");

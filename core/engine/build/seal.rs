@@ -51,9 +51,10 @@ pub(crate) fn seal(
     let joined = out_dir.join(format!("joined-{}.o", variant.name));
     // Inline functions compiled with this variant's instructions must never stand in for those of
     // another variant or of the baseline: dissolving the groups keeps the linker from merging them.
-    // Tables that several files bring stay apart, so that the last link can keep one of each.
+    // What several files bring stays apart, so that the last link can keep one of each table, and drop the slow copy of a
+    // function that stands beside a fast one.
     run(Command::new(&tools.linker)
-        .args(["-r", "--force-group-allocation", "--unique=.rodata.*", "-o"])
+        .args(["-r", "--force-group-allocation", "--unique=.rodata.*", "--unique=.text.*", "-o"])
         .arg(&joined)
         .args(objects));
     let mut shown = vec![
@@ -72,6 +73,18 @@ pub(crate) fn seal(
         .arg(&joined)
         .arg(&sealed));
     sealed
+}
+
+/// Hides everything in an object but one function. Its groups are dissolved, so that what another object has as well is not
+/// taken from there.
+pub(crate) fn show_alone(tools: &Tools, object: &Path, function: &str) -> PathBuf {
+    let alone = object.with_extension("alone.o");
+    run(Command::new(&tools.linker)
+        .args(["-r", "--force-group-allocation", "--unique=.rodata.*", "--unique=.text.*", "-o"])
+        .arg(&alone)
+        .arg(object));
+    run(Command::new(&tools.objcopy).arg(format!("--keep-global-symbol={function}")).arg(&alone));
+    alone
 }
 
 fn run(command: &mut Command) {
