@@ -15,6 +15,7 @@ const USAGE: &str = "\
 usage: cargo xtask tidy                 check house style: door signs, sizes, names, edges, code map
        cargo xtask score-speed FILE     judge predicted speeds by a phone's measurements
        cargo xtask score-choice FILE    judge chosen backends and precisions by them
+       cargo xtask score-memory FILE    judge predicted memory by the buffers that its engine reported
        cargo xtask fit-costs FILE       make a source of core/planner/data/cost_classes.toml of them
        cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew
        cargo xtask interop [--minutes N] [PART…]
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         }
         ["profile-pages"] => profile_pages::run(&workspace_root()),
         ["score-speed", file] => phones::score_speed(Path::new(file)),
+        ["score-memory", file] => phones::score_memory(Path::new(file)),
         ["score-choice", file] => phones::score_choice(Path::new(file)),
         ["fit-costs", file] => phones::fit_costs(Path::new(file)),
         _ => {

@@ -1,14 +1,16 @@
-//! Judging the planner by measurements of phones (`score-speed`, `score-choice`) and turning such measurements into cost
+//! Judging the planner by measurements of phones (`score-speed`, `score-choice`, `score-memory`) and turning such measurements into cost
 //! tables (`fit-costs`). Owns reading the files, the protocols and the reports; has no model of its own: every number that is
 //! judged comes from the planner.
 
 mod choice;
 mod costs;
 mod file;
+mod memory;
 mod speed;
 
 pub(crate) use choice::run as score_choice;
 pub(crate) use costs::run as fit_costs;
+pub(crate) use memory::run as score_memory;
 pub(crate) use speed::run as score_speed;
 
 /// The value below which `share` of the sorted values lie, between neighbours by their distance.
@@ -53,5 +55,7 @@ mod tests {
         );
         score_speed(&path).expect("it is judged");
         score_choice(&path).expect("it is judged");
+        let error = score_memory(&path).expect_err("it tells of no buffers").to_string();
+        assert!(error.contains("no cell reports buffers"), "{error}");
     }
 }

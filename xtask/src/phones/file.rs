@@ -40,6 +40,21 @@ pub(super) struct Cell {
     pub(super) prefill_ms: f64,
     /// Tokens of that prompt.
     pub(super) prompt_tokens: f64,
+    /// Fused attention.
+    pub(super) flash_attention: bool,
+    /// What the engine reported of its buffers.
+    pub(super) buffers: Option<Buffers>,
+}
+
+/// Buffers of an engine by name, in MiB.
+#[derive(Clone, Deserialize)]
+pub(super) struct Buffers {
+    #[serde(rename = "weights_mib")]
+    pub(super) weights: BTreeMap<String, f64>,
+    #[serde(rename = "kv_cache_mib")]
+    pub(super) cache: BTreeMap<String, f64>,
+    #[serde(rename = "compute_mib")]
+    pub(super) compute: BTreeMap<String, f64>,
 }
 
 impl Cell {
@@ -105,6 +120,21 @@ struct Run {
     pp_avg: f64,
     tg_avg: f64,
     status: String,
+    #[serde(default)]
+    init_settings: Settings,
+    #[serde(default)]
+    log_signals: Option<Signals>,
+}
+
+#[derive(Default, Deserialize)]
+struct Settings {
+    flash_attn_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Signals {
+    #[serde(default)]
+    memory_buffers: Option<Buffers>,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +179,8 @@ pub(super) fn read(path: &Path) -> Result<Phone> {
             decode_ms: 1e3 / run.tg_avg,
             prefill_ms: prompt_tokens * 1e3 / run.pp_avg,
             prompt_tokens,
+            flash_attention: run.init_settings.flash_attn_type.as_deref() != Some("off"),
+            buffers: run.log_signals.and_then(|signals| signals.memory_buffers),
         });
     }
     Ok(Phone { host: host(&table.soc)?, device: table.device, cells })
