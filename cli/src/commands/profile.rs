@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Profile, screen: &Screen) -> Result<()> {
     let after = hardware::process_memory();
     let counted = session.memory();
     let grown = before.zip(after).map(|(before, after)| growth(&before, &after));
-    let parts = parts(&model.choice().memory, &counted, grown.as_ref());
+    let parts = parts(&model.choice().memory, &counted, after.as_ref());
     if screen.json {
         return screen.print_json(&serde_json::json!({
             "choice": model.choice(), "parts": parts, "engine": counted, "resident_before": before,
@@ -93,7 +93,7 @@ fn growth(before: &ProcessMemory, after: &ProcessMemory) -> ProcessMemory {
     }
 }
 
-fn parts(predicted: &MemoryEstimate, counted: &MemoryUse, grown: Option<&ProcessMemory>) -> Vec<Part> {
+fn parts(predicted: &MemoryEstimate, counted: &MemoryUse, process: Option<&ProcessMemory>) -> Vec<Part> {
     let part = |name, predicted_bytes: u64, measured_bytes: Option<u64>| Part {
         name,
         predicted_bytes,
@@ -103,14 +103,14 @@ fn parts(predicted: &MemoryEstimate, counted: &MemoryUse, grown: Option<&Process
     };
     let buffers = [counted.model_bytes, counted.context_bytes, counted.compute_bytes];
     let buffers = buffers.into_iter().fold(0u64, u64::saturating_add);
-    let resident = grown.map(|grown| grown.resident_bytes);
+    let resident = process.map(|process| process.resident_bytes);
     vec![
         part("weights", predicted.weights_bytes, Some(counted.model_bytes)),
         part("key-value cache", predicted.kv_bytes, Some(counted.context_bytes)),
         part("compute", predicted.compute_bytes, Some(counted.compute_bytes)),
         // Buffers that were never touched are counted and not resident.
         part("everything else", predicted.overhead_bytes, resident.map(|all| all.saturating_sub(buffers))),
-        part("in all", predicted.expected_bytes(), resident),
+        part("resident", predicted.resident_bytes(), resident),
         part("at most", predicted.total_bytes(), None),
     ]
 }
