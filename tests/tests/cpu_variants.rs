@@ -10,7 +10,7 @@ use llama_pajamas::CancelToken;
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits, Token};
 use llama_pajamas_tests::committed;
-use quantizer::recipe::{FileType, Overrides};
+use quantizer::recipe::FileType;
 use quantizer::{BuildRequest, ProjectorWish, build_bundle};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -55,17 +55,11 @@ fn the_baseline_and_avx2_give_the_same_logits_bit_by_bit() {
     let request = BuildRequest {
         model: committed("models/pajama-stories-4m"),
         model_id: "stories".into(),
-        revision: None,
         output: bundle.clone(),
         precisions: PRECISIONS.map(Into::into).to_vec(),
-        imatrix: None,
-        overrides: Overrides::default(),
         projector: ProjectorWish::None,
-        adapters: Vec::new(),
-        allow_requantize: false,
         threads: 2,
-        memory_budget_bytes: None,
-        dry_run: false,
+        ..BuildRequest::default()
     };
     build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).unwrap();
     let [baseline, avx2] = ALIKE.map(|variant| child(variant, &bundle));

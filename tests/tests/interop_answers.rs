@@ -6,7 +6,7 @@ use llama_pajamas::{
     CancelToken, Event, GenerateSettings, PlanRequest, Runtime, RuntimeSettings, Sampling, SessionSettings,
 };
 use llama_pajamas_tests::{oracle, repository, run, tiny_model};
-use quantizer::recipe::{FileType, Overrides};
+use quantizer::recipe::FileType;
 use quantizer::{BuildRequest, ProjectorWish, build_bundle};
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -28,17 +28,11 @@ fn answers_are_those_of_transformers() {
         let request = BuildRequest {
             model,
             model_id: name.into(),
-            revision: None,
             output: work.path().join(format!("{name}-bundle")),
             precisions: vec![FileType::F32.into()],
             projector: ProjectorWish::None,
-            imatrix: None,
-            overrides: Overrides::default(),
-            adapters: Vec::new(),
-            allow_requantize: false,
             threads: 2,
-            memory_budget_bytes: None,
-            dry_run: false,
+            ..BuildRequest::default()
         };
         build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).unwrap();
         let runtime = Runtime::open(&request.output, RuntimeSettings::default()).unwrap();

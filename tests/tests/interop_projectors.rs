@@ -7,7 +7,7 @@ use families::{OutputType, Role, role_of};
 use formats::gguf::GgmlType;
 use llama_pajamas::bundle::{Bundle, FileRole, Variant};
 use llama_pajamas_tests::{GgufFile, differences, tiny_models};
-use quantizer::recipe::{FileType, Overrides, Preset};
+use quantizer::recipe::{FileType, Preset};
 use quantizer::source::Checkpoint;
 use quantizer::{BuildRequest, ProjectorPrecision, ProjectorWish, build_bundle};
 use std::io::BufWriter;
@@ -21,17 +21,11 @@ fn build(model: &Path, output: &Path, projector: ProjectorWish) -> Bundle {
     let request = BuildRequest {
         model: model.into(),
         model_id: "tiny".into(),
-        revision: None,
         output: output.into(),
         precisions: vec![Preset::Balanced.into(), FileType::Q4_K_M.into(), FileType::Q2_K.into()],
-        imatrix: None,
-        overrides: Overrides::default(),
         projector,
-        adapters: Vec::new(),
-        allow_requantize: false,
         threads: 2,
-        memory_budget_bytes: None,
-        dry_run: false,
+        ..BuildRequest::default()
     };
     build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).unwrap();
     Bundle::open(output).unwrap()

@@ -4,8 +4,8 @@
 use super::stage::{Door, text};
 use super::{Case, case};
 use llama_pajamas::formats::imatrix::{self, Entry, Imatrix};
-use llama_pajamas::quantizer::recipe::{FileType, Overrides};
-use llama_pajamas::quantizer::{BuildRequest, ProjectorWish, build_bundle};
+use llama_pajamas::quantizer::recipe::FileType;
+use llama_pajamas::quantizer::{BuildRequest, build_bundle};
 use llama_pajamas::{
     CancelToken, Event, GenerateSettings, PlanRequest, Runtime, RuntimeSettings, Sampling, SessionSettings,
 };
@@ -219,19 +219,12 @@ fn cancelling() -> Vec<Case> {
 
 fn build_request(model: &str, id: &str, output: &str) -> BuildRequest {
     BuildRequest {
-        adapters: Vec::new(),
         model: model.into(),
         model_id: id.into(),
-        revision: None,
         output: output.into(),
         precisions: vec![FileType::Q4_0.into(), FileType::Q5_0.into()],
-        imatrix: None,
-        overrides: Overrides::default(),
-        projector: ProjectorWish::ByVariant,
-        allow_requantize: false,
-        memory_budget_bytes: None,
         threads: 1,
-        dry_run: false,
+        ..BuildRequest::default()
     }
 }
 

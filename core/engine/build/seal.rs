@@ -49,14 +49,7 @@ pub(crate) fn seal(
     out_dir: &Path,
 ) -> PathBuf {
     let joined = out_dir.join(format!("joined-{}.o", variant.name));
-    // Inline functions compiled with this variant's instructions must never stand in for those of
-    // another variant or of the baseline: dissolving the groups keeps the linker from merging them.
-    // What several files bring stays apart, so that the last link can keep one of each table, and drop the slow copy of a
-    // function that stands beside a fast one.
-    run(Command::new(&tools.linker)
-        .args(["-r", "--force-group-allocation", "--unique=.rodata.*", "--unique=.text.*", "-o"])
-        .arg(&joined)
-        .args(objects));
+    join(tools, objects, &joined);
     let mut shown = vec![
         Renamed { from: "ggml_backend_init".into(), to: init_symbol(variant) },
         Renamed { from: "ggml_backend_score".into(), to: score_symbol(variant) },
@@ -75,16 +68,22 @@ pub(crate) fn seal(
     sealed
 }
 
-/// Hides everything in an object but one function. Its groups are dissolved, so that what another object has as well is not
-/// taken from there.
+/// Hides everything in an object but one function.
 pub(crate) fn show_alone(tools: &Tools, object: &Path, function: &str) -> PathBuf {
     let alone = object.with_extension("alone.o");
-    run(Command::new(&tools.linker)
-        .args(["-r", "--force-group-allocation", "--unique=.rodata.*", "--unique=.text.*", "-o"])
-        .arg(&alone)
-        .arg(object));
+    join(tools, &[object.to_path_buf()], &alone);
     run(Command::new(&tools.objcopy).arg(format!("--keep-global-symbol={function}")).arg(&alone));
     alone
+}
+
+/// Links objects into one, with their groups dissolved: inline functions compiled with a variant's instructions must never stand
+/// in for those of another variant or of the baseline. What several files bring stays apart, so that the last link can keep one
+/// of each table, and drop the slow copy of a function that stands beside a fast one.
+fn join(tools: &Tools, objects: &[PathBuf], joined: &Path) {
+    run(Command::new(&tools.linker)
+        .args(["-r", "--force-group-allocation", "--unique=.rodata.*", "--unique=.text.*", "-o"])
+        .arg(joined)
+        .args(objects));
 }
 
 fn run(command: &mut Command) {

@@ -18,8 +18,8 @@ use formats::gguf::{GgmlType, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What to make of what.
-#[derive(Debug, Clone)]
+/// What to make of what. By default the model's projector goes along, all cores work, and nothing is overridden.
+#[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
     /// Checkpoint directory or GGUF file.
     pub model: PathBuf,

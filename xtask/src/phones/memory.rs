@@ -18,7 +18,7 @@ const UBATCH_TOKENS: u64 = 512;
 const MIB: f64 = (1 << 20) as f64;
 /// Buffers are reported in hundredths of a MiB.
 const ROUNDING_MIB: f64 = 0.006;
-/// Numbers that blocks of every type divide.
+/// Numbers of a row that blocks of every type divide.
 const ROW: u64 = 256;
 /// How far weights and the processor's computation may be off.
 const WEIGHTS_SHARE: f64 = 0.02;
@@ -135,12 +135,8 @@ fn tensors(cell: &Cell, description: &Description) -> Result<Vec<TensorSpec>> {
             }
             Part::Layers => {
                 // Rows of every type's blocks: the table has the shorter side, which need not be a row's.
-                let row = group.ty.block_len().max(ROW);
-                tensors.push(spec(
-                    format!("blk.0.group_{place}.weight"),
-                    vec![row, group.n_weights / row],
-                    group.ty,
-                ));
+                let dims = vec![ROW, group.n_weights / ROW];
+                tensors.push(spec(format!("blk.0.group_{place}.weight"), dims, group.ty));
             }
         }
     }
@@ -207,10 +203,10 @@ fn report(backend: Backend, judged: &[&Judged<'_>]) {
     }
     for (model, judged) in models {
         let widest = |of: &dyn Fn(&Judged<'_>) -> [f64; 2]| {
-            let mut pairs: Vec<[f64; 2]> = judged.iter().map(|one| of(one)).collect();
-            pairs.sort_by(|one, other| off(*one).abs().total_cmp(&off(*other).abs()));
-            pairs.last().map_or_else(String::new, |pair| {
-                format!("{:.1} for {:.1} ({:+.1} %)", pair[0], pair[1], off(*pair) * 100.0)
+            let pairs = judged.iter().map(|one| of(one));
+            let widest = pairs.max_by(|one, other| off(*one).abs().total_cmp(&off(*other).abs()));
+            widest.map_or_else(String::new, |pair| {
+                format!("{:.1} for {:.1} ({:+.1} %)", pair[0], pair[1], off(pair) * 100.0)
             })
         };
         println!(
