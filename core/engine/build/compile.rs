@@ -3,6 +3,7 @@
 //! Owns: the list of the CPU backend's files and how they are compiled. May know: the source tree,
 //! the variants. Must not know: how objects are sealed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::shared;
@@ -18,10 +19,10 @@ const FILES: &[CpuFile] = &[
     kernels("tiled/tiled.cpp"),
     kernels("tiled/tiled-kernel.cpp"),
     kernels("vec.cpp"),
-    kernels("llamafile/sgemm.cpp"),
-    CpuFile { name: OPERATIONS, place: Place::Both },
+    kernels("llamafile/sgemm.cpp").after("unused_products.h"),
+    CpuFile { name: OPERATIONS, place: Place::Both, prelude: None },
     around("ggml-cpu.cpp"),
-    around("repack.cpp"),
+    around("repack.cpp").after("unused_layouts.h"),
     around("hbm.cpp"),
     around("traits.cpp"),
     around("binary-ops.cpp"),
@@ -33,10 +34,8 @@ const CHECK: CpuFile = around("cpu-feats.cpp");
 
 /// Where preludes are: what is compiled before the files themselves.
 const PRELUDES: &str = "src/gguf";
-const PRELUDE_FILES: [&str; 3] = ["avx2_names.h", "avx2_in_pairs.h", UNUSED_LAYOUTS];
-/// The prelude of the file that lists how weights can be laid out.
-const UNUSED_LAYOUTS: &str = "unused_layouts.h";
-const LAYOUTS: &str = "repack.cpp";
+const PRELUDE_FILES: [&str; 4] =
+    ["avx2_names.h", "avx2_in_pairs.h", "unused_layouts.h", "unused_products.h"];
 
 /// The file of a hundred small operations, and of fused attention.
 const OPERATIONS: &str = "ops.cpp";
@@ -48,6 +47,14 @@ pub(crate) const FAST_ATTENTION: &str = "llama_pajamas_cpu_flash_attn_ext";
 struct CpuFile {
     name: &'static str,
     place: Place,
+    prelude: Option<&'static str>,
+}
+
+impl CpuFile {
+    /// The file, compiled after a prelude.
+    const fn after(self, prelude: &'static str) -> Self {
+        Self { prelude: Some(prelude), ..self }
+    }
 }
 
 /// How much time goes into a file.
@@ -74,11 +81,11 @@ impl Place {
 }
 
 const fn kernels(name: &'static str) -> CpuFile {
-    CpuFile { name, place: Place::Kernels }
+    CpuFile { name, place: Place::Kernels, prelude: None }
 }
 
 const fn around(name: &'static str) -> CpuFile {
-    CpuFile { name, place: Place::Around }
+    CpuFile { name, place: Place::Around, prelude: None }
 }
 
 /// How the rest of the library reaches the backend.
@@ -119,28 +126,24 @@ pub(crate) fn cpu_backend(
     let out_dir = out_dir.join(variant.name);
     let folders = [(FILES, Path::new("")), (ARCH_FILES, Path::new(target.arch_dir))];
     let mut objects = Vec::new();
+    // One build per set of flags: its files compile in parallel.
+    let mut sets = BTreeMap::<_, Vec<PathBuf>>::new();
     for (files, folder) in folders {
-        // One build per set of flags: its files compile in parallel.
-        let sets = [Language::C, Language::Cxx].into_iter().flat_map(|language| {
-            ["3", "2", "s"]
-                .into_iter()
-                .flat_map(move |level| [false, true].map(|lists| (language, level, lists)))
-        });
-        for (language, level, lists_layouts) in sets {
-            let chosen = |file: &&CpuFile| {
-                let borrowed = entry == Entry::Borrower && file.name == shared::FILE;
-                let lists = folder == Path::new("") && file.name == LAYOUTS;
-                let same = file.place.opt_level(variant, entry) == level && lists == lists_layouts;
-                !borrowed && Language::of(file.name) == language && same
-            };
-            let mut build = backend_build(source, variant, entry, language, &out_dir);
-            build.opt_level_str(level).flags(variant.flags);
-            for prelude in variant.prelude.into_iter().chain(lists_layouts.then_some(UNUSED_LAYOUTS)) {
-                build.flag("-include").flag(Path::new(PRELUDES).join(prelude));
+        for file in files {
+            if entry == Entry::Borrower && file.name == shared::FILE {
+                continue;
             }
-            build.files(files.iter().filter(chosen).map(|file| source.cpu_file(folder.join(file.name))));
-            objects.extend(build.compile_intermediates());
+            let set = (Language::of(file.name), file.place.opt_level(variant, entry), file.prelude);
+            sets.entry(set).or_default().push(source.cpu_file(folder.join(file.name)));
         }
+    }
+    for ((language, level, prelude), files) in sets {
+        let mut build = backend_build(source, variant, entry, language, &out_dir);
+        build.opt_level_str(level).flags(variant.flags);
+        for prelude in variant.prelude.into_iter().chain(prelude) {
+            build.flag("-include").flag(Path::new(PRELUDES).join(prelude));
+        }
+        objects.extend(build.files(files).compile_intermediates());
     }
     for file in PRELUDE_FILES {
         println!("cargo:rerun-if-changed={PRELUDES}/{file}");
@@ -154,20 +157,26 @@ pub(crate) fn cpu_backend(
     objects
 }
 
-/// Compiles the C++ shim, whose functions `src/gguf/shim.rs` declares.
+/// The C++ shim, whose functions `src/gguf/shim.rs` declares.
+const SHIM_FILES: [&str; 2] = ["src/gguf/shim.cpp", "src/gguf/huge_pages.cpp"];
+
+/// Compiles the shim.
 pub(crate) fn shim(source: &Source) {
-    println!("cargo:rerun-if-changed=src/gguf/shim.cpp");
+    for file in SHIM_FILES {
+        println!("cargo:rerun-if-changed={file}");
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .file("src/gguf/shim.cpp")
+        .files(SHIM_FILES)
         .include(source.root.join("include"))
         .include(source.root.join("src"))
         .include(source.root.join("ggml/include"))
+        .include(source.root.join("ggml/src"))
         .compile("llama_pajamas_shim");
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Language {
     C,
     Cxx,

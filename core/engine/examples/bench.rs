@@ -2,9 +2,10 @@
 //!
 //! Owns: a measurement. May know: the public API. Must not know: what the speeds are for.
 //!
-//!     cargo run --release -p llama-pajamas-engine --example bench -- MODEL.gguf [THREADS [REPETITIONS [CPU_VARIANT]]]
+//!     cargo run --release -p llama-pajamas-engine --example bench -- \
+//!         MODEL.gguf [THREADS [REPETITIONS [CPU_VARIANT|auto [GPU_LAYERS [pp512|tg128]]]]]
 //!
-//! prints one line per test, `pp512 TOKENS_PER_SECOND` and `tg128 TOKENS_PER_SECOND`: 512 random
+//! prints one line per test, or for the one named, `pp512 TOKENS_PER_SECOND` and `tg128 TOKENS_PER_SECOND`: 512 random
 //! tokens in one batch, and 128 single tokens, each from an empty context and after a warm-up, the
 //! mean of the repetitions. `scripts/bench-engine` compares them with `llama-bench`.
 
@@ -24,15 +25,19 @@ use llama_pajamas_engine::{
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize, default: u32| words.get(index).map_or(Ok(default), |word| word.parse());
-    let path = words.first().ok_or("usage: bench MODEL.gguf [THREADS [REPETITIONS [CPU_VARIANT]]]")?;
+    let path = words.first().ok_or("usage: bench MODEL.gguf [THREADS [REPETITIONS [CPU_VARIANT [GPU_LAYERS [TEST]]]]]")?;
     let (n_threads, repetitions) = (number(1, 2)?, number(2, 3)?);
-    let engine = GgufEngine::start(EngineOptions { cpu_variant: words.get(3).cloned(), log: None })?;
+    let cpu_variant = words.get(3).filter(|name| *name != "auto").cloned();
+    let engine = GgufEngine::start(EngineOptions { cpu_variant, log: None })?;
     let load = LoadSettings { gpu_layers: number(4, 0)?, ..LoadSettings::default() };
     let model = engine.load(Path::new(path), &load, &mut |_| ControlFlow::Continue(()))?;
     println!("variant {}", engine.cpu_variant());
     let bench = Bench { model, n_threads, repetitions };
-    println!("pp512 {:.3}", bench.speed(512, 512)?);
-    println!("tg128 {:.3}", bench.speed(128, 1)?);
+    for (test, n_tokens, step) in [("pp512", 512, 512), ("tg128", 128, 1)] {
+        if words.get(5).is_none_or(|only| only == test) {
+            println!("{test} {:.3}", bench.speed(n_tokens, step)?);
+        }
+    }
     Ok(())
 }
 

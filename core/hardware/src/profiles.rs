@@ -53,13 +53,12 @@ pub(crate) struct Found {
 
 /// The strongest chip that matches; where none does, the strongest class.
 fn best(subject: Subject, facts: &Facts) -> Option<Found> {
-    let ranked = ranked(subject, facts);
-    ranked.into_iter().next().map(|(_, found)| found)
+    equally_good(subject, facts).into_iter().next()
 }
 
-/// Everything that matches, the strongest first: chips before classes, then by priority, then by how much of a name
-/// matched.
-fn ranked(subject: Subject, facts: &Facts) -> Vec<((bool, i32, usize), Found)> {
+/// What matches most strongly: chips before classes, then by priority, then by how much of a name matched. More than one
+/// where they match alike.
+fn equally_good(subject: Subject, facts: &Facts) -> Vec<Found> {
     let mut found: Vec<((bool, i32, usize), Found)> = Vec::new();
     for class in classes().iter().filter(|class| class.subject == subject) {
         for chip in &class.chips {
@@ -72,8 +71,8 @@ fn ranked(subject: Subject, facts: &Facts) -> Vec<((bool, i32, usize), Found)> {
             found.push(((false, class.priority, strength), Found { class, chip: None }));
         }
     }
-    found.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
-    found
+    let top = found.iter().map(|(rank, _)| *rank).max();
+    found.into_iter().filter(|(rank, _)| Some(*rank) == top).map(|(_, found)| found).collect()
 }
 
 impl Found {
@@ -148,11 +147,7 @@ pub fn strongest(sample: &Match) -> Vec<String> {
     let facts = Facts::of_sample(sample);
     let mut ids = Vec::new();
     for subject in [Subject::Machine, Subject::Gpu] {
-        let ranked = ranked(subject, &facts);
-        let top = ranked.first().map(|(rank, _)| *rank);
-        ids.extend(
-            ranked.iter().filter(|(rank, _)| Some(*rank) == top).map(|(_, found)| found.id().to_string()),
-        );
+        ids.extend(equally_good(subject, &facts).iter().map(|found| found.id().to_string()));
     }
     ids
 }

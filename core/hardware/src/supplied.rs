@@ -71,8 +71,8 @@ impl Host {
     pub fn supply(&mut self, supplied: &Supplied) {
         if let Some(headroom_bytes) = supplied.available_memory_bytes {
             let limits = &mut self.memory.limits;
-            limits.push(Limit { source: "what the app was told".into(), headroom_bytes });
-            limits.sort_by_key(|limit| limit.headroom_bytes);
+            let place = limits.partition_point(|limit| limit.headroom_bytes <= headroom_bytes);
+            limits.insert(place, Limit { source: "what the app was told".into(), headroom_bytes });
             self.memory.budget_bytes = memory_budget(limits[0].headroom_bytes);
             self.unknown.retain(|unknown| unknown.fact != "memory.budget_bytes");
         }

@@ -55,8 +55,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     let winner = contenders.remove(best);
     rejected.extend(contenders.iter().map(|other| beaten(other, &winner, request)));
     // In the order of the candidates, whatever stage they fell at.
-    let place = |id: &str| candidates.iter().position(|candidate| candidate.id == id);
-    rejected.sort_by_key(|rejection| place(&rejection.id));
+    let rejected = in_order_of(candidates, rejected);
     if !winner.quality.measured {
         assumptions.push("quality is guessed from the precision: the manifest has no measurement".into());
     }
@@ -213,6 +212,18 @@ fn memory_rejection(
         shortfall_bytes: Some(shortfall),
         fix,
     }
+}
+
+/// The rejections in the order of the candidates that they are of.
+fn in_order_of(candidates: &[Candidate], mut rejected: Vec<Rejection>) -> Vec<Rejection> {
+    let mut ordered = Vec::with_capacity(rejected.len());
+    for candidate in candidates {
+        let (own, others): (Vec<_>, Vec<_>) =
+            rejected.into_iter().partition(|rejection| rejection.id == candidate.id);
+        ordered.extend(own);
+        rejected = others;
+    }
+    ordered
 }
 
 fn plain_rejection(id: &str, code: Code, fix: String) -> Rejection {

@@ -45,15 +45,15 @@ pub(crate) fn best_way(
     let judged =
         fits.into_iter().map(|fit| Judged { speed: expect(host, speeds, candidate, request, &fit), fit });
     let mut judged: Vec<Judged> = judged.collect();
-    judged.sort_by(|one, other| {
-        let rank = |one: &Judged| (miss(&one.speed, request).is_some(), Reverse(one.fit.context_tokens));
+    let rank = |one: &Judged| (miss(&one.speed, request).is_some(), Reverse(one.fit.context_tokens));
+    let best = judged.iter().enumerate().min_by(|(_, one), (_, other)| {
         rank(one).cmp(&rank(other)).then(seconds(&one.speed).total_cmp(&seconds(&other.speed)))
     });
-    let mut judged = judged.into_iter();
-    let Some(mut best) = judged.next() else {
+    let Some((best, _)) = best else {
         return Err(least.expect("a way that does not fit is told by the request's own"));
     };
-    best.fit.concessions.extend(judged.filter_map(|other| told(&best.speed, &other)));
+    let mut best = judged.remove(best);
+    best.fit.concessions.extend(judged.iter().filter_map(|other| told(&best.speed, other)));
     Ok(best)
 }
 

@@ -262,13 +262,12 @@ impl Cache {
         entry
     }
 
-    /// At most `MAX_ENTRIES`, the latest last.
+    /// At most `MAX_ENTRIES`: drops the oldest, of equal ones what was added first.
     fn bound(&mut self) {
-        let excess = self.entries.len().saturating_sub(MAX_ENTRIES);
-        if excess > 0 {
-            // Stable: of equal times, what was added last stays.
-            self.entries.sort_by_key(|entry| entry.at_unix_s);
-            self.entries.drain(..excess);
+        while self.entries.len() > MAX_ENTRIES {
+            let ages = self.entries.iter().enumerate();
+            let (oldest, _) = ages.min_by_key(|(_, entry)| entry.at_unix_s).expect("there are entries");
+            self.entries.remove(oldest);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{BufferUse, MemoryUse, Token};
 const MESSAGE_BYTES: usize = 512;
 
 unsafe extern "C" {
+    fn llama_pajamas_ask_for_huge_pages();
     fn llama_pajamas_decode(
         context: *mut llama_context,
         tokens: *mut Token,
@@ -210,6 +211,12 @@ unsafe extern "C" fn visit(
     memory.context_bytes += buffer.context_bytes;
     memory.compute_bytes += buffer.compute_bytes;
     memory.buffers.push(buffer);
+}
+
+/// Has large buffers in main memory asked to lie on huge pages, from now on. To be called under the lock of the start.
+pub(super) fn ask_for_huge_pages() {
+    // SAFETY: it replaces one function pointer of a static of ggml, before the first buffer and by one thread at a time.
+    unsafe { llama_pajamas_ask_for_huge_pages() }
 }
 
 /// llama.cpp's version.

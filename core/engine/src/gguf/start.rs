@@ -72,6 +72,7 @@ impl GgufEngine {
         log::set_sink(options.log);
         log::install();
         cpu::register(variant)?;
+        super::shim::ask_for_huge_pages();
         // SAFETY: called once, under the lock; it only fills tables.
         unsafe { llama_backend_init() };
         let engine = Self { variant: variant.name(), pool_functions: PoolFunctions::find()? };

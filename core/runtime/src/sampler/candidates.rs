@@ -120,12 +120,6 @@ impl Candidates {
         }
     }
 
-    /// Replaces all by those at `indices`.
-    pub(super) fn pick(&mut self, indices: &[usize]) {
-        self.list = indices.iter().map(|index| self.list[*index]).collect();
-        self.order = Order::Any;
-    }
-
     /// Shares of the probability, in the order of the candidates; they add up to 1.
     pub(super) fn probabilities(&self) -> Vec<f64> {
         let top = self.top();

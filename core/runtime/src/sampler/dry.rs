@@ -85,13 +85,8 @@ pub(super) fn penalties(recent: &[Token], settings: &Dry, breakers: &Breakers) -
         let exponent = ((repeated - settings.allowed_length) as f32).min(most_exponent.floor());
         settings.multiplier * settings.base.powf(exponent)
     };
-    let mut penalties: Vec<(Token, f32)> = longest
-        .into_iter()
-        .filter(|(token, _)| !breakers.is_single(*token))
-        .map(|(token, repeated)| (token, penalty(repeated)))
-        .collect();
-    penalties.sort_unstable_by_key(|(token, _)| *token);
-    penalties
+    let next = longest.into_iter().filter(|(token, _)| !breakers.is_single(*token));
+    next.map(|(token, repeated)| (token, penalty(repeated))).collect()
 }
 
 /// For every index, how many tokens from there on equal those from the beginning on (the Z function, in linear time).

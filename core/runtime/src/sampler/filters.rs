@@ -56,15 +56,24 @@ pub(super) fn typical_p(candidates: &mut Candidates, p: f32, min_keep: usize) {
     candidates.sort();
     let shares = candidates.probabilities();
     let entropy = entropy(&shares);
-    let distance = |index: &usize| (-shares[*index].ln() - entropy).abs();
-    let mut nearest: Vec<usize> = (0..shares.len()).collect();
-    nearest.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
-    let mut sum = 0.0;
-    let enough = nearest.iter().enumerate().position(|(count, index)| {
-        sum += shares[*index];
-        sum > f64::from(p) && count + 1 >= min_keep
-    });
-    candidates.pick(&nearest[..enough.map_or(nearest.len(), |last| last + 1)]);
+    let distance = |share: &f64| (-share.ln() - entropy).abs();
+    // Surprise rises along the list: the nearest are a stretch of it that grows at the end that is nearer.
+    let middle = shares.partition_point(|share| -share.ln() < entropy);
+    let (mut from, mut to, mut sum) = (middle, middle, 0.0);
+    let kept = min_keep.max(1);
+    while to - from < shares.len() && (sum <= f64::from(p) || to - from < kept) {
+        let below = from.checked_sub(1).map(|index| distance(&shares[index]));
+        let above = shares.get(to).map(distance);
+        if below.is_some_and(|below| above.is_none_or(|above| below <= above)) {
+            from -= 1;
+            sum += shares[from];
+        } else {
+            sum += shares[to];
+            to += 1;
+        }
+    }
+    candidates.keep_first(to);
+    candidates.drop_first(from);
 }
 
 /// Drops logits more than `n` standard deviations below the highest (Tang et al. 2024, arXiv:2411.07641).
