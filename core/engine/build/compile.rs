@@ -34,8 +34,7 @@ const CHECK: CpuFile = around("cpu-feats.cpp");
 
 /// Where preludes are: what is compiled before the files themselves.
 const PRELUDES: &str = "src/gguf";
-const PRELUDE_FILES: [&str; 4] =
-    ["avx2_names.h", "avx2_in_pairs.h", "unused_layouts.h", "unused_products.h"];
+const PRELUDE_FILES: [&str; 4] = ["avx2_names.h", "avx2_in_pairs.h", "unused_layouts.h", "unused_products.h"];
 
 /// The file of a hundred small operations, and of fused attention.
 const OPERATIONS: &str = "ops.cpp";

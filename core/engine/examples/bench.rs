@@ -25,7 +25,9 @@ use llama_pajamas_engine::{
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize, default: u32| words.get(index).map_or(Ok(default), |word| word.parse());
-    let path = words.first().ok_or("usage: bench MODEL.gguf [THREADS [REPETITIONS [CPU_VARIANT [GPU_LAYERS [TEST]]]]]")?;
+    let path = words
+        .first()
+        .ok_or("usage: bench MODEL.gguf [THREADS [REPETITIONS [CPU_VARIANT [GPU_LAYERS [TEST]]]]]")?;
     let (n_threads, repetitions) = (number(1, 2)?, number(2, 3)?);
     let cpu_variant = words.get(3).filter(|name| *name != "auto").cloned();
     let engine = GgufEngine::start(EngineOptions { cpu_variant, log: None })?;

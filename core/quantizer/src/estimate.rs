@@ -2,7 +2,7 @@
 //! Knows descriptions and recipes; must not know sources.
 
 use crate::recipe::{Overrides, Recipe, Row, Shape, Strategy, order, preset, stock};
-use families::{Description, OutputType, Role, TensorShape};
+use families::{Description, Family, OutputType, Role, TensorShape};
 use formats::gguf::{Array, GgmlType, Metadata, TensorSpec, Value};
 use std::collections::BTreeMap;
 
@@ -108,16 +108,22 @@ fn rows_of(shapes: &[(TensorShape, GgmlType)]) -> Vec<Row<'_>> {
 /// The keys that recipes read.
 fn metadata(description: &Description) -> Metadata {
     let key = |name: &str| format!("{}.{name}", description.architecture);
-    let heads = |of: fn(&families::Attention) -> u32| {
-        let number = |layer: &families::Layer| layer.attention().map_or(0, of).cast_signed();
-        Value::Array(Array::I32(description.layers.iter().map(number).collect()))
+    let family = Family::for_architecture(&description.architecture);
+    let heads = |name: &str, of: fn(&families::Attention) -> u32| {
+        let mut attentions = description.layers.iter().map(|layer| layer.attention().map_or(0, of));
+        let value = if family.is_some_and(|family| family.states_by_layer(name)) {
+            Value::Array(Array::I32(attentions.map(u32::cast_signed).collect()))
+        } else {
+            Value::U32(attentions.find(|heads| *heads > 0).unwrap_or(0))
+        };
+        (key(name), value)
     };
     Metadata::from_iter([
         ("general.architecture".to_string(), Value::String(description.architecture.clone())),
         (key("block_count"), Value::U32(description.n_layers)),
         (key("expert_count"), Value::U32(description.moe.map_or(0, |moe| moe.n_experts))),
-        (key("attention.head_count"), heads(|attention| attention.n_heads)),
-        (key("attention.head_count_kv"), heads(|attention| attention.n_kv_heads)),
+        heads("attention.head_count", |attention| attention.n_heads),
+        heads("attention.head_count_kv", |attention| attention.n_kv_heads),
     ])
 }
 

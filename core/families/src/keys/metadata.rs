@@ -4,7 +4,7 @@
 use crate::config::{self, Config, number_in, wrong};
 use crate::detect::narrow;
 use crate::detect::rope;
-use crate::keys::rule::{Model, Replacement};
+use crate::keys::rule::{Model, Replacement, ValueRule};
 use crate::keys::{Entry, Key, Kind, Mechanism, decoder};
 use crate::{Description, Error, Family, Floats, Role, RopeScaling, detect_config, role_of};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
@@ -64,6 +64,15 @@ impl OutputType {
 }
 
 impl Family {
+    /// Whether GGUF states the architecture key `name` layer by layer, and not once for the model.
+    pub fn states_by_layer(&self, name: &str) -> bool {
+        let replaced = match self.table.decoder_keys.get(name) {
+            Some(Replacement::Value(rule)) => Some(&**rule),
+            _ => None,
+        };
+        matches!(replaced, Some(ValueRule::I32s(_) | ValueRule::U32s(_)))
+    }
+
     /// Architecture keys of a checkpoint's configuration, with `general.file_type` and `general.quantization_version`
     /// at their places: what stands between the other `general.*` keys and the tokenizer's.
     ///
