@@ -18,7 +18,7 @@ mod tables;
 mod tensors;
 pub mod tokenizer;
 
-pub use config::parse_config;
+pub use config::{parse_config, stated_vocabulary};
 pub use description::{
     Attention, Description, FeedForward, Form, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,
     Parameters, Pooling, Reach, Recurrence, Recurrent, Rope, RopeScaling,

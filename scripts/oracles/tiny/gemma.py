@@ -55,7 +55,17 @@ def released(folder):
     safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
 
 
+def gemma3n(dtype, **more):
+    # The engine takes it for granted that the first twenty layers cache keys and values, and that the first ten are sparse.
+    shared = dict(head_dim=16, sliding_window=16, num_hidden_layers=25, num_kv_shared_layers=5, hidden_size_per_layer_input=32,
+                  laurel_rank=64, final_logit_softcapping=30.0, vocab_size_per_layer_input=32000)
+    return Model(config("Gemma3nTextConfig", **dict(shared, **more)), dtype, TOKENIZERS / "llama2", files=FILES_OF_SENTENCEPIECE,
+                 max_error=2e-3)
+
+
 MODELS = {
+    "gemma3n": gemma3n(BF16),
+    "gemma3n-padded": gemma3n(F32, vocab_size_per_layer_input=31990),
     "gemma4": gemma4(BF16, attention_k_eq_v=True, num_global_key_value_heads=1, final_logit_softcapping=30.0),
     "gemma4-experts": gemma4(F32, attention_k_eq_v=True, num_global_key_value_heads=1, enable_moe_block=True, num_experts=4,
                              top_k_experts=2, moe_intermediate_size=32, final_logit_softcapping=30.0),

@@ -22,6 +22,9 @@ pub(crate) struct KeyRule {
     /// Conditions of the model that must all hold, with spaces between.
     #[serde(default)]
     when: String,
+    /// Nothing stands in front of the name.
+    #[serde(default)]
+    alone: bool,
 }
 
 /// What a family does with a key that every decoder has.
@@ -117,6 +120,14 @@ pub(crate) enum NumberRule {
     Rule(NumberFrom),
     Entries(EntriesOf),
     Period(PeriodOf),
+    Inverse(InverseOf),
+}
+
+/// The whole part of one over a fraction.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InverseOf {
+    inverse: String,
 }
 
 /// The length of equal groups of layers whose last ones a list holds.
@@ -164,15 +175,23 @@ pub(crate) struct Model<'a> {
 impl KeyRule {
     /// The whole key in a file of `architecture`.
     pub(crate) fn key(&self, architecture: &str) -> String {
-        let alone = ["general.", "tokenizer."].iter().any(|prefix| self.name.starts_with(prefix));
-        if alone { self.name.clone() } else { format!("{architecture}.{}", self.name) }
+        let of_all = ["general.", "tokenizer."].iter().any(|prefix| self.name.starts_with(prefix));
+        if self.alone || of_all { self.name.clone() } else { format!("{architecture}.{}", self.name) }
     }
 
     /// Its value; `None` where there is no such key.
     pub(crate) fn value(&self, model: Model<'_>) -> Result<Option<Value>, Error> {
         let outside = model.description.outside_layers();
-        let holds = |word: &str| model.description.holds(&Condition::of(word), &outside);
-        match self.when.split_whitespace().all(holds) {
+        self.value_where(model, |condition| model.description.holds(condition, &outside))
+    }
+
+    /// Its value where its conditions hold; `None` where there is no such key.
+    pub(crate) fn value_where(
+        &self,
+        model: Model<'_>,
+        holds: impl Fn(&Condition) -> bool,
+    ) -> Result<Option<Value>, Error> {
+        match self.when.split_whitespace().all(|word| holds(&Condition::of(word))) {
             true => self.value.value(model),
             false => Ok(None),
         }
@@ -284,6 +303,7 @@ impl NumberRule {
             Self::Rule(rule) => (&rule.from, Some(rule)),
             Self::Entries(rule) => return rule.number(model).map(Some),
             Self::Period(rule) => return rule.number(model).map(Some),
+            Self::Inverse(rule) => return rule.number(model).map(Some),
         };
         let field = from.text();
         if let Some((rule, text)) = rule.zip(model.config.get(field).and_then(serde_json::Value::as_str)) {
@@ -310,6 +330,17 @@ impl NumberRule {
             return Ok(None);
         }
         narrow(field, number).map(Some)
+    }
+}
+
+impl InverseOf {
+    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
+        let field = &self.inverse;
+        let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
+        match number(field, value)? {
+            fraction if fraction > 0.0 && fraction <= 1.0 => narrow(field, (1.0 / fraction) as u64),
+            _ => Err(wrong(field, "a fraction above 0 and up to 1", value)),
+        }
     }
 }
 

@@ -289,9 +289,20 @@ impl TensorRule {
             }
             views.push(View::whole(product(own)));
         }
-        for arrangement in &self.views {
-            let view = arrangement.view(tensor.shape, value_of).map_err(absurd)?;
-            views.push(view.ok_or_else(|| wrong(format!("one that splits into `{arrangement}`")))?);
+        let parts = self.each.as_ref().map_or(Ok(1), |each| each.evaluate(value_of)).map_err(absurd)?;
+        let mut shape = tensor.shape.to_vec();
+        match shape.first_mut() {
+            Some(slowest) if parts > 0 && slowest.is_multiple_of(parts) => *slowest /= parts,
+            Some(_) => return Err(wrong(format!("{parts} equal parts"))),
+            None => {}
+        }
+        let size = product(&shape);
+        for part in (0..parts).filter(|_| !self.views.is_empty()) {
+            for arrangement in &self.views {
+                let view = arrangement.view(&shape, value_of).map_err(absurd)?;
+                let view = view.ok_or_else(|| wrong(format!("one that splits into `{arrangement}`")))?;
+                views.push(view.behind(part * size));
+            }
         }
         let shown: u64 = views.iter().map(View::n_elements).sum();
         if shown != product(own) {

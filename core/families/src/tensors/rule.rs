@@ -27,6 +27,8 @@ pub(crate) struct Row {
     dims: String,
     #[serde(default)]
     view: Views,
+    /// How many equal parts the slowest axis has, each of which `view` arranges for itself.
+    each: Option<Extent>,
     #[serde(default)]
     value: ValueRule,
     #[serde(default)]
@@ -40,7 +42,12 @@ pub(crate) struct Row {
     when: String,
     #[serde(default)]
     presence: Presence,
+    /// Conditions under which four numbers, the bounds of what goes in and out, are stored beside the matrix.
+    bounded: Option<String>,
 }
+
+/// What a matrix's bounds are called.
+const BOUNDS: [&str; 4] = ["input_max", "input_min", "output_max", "output_min"];
 
 /// What it means that a tensor is stored, or is not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -90,6 +97,8 @@ pub(crate) struct TensorRule {
     pub(crate) dims: Vec<Extent>,
     /// Empty where the values stand as they are stored.
     pub(crate) views: Vec<Arrangement>,
+    /// How many equal parts the slowest axis has, each of which the views arrange for itself.
+    pub(crate) each: Option<Extent>,
     pub(crate) value: ValueRule,
     pub(crate) floats: Floats,
     /// Fields that are multiplied onto what each view shows; fewer than views where the rest stays.
@@ -146,6 +155,7 @@ pub(crate) enum ValueRule {
     NegativeExp,
     /// Divided by the square root of the model's width.
     OverRootWidth,
+    SoftPlus,
 }
 
 impl ValueRule {
@@ -159,6 +169,7 @@ impl ValueRule {
             Self::AddOne => ValueChange::AddOne,
             Self::NegativeExp => ValueChange::NegativeExp,
             Self::OverRootWidth => ValueChange::OverRoot(width()?),
+            Self::SoftPlus => ValueChange::SoftPlus,
         })
     }
 }
@@ -175,6 +186,8 @@ pub enum ValueChange {
     NegativeExp,
     /// `w / √n`: norms before logits that are scaled.
     OverRoot(u64),
+    /// `ln(1 + exp(w))`: scales stored as what may be below zero.
+    SoftPlus,
 }
 
 /// Floats that a tensor may be stored as, where its shape and name do not say it.
@@ -205,6 +218,9 @@ impl ValueChange {
             Self::OverRoot(n) => {
                 let root = (n as f64).sqrt();
                 values.iter_mut().for_each(|value| *value = (f64::from(*value) / root) as f32);
+            }
+            Self::SoftPlus => {
+                values.iter_mut().for_each(|value| *value = f64::from(*value).exp().ln_1p() as f32);
             }
         }
     }
@@ -253,6 +269,27 @@ impl TensorRule {
 }
 
 impl Row {
+    /// The rows of the bounds beside its matrix.
+    pub(crate) fn bounds(&self) -> impl Iterator<Item = Row> {
+        let stem =
+            |name: &str, part: &str| name.trim_end_matches(".weight").trim_end_matches(part).to_string();
+        self.bounded.iter().flat_map(move |when| {
+            BOUNDS.into_iter().map(move |bound| Row {
+                from: format!("{}.{bound}", stem(&self.from, ".linear")),
+                to: format!("{}.{bound}", stem(&self.to, "")),
+                dims: "1".into(),
+                view: Views::AsStored,
+                each: None,
+                value: ValueRule::None,
+                floats: Floats::F32,
+                times: Vec::new(),
+                when: when.clone(),
+                presence: self.presence,
+                bounded: None,
+            })
+        })
+    }
+
     pub(crate) fn rule(
         &self,
         before_from: &str,
@@ -274,6 +311,7 @@ impl Row {
             to,
             dims: dims.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", self.from))?,
             views,
+            each: self.each.clone(),
             value: self.value,
             floats: self.floats,
             times: self.times.iter().map(|fields| words(fields).collect()).collect(),
@@ -353,6 +391,9 @@ mod tests {
         assert_eq!(values, [1.0, 2.0]);
         ValueChange::NegativeExp.apply(&mut values);
         assert_eq!(values, [-(1f32.exp()), -(2f32.exp())]);
+        let mut values = [0.0, -100.0];
+        ValueChange::SoftPlus.apply(&mut values);
+        assert_eq!(values, [std::f32::consts::LN_2, (-100f64).exp() as f32]);
     }
 
     #[test]
