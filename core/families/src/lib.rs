@@ -30,6 +30,7 @@ pub use family::{ByteFallback, Family, Reranker};
 pub use keys::metadata::OutputType;
 pub use role::{Role, role_of};
 pub use tensors::mapping::{Output, Piece, Source, Stored};
-pub use tensors::rule::{Floats, ValueChange};
+pub use tensors::rule::Floats;
 pub use tensors::shapes::TensorShape;
+pub use tensors::value::ValueChange;
 pub use tensors::view::{Run, View};

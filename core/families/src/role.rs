@@ -47,6 +47,10 @@ pub enum Role {
     CrossAttention,
     /// What leads an embedding of each layer's own into the layers.
     PerLayerInput,
+    /// What leads between streams that stand beside each other.
+    Streams,
+    /// A residual of low rank.
+    LowRank,
     /// Gate of a dense feed-forward.
     FfnGate,
     /// Up projection of a dense feed-forward (gate and up in one matrix, where stored so).
@@ -183,6 +187,11 @@ mod tests {
             ("v.deepstack.8.fc1.weight", Role::VisionProjector),
             ("v.deepstack.8.norm.weight", Role::Norm),
             ("mm.0.weight", Role::VisionProjector),
+            ("altup_unembd_proj.weight", Role::Streams),
+            ("blk.2.altup_predict_coef.weight", Role::Streams),
+            ("blk.2.altup_correct_scale.weight", Role::Scale),
+            ("blk.2.laurel_post_norm.weight", Role::Norm),
+            ("blk.2.laurel_r.weight", Role::LowRank),
             ("mm.model.mlp.1.weight", Role::VisionProjector),
             ("a.blk.3.attn_k_rel.weight", Role::AudioEncoder),
             ("a.blk.3.attn_q.output_min", Role::Scale),

@@ -1,12 +1,16 @@
 //! A family's own metadata keys as data: a field, an expression, a constant or a fact of every layer.
 //! Owns the grammar and its evaluation; must not know which keys there are.
 
+mod number;
+mod quantile;
+
 use crate::config::{Config, number, whole, wrong};
 use crate::detect::narrow;
 use crate::extent::Extent;
 use crate::tensors::rule::Condition;
 use crate::{Description, Error, Layer};
 use formats::gguf::{Array, Value};
+use number::{EntriesOf, InverseOf, PeriodOf, numbers};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -56,6 +60,8 @@ pub(crate) enum ValueRule {
     Labels(String),
     /// A list of numbers, by its field.
     F32s(String),
+    /// Below which number each of a list of shares of a standard normal distribution lies, by its field.
+    Quantiles(String),
     /// One flag per layer: whether a list holds its number.
     Listed(ListedLayers),
 }
@@ -121,31 +127,6 @@ pub(crate) enum NumberRule {
     Entries(EntriesOf),
     Period(PeriodOf),
     Inverse(InverseOf),
-}
-
-/// The whole part of one over a fraction.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct InverseOf {
-    inverse: String,
-}
-
-/// The length of equal groups of layers whose last ones a list holds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PeriodOf {
-    period: String,
-}
-
-/// How many entries a list has.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EntriesOf {
-    /// A field, or `outer.inner` for one of an object.
-    entries: String,
-    /// What counts where there is no such list.
-    #[serde(rename = "else")]
-    otherwise: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -249,12 +230,8 @@ impl ValueRule {
                     _ => Some(Value::Array(Array::I32(signed(expression, numbers)?))),
                 }
             }
-            Self::F32s(field) => {
-                let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
-                let items = value.as_array().ok_or_else(|| wrong(field, "a list of numbers", value))?;
-                let items = items.iter().map(|item| number(field, item).map(|number| number as f32));
-                Some(Value::Array(Array::F32(items.collect::<Result<_, _>>()?)))
-            }
+            Self::F32s(field) => Some(model.f32s(field, |number| number)?),
+            Self::Quantiles(field) => Some(model.f32s(field, quantile::of)?),
             Self::Listed(ListedLayers { field, of }) => {
                 let listed = match model.config.get(field) {
                     Some(value) => numbers(field, value)?,
@@ -333,46 +310,15 @@ impl NumberRule {
     }
 }
 
-impl InverseOf {
-    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
-        let field = &self.inverse;
-        let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
-        match number(field, value)? {
-            fraction if fraction > 0.0 && fraction <= 1.0 => narrow(field, (1.0 / fraction) as u64),
-            _ => Err(wrong(field, "a fraction above 0 and up to 1", value)),
-        }
-    }
-}
-
-impl PeriodOf {
-    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
-        let field = &self.period;
-        let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
-        let layers = numbers(field, value)?;
-        let period = layers.first().map_or(0, |first| first + 1);
-        let is_last = |(group, layer): (usize, &u64)| layer + 1 == period * (group as u64 + 1);
-        match period > 0 && layers.iter().enumerate().all(is_last) {
-            true => narrow(field, period),
-            false => Err(wrong(field, "the last layers of groups of one length", value)),
-        }
-    }
-}
-
-/// The whole numbers of a list.
-fn numbers(field: &str, value: &serde_json::Value) -> Result<Vec<u64>, Error> {
-    let numbers = value.as_array().and_then(|items| items.iter().map(serde_json::Value::as_u64).collect());
-    numbers.ok_or_else(|| wrong(field, "a list of layer numbers", value))
-}
-
-impl EntriesOf {
-    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
-        let Some(value) = model.config.stated(&self.entries) else { return Ok(self.otherwise) };
-        let entries = value.as_array().ok_or_else(|| wrong(&self.entries, "a list", value))?;
-        narrow(&self.entries, entries.len() as u64)
-    }
-}
-
 impl Model<'_> {
+    /// What `change` makes of the numbers of a list.
+    fn f32s(&self, field: &str, change: impl Fn(f64) -> f64) -> Result<Value, Error> {
+        let value = self.config.get(field).ok_or_else(|| Error::Missing { field: field.into() })?;
+        let items = value.as_array().ok_or_else(|| wrong(field, "a list of numbers", value))?;
+        let items = items.iter().map(|item| number(field, item).map(|number| change(number) as f32));
+        Ok(Value::Array(Array::F32(items.collect::<Result<_, _>>()?)))
+    }
+
     /// The value of `expression` in `layer`; `None` where a name in it stands for nothing.
     fn evaluate(&self, expression: &Extent, layer: &Layer) -> Result<Option<u64>, Error> {
         let value_of = |name: &str| match self.config.get(name) {

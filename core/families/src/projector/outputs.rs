@@ -50,7 +50,10 @@ impl ModelProjector {
         let spellings = spellings(name, &self.projector.table.projector.dropped);
         self.projector.groups.iter().flat_map(move |group| {
             let matching = |rule: &&TensorRule| {
-                spellings.iter().find_map(|spelling| match_name(&rule.from, spelling)).map(|(layer, _)| layer)
+                spellings
+                    .iter()
+                    .find_map(|spelling| match_name(&rule.from, spelling))
+                    .map(|numbers| numbers.layer)
             };
             let found: Vec<_> =
                 group.rules.iter().filter_map(|rule| Some((rule, matching(&rule)?))).collect();
