@@ -21,12 +21,7 @@ const TYPES: [(KvType, KvType); 4] = [
 ];
 
 /// Families whose computation is not laid out yet, and why: their estimates allow for it.
-const NOT_LAID_OUT: [(&str, &str); 4] = [
-    ("gemma3n", "streams beside each other"),
-    ("deepseek32", "an indexer chooses what attention sees"),
-    ("glm-dsa", "an indexer chooses what attention sees"),
-    ("gemma4", "an embedding for each layer, another copy of one"),
-];
+const NOT_LAID_OUT: [(&str, &str); 0] = [];
 
 fn engine() -> GgufEngine {
     GgufEngine::start(EngineOptions::default()).expect("starts")

@@ -14,6 +14,7 @@ pub(crate) enum ValueRule {
     /// Divided by the square root of the model's width.
     OverRootWidth,
     SoftPlus,
+    One,
 }
 
 impl ValueRule {
@@ -28,6 +29,7 @@ impl ValueRule {
             Self::NegativeExp => ValueChange::NegativeExp,
             Self::OverRootWidth => ValueChange::OverRoot(width()?),
             Self::SoftPlus => ValueChange::SoftPlus,
+            Self::One => ValueChange::One,
         })
     }
 }
@@ -46,6 +48,8 @@ pub enum ValueChange {
     OverRoot(u64),
     /// `ln(1 + exp(w))`: scales stored as what may be below zero.
     SoftPlus,
+    /// 1, whatever is stored: weights that the model does without.
+    One,
 }
 
 impl ValueChange {
@@ -62,6 +66,7 @@ impl ValueChange {
                 let root = (n as f64).sqrt();
                 values.iter_mut().for_each(|value| *value = (f64::from(*value) / root) as f32);
             }
+            Self::One => values.fill(1.0),
             Self::SoftPlus => {
                 values.iter_mut().for_each(|value| *value = f64::from(*value).exp().ln_1p() as f32);
             }
