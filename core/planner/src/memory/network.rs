@@ -330,7 +330,10 @@ impl Network<'_> {
             (false, true) => self.norm(parts, "ffn_norm", inner),
             (false, false) => self.norm(parts, "post_attention_norm", inner),
         };
-        let mut fed = self.feed_forward(layer, parts, normed);
+        let mut fed = match parts.has("pre_ffw_norm_2.weight") {
+            true => self.dense_beside_routed(parts, inner, normed),
+            false => self.feed_forward(layer, parts, normed),
+        };
         if parts.has("post_ffw_norm.weight") {
             fed = self.norm(parts, "post_ffw_norm", fed);
         }
