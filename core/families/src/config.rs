@@ -76,8 +76,8 @@ impl<'a> Config<'a> {
         Self { checkpoint: Some(checkpoint), ..self }
     }
 
-    /// What the file itself says; `outer.inner` is a field of an object, `list.0` an entry of a list; of a field that another one replaces, what that
-    /// one says, where it is there.
+    /// What the file itself says; `outer.inner` is a field of an object, `list.0` an entry of a list; of a field that
+    /// another one replaces, what that one says, where it is there.
     pub(crate) fn stated(&self, field: &str) -> Option<&'a Value> {
         let instead = self.checkpoint.and_then(|checkpoint| checkpoint.instead.get(field));
         instead.and_then(|other| self.written(other)).or_else(|| self.written(field))
@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn fields_of_objects_are_read_by_their_path() {
-        let value = serde_json::json!({"a": {"b": {"c": 1}, "d": null, "e": [5, 6]}, "text_config": {"a": {"b": {"c": 2}}}});
+        let text = serde_json::json!({"a": {"b": {"c": 2}}});
+        let value = serde_json::json!({"a": {"b": {"c": 1}, "d": null, "e": [5, 6]}, "text_config": text});
         let config = Config::new(&value).expect("an object");
         assert_eq!(config.stated("a.b.c"), Some(&Value::from(2)));
         let flat = Config::flat(value.as_object().expect("an object"));

@@ -99,7 +99,7 @@ impl Family {
         }
         let n_experts = description.moe.map_or(0, |moe| moe.n_experts as usize);
         let mut stacks: BTreeMap<u32, HashMap<String, Stack>> = BTreeMap::new();
-        let mut parts: HashMap<String, Stack> = HashMap::new();
+        let mut parts: BTreeMap<String, Stack> = BTreeMap::new();
         for (index, tensor) in stored.iter().enumerate() {
             let Some(found) = self.find(description, tensor.name)? else { continue };
             let Numbers { layer, expert, part } = found.numbers;
@@ -148,6 +148,11 @@ impl Family {
         }
         if let Some((layer, stacks)) = stacks.iter().next() {
             return Err(self.gap(*layer, stacks, n_experts as u32));
+        }
+        if let Some((to, stack)) = parts.iter().find(|(_, stack)| !stack.is_empty()) {
+            let from = self.tensors.iter().find(|rule| rule.to == *to).map_or(to, |rule| &rule.from);
+            let missing = (0..).find(|part| !stack.contains_key(part)).unwrap_or(0);
+            return Err(Error::MissingTensor { tensor: from.replace("{part}", &missing.to_string()) });
         }
         if description.tied_embeddings {
             output_as_embedding(&mut outputs);
@@ -300,11 +305,8 @@ impl TensorRule {
         };
         let dims = self.extents(value_of)?;
         // An expert's or a part's own tensor has all dimensions of the stack but the last.
-        let own = if ["{expert}", "{part}"].iter().any(|place| self.from.contains(place)) {
-            &dims[..dims.len() - 1]
-        } else {
-            &dims[..]
-        };
+        let is_stacked = ["{expert}", "{part}"].iter().any(|place| self.from.contains(place));
+        let own = &dims[..dims.len() - usize::from(is_stacked)];
         let mut views = Vec::new();
         let mut zeros = None;
         if self.views.is_empty() {
