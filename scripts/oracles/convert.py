@@ -3,7 +3,7 @@
 
 The converter looks pre-tokenizers up by a hash and raises on those it has never seen; PRE_TOKENIZER is the
 name to write instead. It reads configurations through transformers, whose classes give every Nemotron-H experts and spell
-MiMo's rotary settings in another way: for these it gets config.json as it is. It refuses DeepSeek V3.2 whose tokenizer does not add BOS, as those at
+MiMo's rotary settings and Kimi K2.5's encoder in another way: for these it gets config.json as it is. It refuses DeepSeek V3.2 whose tokenizer does not add BOS, as those at
 hand do not: the check is left out."""
 
 import json
@@ -23,7 +23,7 @@ class AsWritten(base.AutoConfig):
     @classmethod
     def from_pretrained(cls, folder, **more):
         stated = json.loads((pathlib.Path(folder) / "config.json").read_text())
-        if stated.get("model_type") in ("nemotron_h", "mimo_v2_flash"):
+        if stated.get("model_type") in ("nemotron_h", "mimo_v2_flash", "kimi_k25"):
             raise ValueError("read config.json instead")
         return super().from_pretrained(folder, **more)
 

@@ -103,6 +103,14 @@ fn pooler_of_scores(theirs: &mut GgufFile, config: &Json, model: &Path) -> bool 
 
 /// The same for the file of the checkpoint's projector.
 pub fn apply_to_projector(theirs: &mut GgufFile, model: &Path) -> Vec<&'static str> {
+    let kind = theirs.header.metadata.str("clip.projector_type");
+    if kind == Some("llama4") {
+        // The second norm of each layer is called one behind attention, as another family has it.
+        for tensor in &mut theirs.header.tensors {
+            tensor.name = tensor.name.replace(".attn_post_norm.", ".ln2.");
+        }
+        return vec!["second norm"];
+    }
     let is_pixtral = theirs.header.metadata.str("clip.projector_type") == Some("pixtral");
     match is_pixtral && theirs.header.tensor(ROW_BREAK).is_none() {
         true => {

@@ -154,7 +154,7 @@ pub fn differences(ours: &GgufFile, theirs: &GgufFile, intended: &[&str]) -> Vec
                     tensor.name, own.ty, own.dims, tensor.ty, tensor.dims
                 ));
             }
-            Some(_) if tensor.name.ends_with(".ssm_a") && same_rates(ours, theirs, &tensor.name) => {}
+            Some(_) if is_rounded(&tensor.name) && same_but_last_bit(ours, theirs, &tensor.name) => {}
             Some(_) if ours.data(&tensor.name) != theirs.data(&tensor.name) => {
                 lines.push(format!("tensor {}: other bytes", tensor.name));
             }
@@ -164,8 +164,13 @@ pub fn differences(ours: &GgufFile, theirs: &GgufFile, intended: &[&str]) -> Vec
     lines
 }
 
-/// Whether decay rates are the same but for the last bit: they are exponentials, which libraries round differently.
-fn same_rates(ours: &GgufFile, theirs: &GgufFile, name: &str) -> bool {
+/// Decay rates and scales of audio attention are made with exponentials, which libraries round differently.
+fn is_rounded(name: &str) -> bool {
+    name.ends_with(".ssm_a") || name.ends_with(".per_dim_scale.weight")
+}
+
+/// Whether a tensor of 32-bit floats is the same but for the last bit.
+fn same_but_last_bit(ours: &GgufFile, theirs: &GgufFile, name: &str) -> bool {
     let bits = |file: &GgufFile| -> Vec<u32> {
         let data = file.data(name).unwrap_or_default();
         data.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()

@@ -2,6 +2,8 @@
 //! processor without AVX2 the command starts, plans, checks hashes and generates with the variant that fits.
 //! Knows the command line, and the engine for how near a choice was; emulation needs qemu's user mode, and is skipped with a printed line without it.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they compare")]
+
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits};
 use llama_pajamas::{CancelToken, Token, Tokenizer};

@@ -11,9 +11,11 @@ use serde_json::{Value as Json, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+type Row = (&'static str, u64, u64, [u32; 4], (u32, u32), u64);
+
 /// File in data/configs, total and active parameters, layers, query and KV heads, head width, experts (all, used),
 /// KV cache bytes per token in F16. Parameters as the model cards and safetensors indices publish them, where they do.
-const REAL: [(&str, u64, u64, [u32; 4], (u32, u32), u64); 29] = [
+const REAL: [Row; 29] = [
     ("meta-llama--Llama-2-7b-hf", 6_738_415_616, 6_738_415_616, [32, 32, 32, 128], (0, 0), 524_288),
     ("meta-llama--Llama-2-13b-hf", 13_015_864_320, 13_015_864_320, [40, 40, 40, 128], (0, 0), 819_200),
     ("meta-llama--Llama-2-70b-hf", 68_976_648_192, 68_976_648_192, [80, 64, 8, 128], (0, 0), 327_680),

@@ -115,7 +115,9 @@ impl Bench {
         read.model_type.clone_from(&stated.model_type);
         stated.quantities.remove("prediction_layers");
         stated.rope.theta = f64::from(stated.rope.theta as f32);
-        stated.flags.remove("scale_decoder_outputs");
+        for made_by_conversion in ["scale_decoder_outputs", "in_sections"] {
+            stated.flags.remove(made_by_conversion);
+        }
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.modalities = stated.modalities;
         read.factors.clone_from(&stated.factors);

@@ -7,6 +7,8 @@
 //! text with the whole prompt at once. On a busy machine it sometimes exits before its last words are
 //! printed, which shows by the missing end of line, and is run again.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they compare")]
+
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits};
 use llama_pajamas::{

@@ -2,6 +2,8 @@
 //! processor, with an address space limit, and in control groups made for the purpose.
 //! Knows the command line; making control groups needs the right to, and is skipped with a printed line without it.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they compare")]
+
 use llama_pajamas_tests::{repository, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

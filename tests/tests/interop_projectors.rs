@@ -39,7 +39,9 @@ fn projector(bundle: &Bundle, variant: &Variant) -> Option<PathBuf> {
 /// What a tensor must be in a file of 8 bits; `f16` is its type in one of 16.
 fn allowed(role: Role, f16: GgmlType, columns: u64) -> GgmlType {
     match role {
-        Role::VisionEncoder | Role::VisionProjector if f16 == GgmlType::F16 && columns.is_multiple_of(32) => {
+        Role::VisionEncoder | Role::VisionProjector | Role::AudioEncoder | Role::AudioProjector
+            if f16 == GgmlType::F16 && columns.is_multiple_of(32) =>
+        {
             GgmlType::Q8_0
         }
         _ => f16,

@@ -4,7 +4,7 @@
 use crate::Error;
 use crate::extent::{Extent, Failure};
 use crate::family::Checkpoint;
-use crate::keys::Key;
+use crate::keys::{Key, decoder};
 use serde_json::{Map, Value};
 
 /// Largest extent that any field may state: keeps every product of shapes far from overflow.
@@ -12,7 +12,7 @@ pub(crate) const MAX_EXTENT: u64 = 1 << 28;
 
 /// A configuration with its checkpoint kind's defaults behind it.
 pub(crate) struct Config<'a> {
-    /// `text_config`, whose fields count before the root's.
+    /// The text part of a larger model's, whose fields count before the root's.
     inner: Option<&'a Map<String, Value>>,
     root: &'a Map<String, Value>,
     checkpoint: Option<&'a Checkpoint>,
@@ -50,13 +50,18 @@ pub fn parse_config(bytes: &[u8]) -> serde_json::Result<Value> {
     })
 }
 
+/// How many tokens a configuration states that its text model has.
+pub fn stated_vocabulary(config: &Value) -> Option<u64> {
+    Config::new(config).ok()?.stated("vocab_size")?.as_u64()
+}
+
 impl<'a> Config<'a> {
     /// Reads `value`, the text part of it first.
     pub(crate) fn new(value: &'a Value) -> Result<Self, Error> {
         let root = value.as_object().ok_or_else(|| wrong("(root)", "an object", value))?;
-        let inner = match root.get("text_config") {
-            None | Some(Value::Null) => None,
-            Some(inner) => Some(inner.as_object().ok_or_else(|| wrong("text_config", "an object", inner))?),
+        let inner = match decoder().text_part(root) {
+            None => None,
+            Some((part, inner)) => Some(inner.as_object().ok_or_else(|| wrong(part, "an object", inner))?),
         };
         Ok(Self { inner, root, checkpoint: None })
     }
@@ -71,8 +76,8 @@ impl<'a> Config<'a> {
         Self { checkpoint: Some(checkpoint), ..self }
     }
 
-    /// What the file itself says; `outer.inner` is a field of an object; of a field that another one replaces, what that
-    /// one says, where it is there.
+    /// What the file itself says; `outer.inner` is a field of an object, `list.0` an entry of a list; of a field that
+    /// another one replaces, what that one says, where it is there.
     pub(crate) fn stated(&self, field: &str) -> Option<&'a Value> {
         let instead = self.checkpoint.and_then(|checkpoint| checkpoint.instead.get(field));
         instead.and_then(|other| self.written(other)).or_else(|| self.written(field))
@@ -83,7 +88,11 @@ impl<'a> Config<'a> {
         let inner = self.inner.and_then(|inner| inner.get(outer)).filter(|value| !value.is_null());
         let value = inner.or_else(|| self.root.get(outer).filter(|value| !value.is_null()))?;
         let mut fields = rest.split('.').filter(|field| !field.is_empty());
-        fields.try_fold(value, |object, field| object.get(field)).filter(|value| !value.is_null())
+        let within = |value: &'a Value, field: &str| match value {
+            Value::Array(entries) => entries.get(field.parse::<usize>().ok()?),
+            value => value.get(field),
+        };
+        fields.try_fold(value, within).filter(|value| !value.is_null())
     }
 
     /// The same with the fields around the text model's first: what the model as a whole decides.
@@ -230,13 +239,24 @@ mod tests {
 
     #[test]
     fn fields_of_objects_are_read_by_their_path() {
-        let value =
-            serde_json::json!({"a": {"b": {"c": 1}, "d": null}, "text_config": {"a": {"b": {"c": 2}}}});
+        let text = serde_json::json!({"a": {"b": {"c": 2}}});
+        let value = serde_json::json!({"a": {"b": {"c": 1}, "d": null, "e": [5, 6]}, "text_config": text});
         let config = Config::new(&value).expect("an object");
         assert_eq!(config.stated("a.b.c"), Some(&Value::from(2)));
         let flat = Config::flat(value.as_object().expect("an object"));
         assert_eq!((flat.stated("a.b.c"), flat.stated("a.d")), (Some(&Value::from(1)), None));
         assert_eq!((flat.stated("a.x.c"), flat.stated("x.b")), (None, None));
+        assert_eq!((flat.stated("a.e.1"), flat.stated("a.e.2")), (Some(&Value::from(6)), None));
+    }
+
+    #[test]
+    fn the_text_model_of_a_larger_one_states_its_vocabulary() {
+        for part in ["text_config", "llm_config"] {
+            let config = serde_json::json!({"vocab_size": 3, part: {"vocab_size": 7}});
+            assert_eq!(stated_vocabulary(&config), Some(7));
+        }
+        assert_eq!(stated_vocabulary(&serde_json::json!({"vocab_size": 3, "text_config": null})), Some(3));
+        assert_eq!(stated_vocabulary(&serde_json::json!({})), None);
     }
 
     #[test]

@@ -257,6 +257,10 @@ pub(crate) fn check_requirements(
                 entries.iter().zip(requirement.repeats.iter().cycle()).all(|(entry, wanted)| entry == wanted);
             allowed.push(format!("{} again and again", Value::from(requirement.repeats.clone())));
         }
+        if let (Some(beginning), Some(entries)) = (&requirement.begins, value.as_array()) {
+            holds |= beginning.is_of(entries);
+            allowed.push(beginning.told());
+        }
         match &requirement.warning {
             _ if holds => {}
             Some(warning) => warnings.push(warning.clone()),

@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-/// Sums and differences of products and exact quotients of names and whole numbers, without parentheses; what is
-/// taken away stands last.
+/// Sums and differences of products and quotients of names and whole numbers, without parentheses; what is taken away
+/// stands last. `a/b` must be whole, of `a//b` the whole part counts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Extent {
@@ -19,6 +19,8 @@ type Product = Vec<(Operator, Factor)>;
 enum Operator {
     Times,
     Over,
+    /// The whole part of the quotient.
+    OverDown,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +64,11 @@ fn product(text: &str) -> Option<Product> {
         operator = match rest[end..].chars().next() {
             None => return Some(factors),
             Some('*') => Operator::Times,
+            Some(_) if rest[end..].starts_with("//") => Operator::OverDown,
             Some(_) => Operator::Over,
         };
-        rest = &rest[end + 1..];
+        let width = if operator == Operator::OverDown { 2 } else { 1 };
+        rest = &rest[end + width..];
     }
 }
 
@@ -102,7 +106,10 @@ impl Extent {
                 value = match operator {
                     Operator::Times => value.checked_mul(factor).ok_or(Failure::Overflow)?,
                     Operator::Over if factor != 0 && value.is_multiple_of(factor) => value / factor,
-                    Operator::Over => return Err(Failure::Inexact { dividend: value, divisor: factor }),
+                    Operator::OverDown if factor != 0 => value / factor,
+                    Operator::Over | Operator::OverDown => {
+                        return Err(Failure::Inexact { dividend: value, divisor: factor });
+                    }
                 };
             }
             Ok(value)

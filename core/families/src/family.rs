@@ -104,6 +104,9 @@ pub(crate) struct Mechanisms {
     states_pooling: bool,
     /// Checkpoints may end in scores of the whole text.
     pub(crate) classifier: Option<Classifier>,
+    /// The engine keeps an embedding that is the output as well twice.
+    #[serde(default)]
+    copies_tied_embedding: bool,
     /// A vocabulary of this size never gets a beginning-of-sequence token.
     never_adds_bos_at: Option<usize>,
 }
@@ -300,6 +303,11 @@ impl Family {
     /// Whether the tokenizer's `add_prefix_space` is stated in GGUF.
     pub fn states_space_prefix(&self) -> bool {
         self.table.mechanisms.states_space_prefix
+    }
+
+    /// Whether the engine keeps an embedding that is the output as well twice.
+    pub fn copies_tied_embedding(&self) -> bool {
+        self.table.mechanisms.copies_tied_embedding
     }
 
     /// Special tokens, kind and text, that the tokenizer's files of checkpoints of this type leave to be known.

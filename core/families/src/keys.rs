@@ -5,6 +5,7 @@ pub(crate) mod metadata;
 pub(crate) mod rule;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -17,11 +18,21 @@ static DECODER: LazyLock<Decoder> = LazyLock::new(|| {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Decoder {
+    /// What the text model's fields stand in, where a larger model's file encloses them.
+    text_parts: Vec<String>,
     #[serde(rename = "key")]
     pub(crate) entries: Vec<Entry>,
     pub(crate) skip: Skip,
     pub(crate) prefix: Prefix,
     pub(crate) generic: Generic,
+}
+
+impl Decoder {
+    /// The text part of a larger model's configuration, with its name.
+    pub(crate) fn text_part<'a>(&self, root: &'a Map<String, Value>) -> Option<(&str, &'a Value)> {
+        let stated = |part: &'_ String| root.get(part).filter(|value| !value.is_null());
+        self.text_parts.iter().find_map(|part| Some((part.as_str(), stated(part)?)))
+    }
 }
 
 /// One place in the order of keys.

@@ -18,7 +18,7 @@ mod tables;
 mod tensors;
 pub mod tokenizer;
 
-pub use config::parse_config;
+pub use config::{parse_config, stated_vocabulary};
 pub use description::{
     Attention, Description, FeedForward, Form, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,
     Parameters, Pooling, Reach, Recurrence, Recurrent, Rope, RopeScaling,
@@ -30,6 +30,7 @@ pub use family::{ByteFallback, Family, Reranker};
 pub use keys::metadata::OutputType;
 pub use role::{Role, role_of};
 pub use tensors::mapping::{Output, Piece, Source, Stored};
-pub use tensors::rule::{Floats, ValueChange};
+pub use tensors::rule::Floats;
 pub use tensors::shapes::TensorShape;
+pub use tensors::value::ValueChange;
 pub use tensors::view::{Run, View};

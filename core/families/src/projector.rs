@@ -9,7 +9,7 @@ use crate::detect::check_requirements;
 use crate::extent::Extent;
 use crate::family::{Checkpoint, Requirement};
 use crate::keys::rule::{KeyRule, Model};
-use crate::tensors::rule::{Row, TensorRule, Tower};
+use crate::tensors::rule::{Condition, Row, TensorRule, Tower};
 use crate::{Description, Error, NativeQuantization, OutputType, tables};
 use formats::gguf::{Metadata, Value};
 use serde::Deserialize;
@@ -60,8 +60,8 @@ struct Group {
 enum Layers {
     /// None.
     Outside,
-    /// Every layer of the encoder.
-    Every,
+    /// As many as the number of this name says, where these conditions hold.
+    Counted { number: String, when: Vec<Condition> },
     /// The n-th of them stands for the n-th layer that this field lists.
     Listed(String),
 }
@@ -112,6 +112,8 @@ fn usual_type_key() -> String {
 #[serde(deny_unknown_fields)]
 struct Number {
     name: String,
+    /// A field without which there is no such number.
+    with: Option<String>,
     /// Its value, or with `square_root` a factor.
     of: Extent,
     /// The whole square root of this is the other factor.
@@ -125,6 +127,23 @@ struct Tensors {
     layer: Vec<Row>,
     #[serde(default)]
     listed: Vec<Listed>,
+    /// Layers of further encoders.
+    #[serde(default)]
+    encoder: Vec<Encoder>,
+}
+
+/// An encoder beside the one that sees images.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoder {
+    /// The name of the number of its layers.
+    layers: String,
+    /// What stands before the names of a layer's tensors in the checkpoint, and in the file.
+    from: String,
+    to: String,
+    /// Conditions of there being one, with spaces between.
+    when: String,
+    layer: Vec<Row>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -159,13 +178,20 @@ impl Projector {
     fn parse(json: &[u8]) -> Result<Self, String> {
         let table: Table = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let rules = |rows: &[Row], from: &str, to: &str| {
-            rows.iter().map(|row| row.rule(from, to, Tower::Outside)).collect::<Result<Vec<_>, _>>()
+            let own = rows.iter().flat_map(|row| std::iter::once(row.clone()).chain(row.bounds()));
+            own.map(|row| row.rule(from, to, Tower::Outside)).collect::<Result<Vec<_>, _>>()
         };
         let (tensors, before) = (&table.tensors, table.projector.layers.as_str());
+        let every = Layers::Counted { number: "layers".into(), when: Vec::new() };
         let mut groups = vec![
             Group { layers: Layers::Outside, rules: rules(&tensors.outside, "", "")? },
-            Group { layers: Layers::Every, rules: rules(&tensors.layer, before, "v.blk.{layer}.")? },
+            Group { layers: every, rules: rules(&tensors.layer, before, "v.blk.{layer}.")? },
         ];
+        for encoder in &tensors.encoder {
+            let when = encoder.when.split_whitespace().map(Condition::of).collect();
+            let layers = Layers::Counted { number: encoder.layers.clone(), when };
+            groups.push(Group { layers, rules: rules(&encoder.layer, &encoder.from, &encoder.to)? });
+        }
         for listed in &tensors.listed {
             let layers = Layers::Listed(listed.field.clone());
             groups.push(Group { layers, rules: rules(&listed.rows, "", "")? });
@@ -247,7 +273,7 @@ impl ModelProjector {
         let key = format!("{ARCHITECTURE}.{}", self.projector.table.projector.type_key);
         metadata.insert(key, Value::String(self.projector.id().into()));
         for rule in SHARED.keys.iter().chain(&self.projector.table.keys) {
-            if let Some(value) = rule.value(model)? {
+            if let Some(value) = rule.value_where(model, |condition| self.holds(condition))? {
                 metadata.insert(rule.key(ARCHITECTURE), value);
             }
         }

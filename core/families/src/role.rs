@@ -47,6 +47,10 @@ pub enum Role {
     CrossAttention,
     /// What leads an embedding of each layer's own into the layers.
     PerLayerInput,
+    /// What leads between streams that stand beside each other.
+    Streams,
+    /// A residual of low rank.
+    LowRank,
     /// Gate of a dense feed-forward.
     FfnGate,
     /// Up projection of a dense feed-forward (gate and up in one matrix, where stored so).
@@ -87,6 +91,10 @@ pub enum Role {
     VisionEncoder,
     /// What leads from a vision encoder into the decoder.
     VisionProjector,
+    /// A matrix of an encoder that hears.
+    AudioEncoder,
+    /// What leads from one into the decoder.
+    AudioProjector,
     /// Factors of rotary frequencies.
     RopeFactors,
     /// A tensor that no rule names.
@@ -105,12 +113,18 @@ impl Role {
     }
 }
 
+/// How names end of what stands beside a matrix for its products: scales, and bounds of what goes in and out.
+const SCALES: [&str; 6] =
+    [".scale", ".input_scale", ".input_max", ".input_min", ".output_max", ".output_min"];
+
 /// What the GGUF tensor `name` does, in any architecture; [`Role::Other`] where no rule names it.
 pub fn role_of(name: &str) -> Role {
     let stack = name.strip_prefix("enc.").or_else(|| name.strip_prefix("dec.")).unwrap_or(name);
     let of_vision = |rest| without_number(rest, "blk.").or_else(|| without_number(rest, "deepstack."));
     let vision = stack.strip_prefix("v.").and_then(of_vision).map(|part| format!("v.{part}"));
-    let part = vision.as_deref().or_else(|| without_number(stack, "blk.")).unwrap_or(stack);
+    let audio = stack.strip_prefix("a.").and_then(|rest| without_number(rest, "blk."));
+    let beside = vision.or_else(|| audio.map(|part| format!("a.{part}")));
+    let part = beside.as_deref().or_else(|| without_number(stack, "blk.")).unwrap_or(stack);
     if part.ends_with(".bias") {
         // The router's selection bias and dt's are named like a bias and treated like their matrix.
         return match TABLE.get(part.trim_end_matches(".bias")) {
@@ -118,7 +132,7 @@ pub fn role_of(name: &str) -> Role {
             _ => Role::Bias,
         };
     }
-    if part.ends_with(".scale") || part.ends_with(".input_scale") {
+    if SCALES.iter().any(|end| part.ends_with(end)) {
         return Role::Scale;
     }
     // The second of two patches that follow each other in time.
@@ -173,6 +187,15 @@ mod tests {
             ("v.deepstack.8.fc1.weight", Role::VisionProjector),
             ("v.deepstack.8.norm.weight", Role::Norm),
             ("mm.0.weight", Role::VisionProjector),
+            ("altup_unembd_proj.weight", Role::Streams),
+            ("blk.2.altup_predict_coef.weight", Role::Streams),
+            ("blk.2.altup_correct_scale.weight", Role::Scale),
+            ("blk.2.laurel_post_norm.weight", Role::Norm),
+            ("blk.2.laurel_r.weight", Role::LowRank),
+            ("mm.model.mlp.1.weight", Role::VisionProjector),
+            ("a.blk.3.attn_k_rel.weight", Role::AudioEncoder),
+            ("a.blk.3.attn_q.output_min", Role::Scale),
+            ("mm.a.input_projection.weight", Role::AudioProjector),
             ("mm.input_norm.weight", Role::Norm),
             ("v.blk.x.attn_q.weight", Role::Other),
             ("blk.x.attn_q.weight", Role::Other),

@@ -5,4 +5,5 @@ pub(crate) mod arrangement;
 pub(crate) mod mapping;
 pub(crate) mod rule;
 pub(crate) mod shapes;
+pub(crate) mod value;
 pub(crate) mod view;

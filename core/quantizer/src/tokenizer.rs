@@ -39,7 +39,7 @@ pub fn convert(directory: &Path, config: &Json, family: &Family) -> Result<Metad
     for kind in ["bos", "eos", "sep"].iter().filter(|_| family.adds_tokens_around()) {
         metadata.insert(format!("tokenizer.ggml.add_{kind}_token"), Value::Bool(true));
     }
-    let n_vocab = config.get("vocab_size").and_then(Json::as_u64).map(|n| n as usize);
+    let n_vocab = families::stated_vocabulary(config).map(|n| n as usize);
     let unigram = family.unigram_files().map(|name| directory.join(name)).find(|path| path.is_file());
     let unigram = unigram.map(|path| read_sentencepiece(&path)).transpose()?.filter(|model| model.is_unigram);
     let kind = if let Some(model) = unigram {

@@ -58,6 +58,8 @@ class Model:
     max_error: float = 2e-5
     # Further files, by name, as what their JSON says.
     beside: dict = dataclasses.field(default_factory=dict)
+    # The part that reads texts, where the whole asks for an image.
+    reads: str = ""
     # What a decoder that is read with makes of its logits.
     scores: object = None
     # Called with the model after its weights were drawn, and with the folder after it was saved.
@@ -102,7 +104,7 @@ class Model:
         if not self.converted:
             (folder / "unconverted").touch()
         if self.runs and not self.mixed:
-            stated = dict(reference(model, self.scores), max_error=torch.tensor([self.max_error]))
+            stated = dict(reference(model, self.scores, self.reads), max_error=torch.tensor([self.max_error]))
             safetensors.torch.save_file(stated, folder / "reference.st")
 
 
@@ -145,13 +147,14 @@ def quantize(folder, form, auto):
     return model
 
 
-def reference(model, scores):
+def reference(model, scores, reads):
     """What the model computes in 32-bit floats from the weights as they are stored. With `scores`, a function of the
     logits, what it is read for."""
     # Built anew: rotary frequencies were rounded with the weights.
     weights = model.float().state_dict()
     model = type(model)(model.config).eval()
     model.load_state_dict(weights)
+    model = getattr(model, reads) if reads else model
     tokens = torch.randint(3, model.config.get_text_config().vocab_size - 8, (1, N_POSITIONS))
     stated = dict(tokens=tokens[0].to(torch.int32))
     with torch.no_grad():

@@ -1,11 +1,12 @@
-"""Gemma 2, 3 and 4."""
+"""Gemma 2, 3, 3n and 4."""
 
 import json
 
 import safetensors.torch
 import torch
 
-from .checkpoint import BF16, F32, FILES, TOKENIZERS, Model, config
+from .checkpoint import BF16, F32, FILES, TOKENIZERS, Model, config, n_tokens
+from .made_tokenizers import FEW_MERGES
 
 FILES_OF_SENTENCEPIECE = FILES + ("tokenizer.model",)
 SHARED = dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=16)
@@ -55,7 +56,36 @@ def released(folder):
     safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
 
 
+def gemma3n(dtype, **more):
+    # The engine takes it for granted that the first twenty layers cache keys and values, that the first ten are sparse, and how wide
+    # the embeddings of layers are; the last tokens have none. It divides by one less than transformers where it measures how gates
+    # spread, which shows where they are few.
+    shared = dict(head_dim=16, sliding_window=16, num_hidden_layers=25, num_kv_shared_layers=5, laurel_rank=64, intermediate_size=1024)
+    shared.update(vocab_size_per_layer_input=n_tokens(FEW_MERGES) - 8, **more)
+    return Model(config("Gemma3nTextConfig", **shared), dtype, FEW_MERGES, files=("tokenizer.model",), max_error=1e-3, saved=unused,
+                 weights=steady)
+
+
+def steady(model):
+    """What layers add is small beside what they add it to, or the many layers would blow up any difference."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith("q_norm.weight"):
+            tensor.mul_(0.25)
+        elif name.endswith(("post_feedforward_layernorm.weight", "post_per_layer_input_norm.weight")):
+            tensor.mul_(0.1)
+
+
+def unused(folder):
+    """Stores keys and values of layers that see those of earlier ones, as released checkpoints do."""
+    path = folder / "model.safetensors"
+    stored = safetensors.torch.load_file(path)
+    for name in [name for name in stored if name.startswith("model.layers.0.self_attn.") and name[25] in "kv"]:
+        stored.update({name.replace("layers.0", f"layers.{layer}"): stored[name].clone() for layer in range(20, 25)})
+    safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
+
+
 MODELS = {
+    "gemma3n": gemma3n(BF16),
     "gemma4": gemma4(BF16, attention_k_eq_v=True, num_global_key_value_heads=1, final_logit_softcapping=30.0),
     "gemma4-experts": gemma4(F32, attention_k_eq_v=True, num_global_key_value_heads=1, enable_moe_block=True, num_experts=4,
                              top_k_experts=2, moe_intermediate_size=32, final_logit_softcapping=30.0),

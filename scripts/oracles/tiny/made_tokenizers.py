@@ -94,5 +94,23 @@ def sentencepiece():
     return path
 
 
+def few_merges():
+    """Llama 2's SentencePiece model with its first merges alone, for models with wide tables of tokens."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString((TOKENIZERS / "llama2/tokenizer.model").read_bytes())
+    # Behind unknown, ends, bytes and merges stand the single characters.
+    kept = [piece for at, piece in enumerate(model.pieces) if at < 2000 or at >= 29871]
+    del model.pieces[:]
+    model.pieces.extend(kept)
+    path = pathlib.Path(FOLDER.name) / "few-merges"
+    path.mkdir()
+    (path / "tokenizer.model").write_bytes(model.SerializeToString())
+    # How many tokens there are.
+    (path / "config.json").write_text(json.dumps(dict(vocab_size=len(kept))))
+    return path
+
+
 if str(TOKENIZERS) != ".":
-    WORD_PIECE, XLM_ROBERTA, T5 = word_piece(), unigram_between(), sentencepiece()
+    WORD_PIECE, XLM_ROBERTA, T5, FEW_MERGES = word_piece(), unigram_between(), sentencepiece(), few_merges()

@@ -6,6 +6,7 @@ import safetensors.torch
 
 from .checkpoint import BF16, BYTE_LEVEL, F16, F32, FILES, TOKENIZERS, Model, config
 from .gemma import scaled
+from .glm import added
 
 MEAN, STD = [0.48, 0.45, 0.40], [0.26, 0.25, 0.27]
 TEXT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
@@ -64,13 +65,22 @@ def short_names(folder):
     break_token(folder)
 
 
+def part(name, **fields):
+    """Writes further fields of a part of the configuration."""
+    def saved(folder):
+        path = folder / "config.json"
+        stated = json.loads(path.read_text())
+        path.write_text(json.dumps(dict(stated, **{name: dict(stated[name], **fields)})))
+    return saved
+
+
 def processor(**more):
     return {"preprocessor_config.json": dict(image_mean=MEAN, image_std=STD, **more)}
 
 
 def vision(kind, dtype, vision_config, text=None, saved=None, beside=None, tokenizer=BYTE_LEVEL, **more):
     text_config = dict(TEXT, **(text or {}))
-    model = {name: more.pop(name) for name in ("norms", "max_error", "beyond", "files", "weights") if name in more}
+    model = {name: more.pop(name) for name in ("norms", "max_error", "beyond", "files", "weights", "parts", "reads") if name in more}
     return Model(config(kind, text_config=text_config, vision_config=vision_config, plain=True, **more), dtype, tokenizer,
                  auto="AutoModelForImageTextToText", saved=saved, beside=beside or processor(), **model)
 
@@ -92,10 +102,15 @@ PIXTRAL = dict(model_type="pixtral", hidden_size=48, intermediate_size=80, num_h
 MISTRAL = dict(model_type="mistral", head_dim=16, sliding_window=None, tie_word_embeddings=False)
 OLD_QWEN = respelled(("model.language_model.", "model."), ("model.visual.", "visual."))
 PADDLE = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=2, image_size=32, patch_size=4)
+GLM = dict(depth=3, num_heads=2, patch_size=4, spatial_merge_size=2, temporal_patch_size=2, image_size=32, hidden_size=48,
+           intermediate_size=80, out_hidden_size=64)
+GLM_ROPE = dict(sections(False, 2, 1, 1), partial_rotary_factor=0.5)
 GEMMA = dict(head_dim=32, query_pre_attn_scalar=32, sliding_window=16, num_hidden_layers=7)
 
 GEMMA4 = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
               head_dim=12, patch_size=4, pooling_kernel_size=2, position_embedding_size=64, standardize=True)
+GEMMA4_AUDIO = dict(hidden_size=48, num_hidden_layers=2, num_attention_heads=4, subsampling_conv_channels=[24, 8],
+                    output_proj_dims=40)
 GEMMA4_TEXT = dict(head_dim=16, global_head_dim=32, sliding_window=16, num_hidden_layers=6, hidden_size_per_layer_input=0,
                    attention_k_eq_v=True, num_global_key_value_heads=1)
 
@@ -134,7 +149,22 @@ MODELS = {
         vision_feature_layer=-1),
     "vision-paddleocr": vision(
         "PaddleOCRVLConfig", BF16, PADDLE, dict(head_dim=32, rope_parameters=sections(False, 4, 6, 6)),
+        part("vision_config", architectures=["PaddleOCRVisionModel"]), beside=processor(min_pixels=64, max_pixels=1600),
         tokenizer=TOKENIZERS / "llama2", files=FILES + ("tokenizer.model",)),
+    "vision-llama4": vision(
+        "Llama4Config", BF16, dict(hidden_size=48, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4, image_size=32,
+                                   patch_size=4, projector_input_dim=80, projector_output_dim=80, vision_output_dim=80),
+        dict(num_hidden_layers=5, head_dim=32, intermediate_size_mlp=128, num_local_experts=4, pad_token_id=0), reads="language_model"),
+    "vision-glm4v": vision(
+        "Glm4vConfig", BF16, GLM, dict(rope_parameters=GLM_ROPE),
+        parts=dict(added_tokens=added()), beyond=4),
+    "vision-glm4v-moe": vision(
+        "Glm4vMoeConfig", F32, GLM, dict(head_dim=32, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+                                         rope_parameters=dict(sections(False, 4, 2, 2), partial_rotary_factor=0.5)),
+        parts=dict(added_tokens=added()), beyond=4),
+    "vision-gemma4-with-audio": vision(
+        "Gemma4Config", BF16, dict(GEMMA4, use_clipped_linears=True), GEMMA4_TEXT, beside=processor(), tokenizer=TOKENIZERS / "llama2",
+        max_error=2e-3, weights=scaled, audio_config=GEMMA4_AUDIO),
     "vision-pixtral": vision("LlavaConfig", BF16, dict(PIXTRAL, hidden_act="gelu"), MISTRAL, short_names, beyond=1,
                              vision_feature_layer=-1, vision_feature_select_strategy="full", tie_word_embeddings=False),
     "vision-mistral3": vision("Mistral3Config", F32, dict(PIXTRAL, hidden_act="silu"), MISTRAL, break_token, beyond=1,

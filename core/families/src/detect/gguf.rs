@@ -136,23 +136,12 @@ pub fn detect_gguf_tensors(metadata: &Metadata, tensors: &[TensorInfo]) -> Resul
     description.parameters = if tensors.is_empty() {
         description.count_parameters()
     } else {
-        let used = tensors.iter().filter(|tensor| !is_unused(&description, blocks.0, &tensor.name));
-        description.count(used.map(|tensor| {
+        description.count(tensors.iter().map(|tensor| {
             let n_elements = tensor.dims.iter().fold(1u64, |product, &dim| product.saturating_mul(dim));
             (tensor.name.as_str(), n_elements)
         }))
     };
     Ok(description)
-}
-
-/// Whether the tensor is a key's or value's of a layer that sees those of an earlier one.
-fn is_unused(description: &Description, blocks: &str, name: &str) -> bool {
-    let place = name.strip_prefix(blocks).and_then(|rest| rest.split_once('.'));
-    place.is_some_and(|(layer, part)| {
-        let layer = layer.parse().ok().and_then(|layer: usize| description.layers.get(layer));
-        let shares = layer.and_then(Layer::attention).is_some_and(|attention| attention.shares_cache);
-        shares && (part.starts_with("attn_k") || part.starts_with("attn_v"))
-    })
 }
 
 /// The widest key head of layers that differ in it.

@@ -140,6 +140,8 @@ pub(crate) struct Requirement {
     /// The values that a list repeats, one entry per layer; an empty list means the same.
     #[serde(default)]
     pub(crate) repeats: Vec<Value>,
+    /// What a list begins with, and what follows to its end.
+    pub(crate) begins: Option<Beginning>,
     /// Another field, whose value it must have.
     pub(crate) same_as: Option<String>,
     /// Fields and their values with which alone it holds.
@@ -156,6 +158,30 @@ pub(crate) struct Requirement {
     pub(crate) only_below: BTreeMap<String, u64>,
     /// What users are told where it does not hold, instead of a refusal: the difference is small.
     pub(crate) warning: Option<String>,
+}
+
+/// A list of some entries of one value, and of another one from there on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Beginning {
+    with: Value,
+    times: usize,
+    then: Value,
+}
+
+impl Beginning {
+    /// Whether `entries` are such a list.
+    pub(crate) fn is_of(&self, entries: &[Value]) -> bool {
+        entries
+            .iter()
+            .enumerate()
+            .all(|(at, entry)| entry == if at < self.times { &self.with } else { &self.then })
+    }
+
+    /// What is expected, for messages.
+    pub(crate) fn told(&self) -> String {
+        format!("{} times {}, then {}", self.times, self.with, self.then)
+    }
 }
 
 impl Requirement {

@@ -1,12 +1,16 @@
 //! A family's own metadata keys as data: a field, an expression, a constant or a fact of every layer.
 //! Owns the grammar and its evaluation; must not know which keys there are.
 
+mod number;
+mod quantile;
+
 use crate::config::{Config, number, whole, wrong};
 use crate::detect::narrow;
 use crate::extent::Extent;
 use crate::tensors::rule::Condition;
 use crate::{Description, Error, Layer};
 use formats::gguf::{Array, Value};
+use number::{EntriesOf, InverseOf, PeriodOf, numbers};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -22,6 +26,9 @@ pub(crate) struct KeyRule {
     /// Conditions of the model that must all hold, with spaces between.
     #[serde(default)]
     when: String,
+    /// Nothing stands in front of the name.
+    #[serde(default)]
+    alone: bool,
 }
 
 /// What a family does with a key that every decoder has.
@@ -53,6 +60,8 @@ pub(crate) enum ValueRule {
     Labels(String),
     /// A list of numbers, by its field.
     F32s(String),
+    /// Below which number each of a list of shares of a standard normal distribution lies, by its field.
+    Quantiles(String),
     /// One flag per layer: whether a list holds its number.
     Listed(ListedLayers),
 }
@@ -117,24 +126,7 @@ pub(crate) enum NumberRule {
     Rule(NumberFrom),
     Entries(EntriesOf),
     Period(PeriodOf),
-}
-
-/// The length of equal groups of layers whose last ones a list holds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PeriodOf {
-    period: String,
-}
-
-/// How many entries a list has.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EntriesOf {
-    /// A field, or `outer.inner` for one of an object.
-    entries: String,
-    /// What counts where there is no such list.
-    #[serde(rename = "else")]
-    otherwise: u32,
+    Inverse(InverseOf),
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,15 +156,23 @@ pub(crate) struct Model<'a> {
 impl KeyRule {
     /// The whole key in a file of `architecture`.
     pub(crate) fn key(&self, architecture: &str) -> String {
-        let alone = ["general.", "tokenizer."].iter().any(|prefix| self.name.starts_with(prefix));
-        if alone { self.name.clone() } else { format!("{architecture}.{}", self.name) }
+        let of_all = ["general.", "tokenizer."].iter().any(|prefix| self.name.starts_with(prefix));
+        if self.alone || of_all { self.name.clone() } else { format!("{architecture}.{}", self.name) }
     }
 
     /// Its value; `None` where there is no such key.
     pub(crate) fn value(&self, model: Model<'_>) -> Result<Option<Value>, Error> {
         let outside = model.description.outside_layers();
-        let holds = |word: &str| model.description.holds(&Condition::of(word), &outside);
-        match self.when.split_whitespace().all(holds) {
+        self.value_where(model, |condition| model.description.holds(condition, &outside))
+    }
+
+    /// Its value where its conditions hold; `None` where there is no such key.
+    pub(crate) fn value_where(
+        &self,
+        model: Model<'_>,
+        holds: impl Fn(&Condition) -> bool,
+    ) -> Result<Option<Value>, Error> {
+        match self.when.split_whitespace().all(|word| holds(&Condition::of(word))) {
             true => self.value.value(model),
             false => Ok(None),
         }
@@ -230,12 +230,8 @@ impl ValueRule {
                     _ => Some(Value::Array(Array::I32(signed(expression, numbers)?))),
                 }
             }
-            Self::F32s(field) => {
-                let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
-                let items = value.as_array().ok_or_else(|| wrong(field, "a list of numbers", value))?;
-                let items = items.iter().map(|item| number(field, item).map(|number| number as f32));
-                Some(Value::Array(Array::F32(items.collect::<Result<_, _>>()?)))
-            }
+            Self::F32s(field) => Some(model.f32s(field, |number| number)?),
+            Self::Quantiles(field) => Some(model.f32s(field, quantile::of)?),
             Self::Listed(ListedLayers { field, of }) => {
                 let listed = match model.config.get(field) {
                     Some(value) => numbers(field, value)?,
@@ -284,6 +280,7 @@ impl NumberRule {
             Self::Rule(rule) => (&rule.from, Some(rule)),
             Self::Entries(rule) => return rule.number(model).map(Some),
             Self::Period(rule) => return rule.number(model).map(Some),
+            Self::Inverse(rule) => return rule.number(model).map(Some),
         };
         let field = from.text();
         if let Some((rule, text)) = rule.zip(model.config.get(field).and_then(serde_json::Value::as_str)) {
@@ -313,35 +310,15 @@ impl NumberRule {
     }
 }
 
-impl PeriodOf {
-    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
-        let field = &self.period;
-        let value = model.config.get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
-        let layers = numbers(field, value)?;
-        let period = layers.first().map_or(0, |first| first + 1);
-        let is_last = |(group, layer): (usize, &u64)| layer + 1 == period * (group as u64 + 1);
-        match period > 0 && layers.iter().enumerate().all(is_last) {
-            true => narrow(field, period),
-            false => Err(wrong(field, "the last layers of groups of one length", value)),
-        }
-    }
-}
-
-/// The whole numbers of a list.
-fn numbers(field: &str, value: &serde_json::Value) -> Result<Vec<u64>, Error> {
-    let numbers = value.as_array().and_then(|items| items.iter().map(serde_json::Value::as_u64).collect());
-    numbers.ok_or_else(|| wrong(field, "a list of layer numbers", value))
-}
-
-impl EntriesOf {
-    fn number(&self, model: Model<'_>) -> Result<u32, Error> {
-        let Some(value) = model.config.stated(&self.entries) else { return Ok(self.otherwise) };
-        let entries = value.as_array().ok_or_else(|| wrong(&self.entries, "a list", value))?;
-        narrow(&self.entries, entries.len() as u64)
-    }
-}
-
 impl Model<'_> {
+    /// What `change` makes of the numbers of a list.
+    fn f32s(&self, field: &str, change: impl Fn(f64) -> f64) -> Result<Value, Error> {
+        let value = self.config.get(field).ok_or_else(|| Error::Missing { field: field.into() })?;
+        let items = value.as_array().ok_or_else(|| wrong(field, "a list of numbers", value))?;
+        let items = items.iter().map(|item| number(field, item).map(|number| change(number) as f32));
+        Ok(Value::Array(Array::F32(items.collect::<Result<_, _>>()?)))
+    }
+
     /// The value of `expression` in `layer`; `None` where a name in it stands for nothing.
     fn evaluate(&self, expression: &Extent, layer: &Layer) -> Result<Option<u64>, Error> {
         let value_of = |name: &str| match self.config.get(name) {

@@ -30,12 +30,27 @@ impl Projector {
             fields.insert(name.clone(), id.into());
         }
         for number in &self.table.numbers {
-            if !fields.contains_key(&number.name) {
+            let config = Config::flat(&fields);
+            if number.with.as_ref().is_some_and(|field| config.stated(field).is_none()) {
+                continue;
+            }
+            if let Some(Value::Array(sides)) = fields.get(&number.name) {
+                let side = side(&number.name, sides)?;
+                fields.insert(number.name.clone(), side);
+            } else if !fields.contains_key(&number.name) {
                 let value = number.value(&Config::flat(&fields).with_defaults(checkpoint), description)?;
                 fields.insert(number.name.clone(), value.into());
             }
         }
         Ok(fields)
+    }
+}
+
+/// The side of a square, of which height and width are stated.
+fn side(field: &str, sides: &[Value]) -> Result<Value, Error> {
+    match sides {
+        [height, width] if height == width => Ok(height.clone()),
+        _ => Err(wrong(field, "a square", &Value::from(sides))),
     }
 }
 

@@ -50,7 +50,10 @@ impl ModelProjector {
         let spellings = spellings(name, &self.projector.table.projector.dropped);
         self.projector.groups.iter().flat_map(move |group| {
             let matching = |rule: &&TensorRule| {
-                spellings.iter().find_map(|spelling| match_name(&rule.from, spelling)).map(|(layer, _)| layer)
+                spellings
+                    .iter()
+                    .find_map(|spelling| match_name(&rule.from, spelling))
+                    .map(|numbers| numbers.layer)
             };
             let found: Vec<_> =
                 group.rules.iter().filter_map(|rule| Some((rule, matching(&rule)?))).collect();
@@ -79,7 +82,8 @@ impl ModelProjector {
     fn layers(&self, group: &Group) -> Result<Vec<Option<u64>>, Error> {
         let field = match &group.layers {
             Layers::Outside => return Ok(vec![None]),
-            Layers::Every => return Ok((0..self.number("layers")?).map(Some).collect()),
+            Layers::Counted { when, .. } if !self.holds_all(when) => return Ok(Vec::new()),
+            Layers::Counted { number, .. } => return Ok((0..self.number(number)?).map(Some).collect()),
             Layers::Listed(field) => field,
         };
         let value = self.config().get(field).ok_or_else(|| Error::Missing { field: field.clone() })?;
@@ -117,7 +121,7 @@ impl ModelProjector {
     }
 
     /// Fields that are true, or there at all where they are no truth values.
-    fn holds(&self, condition: &Condition) -> bool {
+    pub(super) fn holds(&self, condition: &Condition) -> bool {
         match condition {
             Condition::Flag(field) => match self.config().get(field) {
                 Some(value) => value.as_bool().unwrap_or(true),

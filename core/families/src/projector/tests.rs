@@ -170,3 +170,72 @@ fn a_row_of_the_embedding_may_go_with_it() {
     pieces[0].view.each_run(0..64, |run| runs.push((run.start, run.len)));
     assert_eq!(runs, [(7 * 64, 64)]);
 }
+
+fn internvl(vision: Json) -> Json {
+    json!({
+        "model_type": "internvl_chat", "downsample_ratio": 0.5, "min_dynamic_patch": 0, "max_dynamic_patch": 12,
+        "llm_config": {"model_type": "qwen2", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100, "max_position_embeddings": 512},
+        "vision_config": vision,
+    })
+}
+
+#[test]
+fn the_largest_encoder_norms_queries_and_has_norms_without_biases() {
+    let vision = json!({"hidden_size": 3200, "num_hidden_layers": 45, "num_attention_heads": 25, "intermediate_size": 12800,
+        "norm_type": "rms_norm", "qk_normalization": true, "qkv_bias": false, "image_size": [448, 448], "patch_size": 14});
+    let projector = open(&internvl(vision)).expect("sound").expect("a projector");
+    let finds = |part: &str| {
+        let name = format!("vision_model.encoder.layers.44.{part}");
+        let found = projector.found(&name).expect("sound");
+        found.iter().map(|found| found.rule.to.replace("v.blk.{layer}.", "")).collect::<Vec<_>>()
+    };
+    assert_eq!(finds("attn.qkv.weight"), ["attn_q.weight", "attn_k.weight", "attn_v.weight"]);
+    assert_eq!(finds("attn.q_norm.weight"), ["attn_q_norm.weight"]);
+    assert!(finds("attn.qkv.bias").is_empty() && finds("norm1.bias").is_empty());
+    let metadata = projector.metadata(OutputType::F16).expect("every field is there");
+    assert_eq!(metadata.u64("clip.vision.image_size"), Some(448));
+    assert_eq!(metadata.u64("clip.vision.projector.scale_factor"), Some(2));
+    assert_eq!(metadata.u64("clip.vision.preproc_min_tiles"), None);
+    assert_eq!(metadata.u64("clip.vision.preproc_max_tiles"), Some(12));
+}
+
+#[test]
+fn an_encoder_that_the_engine_takes_for_another_is_refused() {
+    let small = |norm: &str, size: Json| {
+        json!({"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+            "norm_type": norm, "qk_normalization": false, "qkv_bias": true, "image_size": size, "patch_size": 14})
+    };
+    assert!(open(&internvl(small("layer_norm", json!(448)))).is_ok());
+    let refused = |vision: Json, field: &str| {
+        open(&internvl(vision)).is_err_and(|error| error.to_string().contains(field))
+    };
+    assert!(refused(small("rms_norm", json!(448)), "norm_type"));
+    assert!(refused(small("layer_norm", json!([448, 224])), "image_size"));
+}
+
+/// One more encoder has keys, layers and bounds of its own; without it there is none of them.
+#[test]
+fn what_hears_goes_with_what_sees() {
+    let mut config = json!({
+        "model_type": "gemma4",
+        "text_config": {"model_type": "gemma4_text", "hidden_size": 64, "hidden_size_per_layer_input": 0},
+        "vision_config": {"hidden_size": 48, "use_clipped_linears": true},
+        "audio_config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "output_proj_dims": 40,
+            "subsampling_conv_channels": [24, 8], "conv_kernel_size": 5, "use_clipped_linears": false},
+    });
+    let part = "model.audio_tower.layers.1.self_attn.q_proj";
+    let projector = open(&config).expect("sound").expect("a projector");
+    let n_found = |projector: &ModelProjector, name: &str| projector.found(name).expect("sound").len();
+    assert_eq!(n_found(&projector, &format!("{part}.linear.weight")), 1);
+    assert_eq!(n_found(&projector, &format!("{part}.input_max")), 0);
+    let bound = "model.vision_tower.encoder.layers.0.mlp.up_proj.output_min";
+    assert_eq!(projector.found(bound).expect("sound")[0].rule.to, "v.blk.{layer}.ffn_up.output_min");
+    let metadata = projector.metadata(OutputType::F16).expect("every field is there");
+    assert_eq!(metadata.u64("clip.audio.feed_forward_length"), Some(128));
+    config.as_object_mut().expect("an object").remove("audio_config");
+    let projector = open(&config).expect("sound").expect("a projector");
+    assert_eq!(n_found(&projector, &format!("{part}.linear.weight")), 0);
+    let metadata = projector.metadata(OutputType::F16).expect("every field is there");
+    assert!(metadata.iter().all(|(key, _)| !key.contains("audio")));
+}

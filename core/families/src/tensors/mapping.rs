@@ -59,8 +59,16 @@ pub struct Piece {
 /// The rules that cover a stored name, and the numbers in it.
 struct Found<'f> {
     rules: Vec<&'f TensorRule>,
-    layer: Option<u32>,
-    expert: Option<u32>,
+    numbers: Numbers,
+}
+
+/// The numbers in a stored name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) layer: Option<u32>,
+    pub(crate) expert: Option<u32>,
+    /// Of matrices that stand once in the model, stacked.
+    pub(crate) part: Option<u32>,
 }
 
 impl Found<'_> {
@@ -91,20 +99,33 @@ impl Family {
         }
         let n_experts = description.moe.map_or(0, |moe| moe.n_experts as usize);
         let mut stacks: BTreeMap<u32, HashMap<String, Stack>> = BTreeMap::new();
+        let mut parts: BTreeMap<String, Stack> = BTreeMap::new();
         for (index, tensor) in stored.iter().enumerate() {
             let Some(found) = self.find(description, tensor.name)? else { continue };
-            let facts = match found.layer {
+            let Numbers { layer, expert, part } = found.numbers;
+            let facts = match layer {
                 Some(number) => description.tower(found.tower())[number as usize],
                 None => description.outside_layers(),
             };
             for rule in &found.rules {
-                let name = match found.layer {
+                let name = match layer {
                     Some(layer) => rule.to.replace("{layer}", &layer.to_string()),
                     None => rule.to.clone(),
                 };
                 let mut output = rule.output(|name| description.extent(name, &facts), name, tensor, index)?;
                 rule.multiply(&mut output, description);
-                let (Some(layer), Some(expert)) = (found.layer, found.expert) else {
+                if let Some(part) = part {
+                    let stack = parts.entry(output.name.clone()).or_default();
+                    let n_parts = output.dims.last().copied().unwrap_or(0);
+                    if u64::from(part) >= n_parts || stack.insert(part, output).is_some() {
+                        return Err(self.unknown(tensor.name));
+                    }
+                    if stack.len() as u64 == n_parts {
+                        outputs.extend(stacked(std::mem::take(stack)));
+                    }
+                    continue;
+                }
+                let (Some(layer), Some(expert)) = (layer, expert) else {
                     let is_given = || outputs.iter().any(|other: &Output| other.name == output.name);
                     if rule.presence != Presence::Alternative || !is_given() {
                         outputs.push(output);
@@ -117,7 +138,7 @@ impl Family {
                     return Err(self.unknown(tensor.name));
                 }
             }
-            let Some(layer) = found.layer.filter(|_| found.expert.is_some()) else { continue };
+            let Some(layer) = layer.filter(|_| expert.is_some()) else { continue };
             let in_layer = stacks.entry(layer).or_default();
             let order = self.expert_stacks(layer);
             if order.iter().all(|name| in_layer.get(name).is_some_and(|stack| stack.len() == n_experts)) {
@@ -127,6 +148,11 @@ impl Family {
         }
         if let Some((layer, stacks)) = stacks.iter().next() {
             return Err(self.gap(*layer, stacks, n_experts as u32));
+        }
+        if let Some((to, stack)) = parts.iter().find(|(_, stack)| !stack.is_empty()) {
+            let from = self.tensors.iter().find(|rule| rule.to == *to).map_or(to, |rule| &rule.from);
+            let missing = (0..).find(|part| !stack.contains_key(part)).unwrap_or(0);
+            return Err(Error::MissingTensor { tensor: from.replace("{part}", &missing.to_string()) });
         }
         if description.tied_embeddings {
             output_as_embedding(&mut outputs);
@@ -162,12 +188,12 @@ impl Family {
             inner = inner.replace(part.as_str(), "");
         }
         let outer = format!("{}{inner}", prefix.outer);
-        let mut found = Found { rules: Vec::new(), layer: None, expert: None };
+        let mut found = Found { rules: Vec::new(), numbers: Numbers::default() };
         for rule in &self.tensors {
             let numbers = match_name(&rule.from, &inner).or_else(|| match_name(&rule.from, &outer));
-            if let Some((layer, expert)) = numbers {
+            if let Some(numbers) = numbers {
                 found.rules.push(rule);
-                (found.layer, found.expert) = (layer, expert);
+                found.numbers = numbers;
             }
         }
         if self.table.mechanisms.leaves_out_predictions
@@ -177,12 +203,13 @@ impl Family {
         {
             return Ok(None);
         }
-        let layer = match found.layer {
+        let layer = match found.numbers.layer {
             Some(number) => description.tower(found.tower()).get(number as usize).copied(),
             None => Some(description.outside_layers()),
         };
         let n_experts = description.moe.map_or(0, |moe| moe.n_experts);
-        let Some(layer) = layer.filter(|_| found.expert.is_none_or(|expert| expert < n_experts)) else {
+        let Some(layer) = layer.filter(|_| found.numbers.expert.is_none_or(|expert| expert < n_experts))
+        else {
             return Err(self.unknown(name));
         };
         let left_out = |rule: &&TensorRule| {
@@ -277,28 +304,50 @@ impl TensorRule {
             other => wrong(format!("a shape that can be computed, not {other:?}")),
         };
         let dims = self.extents(value_of)?;
-        // An expert's own tensor has all dimensions of the stack but the last.
-        let own = if self.from.contains("{expert}") { &dims[..dims.len() - 1] } else { &dims[..] };
+        // An expert's or a part's own tensor has all dimensions of the stack but the last.
+        let is_stacked = ["{expert}", "{part}"].iter().any(|place| self.from.contains(place));
+        let own = &dims[..dims.len() - usize::from(is_stacked)];
         let mut views = Vec::new();
+        let mut zeros = None;
         if self.views.is_empty() {
-            let expected: Vec<u64> = own.iter().rev().copied().collect();
+            let mut expected: Vec<u64> = own.iter().rev().copied().collect();
+            if let (true, Some(rows), Some(stored)) =
+                (self.padded, expected.first_mut(), tensor.shape.first())
+            {
+                let missing = rows.saturating_sub(*stored).min(*stored);
+                *rows -= missing;
+                zeros = (missing > 0).then(|| View::whole(product(&expected[1..]) * missing));
+            }
             // An extent of one is no dimension: convolutions are stored with one in the middle.
             let is_some = |extent: &&u64| **extent != 1;
             if !tensor.shape.iter().filter(is_some).eq(expected.iter().filter(is_some)) {
                 return Err(wrong(format!("{expected:?}")));
             }
-            views.push(View::whole(product(own)));
+            views.push(View::whole(product(&expected)));
         }
-        for arrangement in &self.views {
-            let view = arrangement.view(tensor.shape, value_of).map_err(absurd)?;
-            views.push(view.ok_or_else(|| wrong(format!("one that splits into `{arrangement}`")))?);
+        let parts = self.each.as_ref().map_or(Ok(1), |each| each.evaluate(value_of)).map_err(absurd)?;
+        let mut shape = tensor.shape.to_vec();
+        match shape.first_mut() {
+            Some(slowest) if parts > 0 && slowest.is_multiple_of(parts) => *slowest /= parts,
+            Some(_) => return Err(wrong(format!("{parts} equal parts"))),
+            None => {}
         }
-        let shown: u64 = views.iter().map(View::n_elements).sum();
+        let size = product(&shape);
+        for part in (0..parts).filter(|_| !self.views.is_empty()) {
+            for arrangement in &self.views {
+                let view = arrangement.view(&shape, value_of).map_err(absurd)?;
+                let view = view.ok_or_else(|| wrong(format!("one that splits into `{arrangement}`")))?;
+                views.push(view.behind(part * size));
+            }
+        }
+        let shown: u64 = views.iter().chain(&zeros).map(View::n_elements).sum();
         if shown != product(own) {
             return Err(wrong(format!("{} elements for {own:?}, not {shown}", product(own))));
         }
         let piece = |view| Piece { tensor: index, view, factors: Vec::new() };
-        let pieces = views.into_iter().map(piece).collect();
+        let mut pieces: Vec<Piece> = views.into_iter().map(piece).collect();
+        // What is multiplied by zero is zero.
+        pieces.extend(zeros.map(|view| Piece { tensor: index, view, factors: vec![0.0] }));
         let (role, value, floats) = (self.role, self.value.change(|| value_of("hidden"))?, self.floats);
         Ok(Output { name, role, dims, value, floats, source: Source::Stored(pieces) })
     }
@@ -321,7 +370,7 @@ fn product(extents: &[u64]) -> u64 {
 fn each_name(family: &Family, description: &Description, mut visit: impl FnMut(String, String)) {
     description.each_tensor(family, |rule, layer, _| {
         let layer = layer.map(|layer| layer.to_string()).unwrap_or_default();
-        let from = rule.from.replace("{layer}", &layer).replace("{expert}", "0");
+        let from = rule.from.replace("{layer}", &layer).replace("{expert}", "0").replace("{part}", "0");
         visit(from, rule.to.replace("{layer}", &layer));
     });
 }
@@ -344,9 +393,9 @@ fn layer_of(pattern: &str, name: &str) -> Option<u32> {
     rest[..rest.find('.')?].parse().ok()
 }
 
-/// Matches `name` against a pattern with `{layer}` and `{expert}` places.
-pub(crate) fn match_name(pattern: &str, name: &str) -> Option<(Option<u32>, Option<u32>)> {
-    let (mut layer, mut expert) = (None, None);
+/// Matches `name` against a pattern with places for numbers.
+pub(crate) fn match_name(pattern: &str, name: &str) -> Option<Numbers> {
+    let mut numbers = Numbers::default();
     let mut rest = name;
     let mut pattern = pattern;
     while let Some(open) = pattern.find('{') {
@@ -356,13 +405,14 @@ pub(crate) fn match_name(pattern: &str, name: &str) -> Option<(Option<u32>, Opti
         rest = &rest[digits..];
         let close = open + pattern[open..].find('}')?;
         match &pattern[open + 1..close] {
-            "layer" => layer = Some(number),
-            "expert" => expert = Some(number),
+            "layer" => numbers.layer = Some(number),
+            "expert" => numbers.expert = Some(number),
+            "part" => numbers.part = Some(number),
             _ => return None,
         }
         pattern = &pattern[close + 1..];
     }
-    (rest == pattern).then_some((layer, expert))
+    (rest == pattern).then_some(numbers)
 }
 
 #[cfg(test)]

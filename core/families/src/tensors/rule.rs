@@ -4,6 +4,7 @@
 use crate::detect::quantities::quantities;
 use crate::extent::{Extent, Failure};
 use crate::tensors::arrangement::Arrangement;
+use crate::tensors::value::ValueRule;
 use crate::{Error, Recurrence, Role, role_of};
 use serde::Deserialize;
 
@@ -27,6 +28,11 @@ pub(crate) struct Row {
     dims: String,
     #[serde(default)]
     view: Views,
+    /// How many equal parts the slowest axis has, each of which `view` arranges for itself.
+    each: Option<Extent>,
+    /// Rows that the stored tensor lacks at its end are zeros.
+    #[serde(default)]
+    padded: bool,
     #[serde(default)]
     value: ValueRule,
     #[serde(default)]
@@ -40,7 +46,12 @@ pub(crate) struct Row {
     when: String,
     #[serde(default)]
     presence: Presence,
+    /// Conditions under which four numbers, the bounds of what goes in and out, are stored beside the matrix.
+    bounded: Option<String>,
 }
+
+/// What a matrix's bounds are called.
+const BOUNDS: [&str; 4] = ["input_max", "input_min", "output_max", "output_min"];
 
 /// What it means that a tensor is stored, or is not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -81,7 +92,7 @@ enum Views {
 /// A tensor of a family.
 #[derive(Debug, Clone)]
 pub(crate) struct TensorRule {
-    /// Name in the checkpoint, with places for `{layer}` and `{expert}`.
+    /// Name in the checkpoint, with places for `{layer}`, `{expert}` and `{part}`.
     pub(crate) from: String,
     /// Name in GGUF.
     pub(crate) to: String,
@@ -90,6 +101,10 @@ pub(crate) struct TensorRule {
     pub(crate) dims: Vec<Extent>,
     /// Empty where the values stand as they are stored.
     pub(crate) views: Vec<Arrangement>,
+    /// How many equal parts the slowest axis has, each of which the views arrange for itself.
+    pub(crate) each: Option<Extent>,
+    /// Whether rows that the stored tensor lacks at its end are zeros.
+    pub(crate) padded: bool,
     pub(crate) value: ValueRule,
     pub(crate) floats: Floats,
     /// Fields that are multiplied onto what each view shows; fewer than views where the rest stays.
@@ -136,47 +151,6 @@ pub(crate) enum Condition {
     Not(Box<Condition>),
 }
 
-/// What a row says of each value.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ValueRule {
-    #[default]
-    None,
-    AddOne,
-    NegativeExp,
-    /// Divided by the square root of the model's width.
-    OverRootWidth,
-}
-
-impl ValueRule {
-    /// What that is in a model of this width.
-    ///
-    /// # Errors
-    /// Those of `width`.
-    pub(crate) fn change<E>(self, width: impl Fn() -> Result<u64, E>) -> Result<ValueChange, E> {
-        Ok(match self {
-            Self::None => ValueChange::None,
-            Self::AddOne => ValueChange::AddOne,
-            Self::NegativeExp => ValueChange::NegativeExp,
-            Self::OverRootWidth => ValueChange::OverRoot(width()?),
-        })
-    }
-}
-
-/// What happens to each value on the way to GGUF.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ValueChange {
-    /// Nothing.
-    #[default]
-    None,
-    /// `1 + w`: norms stored as the difference from one.
-    AddOne,
-    /// `-exp(w)`: decay rates stored as logarithms.
-    NegativeExp,
-    /// `w / √n`: norms before logits that are scaled.
-    OverRoot(u64),
-}
-
 /// Floats that a tensor may be stored as, where its shape and name do not say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -190,24 +164,6 @@ pub enum Floats {
     F16,
     /// F16 where the file's matrices are, else F32: what convolutions are computed in.
     F16OrF32,
-}
-
-impl ValueChange {
-    /// Changes `values` in place.
-    pub fn apply(self, values: &mut [f32]) {
-        match self {
-            Self::None => {}
-            Self::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
-            // Through 64 bits, so that every machine rounds the same.
-            Self::NegativeExp => {
-                values.iter_mut().for_each(|value| *value = -f64::from(*value).exp() as f32);
-            }
-            Self::OverRoot(n) => {
-                let root = (n as f64).sqrt();
-                values.iter_mut().for_each(|value| *value = (f64::from(*value) / root) as f32);
-            }
-        }
-    }
 }
 
 impl TensorTable {
@@ -253,6 +209,28 @@ impl TensorRule {
 }
 
 impl Row {
+    /// The rows of the bounds beside its matrix.
+    pub(crate) fn bounds(&self) -> impl Iterator<Item = Row> {
+        let stem =
+            |name: &str, part: &str| name.trim_end_matches(".weight").trim_end_matches(part).to_string();
+        self.bounded.iter().flat_map(move |when| {
+            BOUNDS.into_iter().map(move |bound| Row {
+                from: format!("{}.{bound}", stem(&self.from, ".linear")),
+                to: format!("{}.{bound}", stem(&self.to, "")),
+                dims: "1".into(),
+                view: Views::AsStored,
+                each: None,
+                padded: false,
+                value: ValueRule::None,
+                floats: Floats::F32,
+                times: Vec::new(),
+                when: when.clone(),
+                presence: self.presence,
+                bounded: None,
+            })
+        })
+    }
+
     pub(crate) fn rule(
         &self,
         before_from: &str,
@@ -274,6 +252,8 @@ impl Row {
             to,
             dims: dims.collect::<Result<_, _>>().map_err(|error| format!("{}: {error}", self.from))?,
             views,
+            each: self.each.clone(),
+            padded: self.padded,
             value: self.value,
             floats: self.floats,
             times: self.times.iter().map(|fields| words(fields).collect()).collect(),
@@ -345,15 +325,6 @@ impl Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_changed() {
-        let mut values = [0.0, 1.0];
-        ValueChange::AddOne.apply(&mut values);
-        assert_eq!(values, [1.0, 2.0]);
-        ValueChange::NegativeExp.apply(&mut values);
-        assert_eq!(values, [-(1f32.exp()), -(2f32.exp())]);
-    }
 
     #[test]
     fn rows_of_layers_get_their_place_in_the_names() {

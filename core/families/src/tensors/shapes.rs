@@ -203,7 +203,10 @@ impl Description {
     /// The same from tensors at hand, by name.
     pub(crate) fn count<'n>(&self, tensors: impl Iterator<Item = (&'n str, u64)>) -> Parameters {
         let mut parameters = Parameters::default();
-        for (name, n_elements) in tensors.filter(|(name, _)| role_of(name).is_weight()) {
+        let blocks =
+            Family::for_architecture(&self.architecture).map_or("blk.", |family| family.block_prefixes().0);
+        let counts = |name: &str| role_of(name).is_weight() && !self.is_unused(blocks, name);
+        for (name, n_elements) in tensors.filter(|(name, _)| counts(name)) {
             // Biases of experts as their matrices.
             let matrix = role_of(name.strip_suffix(".bias").unwrap_or(name));
             let active = match &self.moe {
@@ -216,6 +219,17 @@ impl Description {
             parameters.active = parameters.active.saturating_add(active);
         }
         parameters
+    }
+
+    /// Whether the tensor `name` is of keys or values in a layer that sees those of an earlier one; `blocks` stands before
+    /// the numbers of layers.
+    fn is_unused(&self, blocks: &str, name: &str) -> bool {
+        let place = name.strip_prefix(blocks).and_then(|rest| rest.split_once('.'));
+        place.is_some_and(|(layer, part)| {
+            let layer = layer.parse().ok().and_then(|layer: usize| self.layers.get(layer));
+            let shares = layer.and_then(Layer::attention).is_some_and(|attention| attention.shares_cache);
+            shares && (part.starts_with("attn_k") || part.starts_with("attn_v"))
+        })
     }
 }
 

@@ -34,6 +34,11 @@ impl View {
         Self::new(0, [(matrices, rows * columns), (columns, 1), (rows, columns)])
     }
 
+    /// The same `n_elements` later.
+    pub(crate) fn behind(self, n_elements: u64) -> Self {
+        Self { offset: self.offset + n_elements, ..self }
+    }
+
     /// A view with these axes (extent and stride), slowest first.
     pub(crate) fn new(offset: u64, axes: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut merged: Vec<(u64, u64)> = Vec::new();

@@ -4,7 +4,10 @@
 
 mod attention;
 mod feed_forward;
+mod indexer;
+mod per_layer;
 mod recurrent;
+mod streams;
 
 use super::graph::{F16, F32, Graph, I32, I64, Tensor};
 use super::shapes::{Parts, Shapes};
@@ -41,6 +44,7 @@ struct Inputs {
     cross: Option<attention::Cross>,
     /// Kinds of distances between tokens.
     distances: Option<Tensor>,
+    indexer: Option<indexer::Inputs>,
 }
 
 pub(super) struct Network<'a> {
@@ -51,6 +55,10 @@ pub(super) struct Network<'a> {
     habits: Habits,
     /// Vectors in which levels of a picture stand beside the tokens'.
     levels: Option<Tensor>,
+    /// An embedding for each layer, one behind the other.
+    per_layer: Option<Tensor>,
+    /// The tokens that an indexer chose last.
+    chosen: Option<Tensor>,
 }
 
 /// What the engine does alike in every layer of a model, and no tensor tells.
@@ -85,19 +93,32 @@ pub(super) fn build(description: &Description, shapes: &Shapes, batch: Batch, st
     let mut graph = Graph::default();
     let inputs = inputs(&mut graph, description, batch, stack);
     let habits = Habits::of(description);
-    let mut network = Network { graph, description, batch, inputs, habits, levels: None };
+    let mut network =
+        Network { graph, description, batch, inputs, habits, levels: None, per_layer: None, chosen: None };
     let (layers, parts, laid_out) = match stack {
         Stack::Main => (&description.layers, &shapes.layers, &shapes.laid_out[0]),
         Stack::Encoder => (&description.encoder_layers, &shapes.encoder, &shapes.laid_out[1]),
     };
     let has_cache = stack == Stack::Main && description.form != Form::Encoder;
     let mut current = network.embed(&shapes.top);
+    network.embed_for_layers(&shapes.top, current);
+    let streams = description.quantities.get("streams").copied();
+    if let Some(count) = streams {
+        current = network.spread(count, current);
+    }
     let nothing = Parts::default();
     for index in laid_out.iter().copied() {
         let parts = parts.get(index).unwrap_or(&nothing);
         let is_last = index + 1 == layers.len();
+        if let Some(count) = streams {
+            current = network.layer_of_streams(&layers[index], parts, count, current);
+            continue;
+        }
         current = network.layer(&layers[index], parts, current, has_cache, is_last);
         current = network.add_level(index, current);
+    }
+    if let Some(count) = streams {
+        current = network.merge(count, current);
     }
     network.finish(&shapes.top, current, stack);
     network.graph
@@ -132,6 +153,7 @@ fn inputs(graph: &mut Graph, description: &Description, batch: Batch, stack: Sta
             .quantities
             .contains_key("relative_buckets")
             .then(|| graph.input(I32, [cells[0], n, 1, 1])),
+        indexer: indexer::Inputs::new(graph, description, n, cells[0]),
     }
 }
 
@@ -308,11 +330,15 @@ impl Network<'_> {
             (false, true) => self.norm(parts, "ffn_norm", inner),
             (false, false) => self.norm(parts, "post_attention_norm", inner),
         };
-        let mut fed = self.feed_forward(layer, parts, normed);
+        let mut fed = match parts.has("pre_ffw_norm_2.weight") {
+            true => self.dense_beside_routed(parts, inner, normed),
+            false => self.feed_forward(layer, parts, normed),
+        };
         if parts.has("post_ffw_norm.weight") {
             fed = self.norm(parts, "post_ffw_norm", fed);
         }
         let sum = self.add(fed, inner);
+        let sum = self.add_own_embedding(parts, sum, select);
         if reads { self.norm(parts, "layer_output_norm", sum) } else { sum }
     }
 

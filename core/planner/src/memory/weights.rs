@@ -84,6 +84,8 @@ enum Home {
     Layer(u64),
     /// With the output, a copy of the embedding's weights, which counts where it lies elsewhere.
     Copy(u64),
+    /// The same, which counts wherever it lies.
+    SecondCopy(u64),
 }
 
 /// What counts of a tensor.
@@ -146,7 +148,12 @@ pub(super) fn pieces(description: &Description, tensors: &[TensorSpec]) -> Vec<P
     let embedding = tensors.iter().find(|tensor| tensor.name == "token_embd.weight");
     if let Some(embedding) = embedding.filter(|_| !has_output && description.form != families::Form::Encoder)
     {
-        pieces.push(piece(embedding, Role::Output, Home::Copy(n_layers)));
+        let family = families::Family::for_architecture(&description.architecture);
+        let home = match family.is_some_and(families::Family::copies_tied_embedding) {
+            true => Home::SecondCopy(n_layers),
+            false => Home::Copy(n_layers),
+        };
+        pieces.push(piece(embedding, Role::Output, home));
     }
     pieces
 }
@@ -167,7 +174,9 @@ pub(super) fn placed(
     for piece in pieces {
         let device = match piece.home {
             Home::Input => false,
-            Home::Layer(layer) | Home::Copy(layer) => on_device(layer, n_layers, gpu_layers.into()),
+            Home::Layer(layer) | Home::Copy(layer) | Home::SecondCopy(layer) => {
+                on_device(layer, n_layers, gpu_layers.into())
+            }
         };
         if device {
             placed.device = placed.device.saturating_add(piece.bytes);

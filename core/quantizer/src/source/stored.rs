@@ -154,7 +154,11 @@ impl Pieces {
             tensor.read(shards, view, from, self.block.is_none(), part);
             self.value.apply(part);
             for factor in self.multiplied.get(at).into_iter().flatten() {
-                part.iter_mut().for_each(|value| *value *= factor);
+                match *factor {
+                    // Of what is below zero as well.
+                    0.0 => part.fill(0.0),
+                    factor => part.iter_mut().for_each(|value| *value *= factor),
+                }
             }
             rest = later;
             match first_not_finite(part) {

@@ -32,6 +32,8 @@ fn numbers_come_from_fields_expressions_and_words() {
     assert_eq!(value("u32 = { from = 'head_dim', times = ['partial_rotary_factor', 1.0] }"), number(3));
     assert_eq!(value("u32 = { from = 'head_dim', times = ['missing', 0.34] }"), number(2));
     assert_eq!(value("u32 = { from = 'kind', words = { sigmoid = 2 } }"), number(2));
+    assert_eq!(value("u32 = { inverse = 'scale' }"), number(2));
+    assert!(value("u32 = { inverse = 'vocab_size' }").is_err() && value("u32 = { inverse = 'no' }").is_err());
     let error =
         value("u32 = { from = 'kind', words = { softmax = 1 } }").expect_err("another word").to_string();
     assert!(error.contains("`kind`: expected softmax"), "{error}");
@@ -62,6 +64,8 @@ fn facts_of_layers_become_lists() {
 fn conditions_and_names_decide_what_is_written() {
     assert_eq!(value("u32 = 'window'\nwhen = 'window'"), Ok(Some(Value::U32(4))));
     assert_eq!(value("u32 = 'window'\nwhen = '!window'"), Ok(None));
+    let alone: KeyRule = toml::from_str("name = 'b.c'\nu32 = '1'\nalone = true").expect("sound");
+    assert_eq!(alone.key("a"), "b.c");
     let key = |name: &str| {
         toml::from_str::<KeyRule>(&format!("name = '{name}'\nu32 = '1'")).expect("sound").key("a")
     };

@@ -153,3 +153,52 @@ fn surplus_layers_and_experts_are_named() {
         assert!(matches!(named, Err(Error::UnknownTensor { tensor, .. }) if tensor == name));
     }
 }
+
+#[test]
+fn a_missing_part_of_a_stack_that_stands_once_is_named() {
+    let sample = include_str!("../../../samples/gemma3n.json");
+    let (family, description) = describe(serde_json::from_str(sample).expect("JSON"));
+    let shape = [64, 64];
+    let names = [0, 2].map(|part| format!("model.altup_projections.{part}.weight"));
+    let stored: Vec<Stored<'_>> = names.iter().map(|name| Stored { name, shape: &shape }).collect();
+    let tensor = "model.altup_projections.1.weight".into();
+    assert_eq!(family.outputs(&description, &stored), Err(Error::MissingTensor { tensor }));
+}
+
+/// The pairs of each head's first half go apart, its second half stays.
+#[test]
+fn equal_parts_are_arranged_each_for_itself() {
+    let (family, description) = describe(
+        json!({"model_type": "glm4v", "text_config": {"model_type": "glm4v_text",
+        "hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1, "num_hidden_layers": 1, "vocab_size": 10,
+        "rope_parameters": {"mrope_section": [1, 1, 0], "partial_rotary_factor": 0.5, "rope_theta": 1e4}}}),
+    );
+    let name = "model.language_model.layers.0.self_attn.q_proj.bias";
+    let found = family.find(&description, name).expect("known").expect("its own");
+    let layer = description.layers[0];
+    let stored = Stored { name, shape: &[16] };
+    let output =
+        found.rules[0].output(|name| description.extent(name, &layer), "attn_q.bias".into(), &stored, 0);
+    let Ok(Output { source: Source::Stored(pieces), .. }) = output else { panic!("{output:?}") };
+    let mut places = Vec::new();
+    for piece in &pieces {
+        piece.view.each_run(0..piece.view.n_elements(), |run| {
+            places.extend((0..run.len).map(|at| run.start + at * run.stride));
+        });
+    }
+    assert_eq!(places, [0, 2, 1, 3, 4, 5, 6, 7, 8, 10, 9, 11, 12, 13, 14, 15]);
+}
+
+#[test]
+fn rows_that_a_table_lacks_at_its_end_are_zeros() {
+    let sample = include_str!("../../../samples/gemma3n.json");
+    let (family, description) = describe(serde_json::from_str(sample).expect("JSON"));
+    let name = "model.embed_tokens_per_layer.weight";
+    let found = family.find(&description, name).expect("known").expect("its own");
+    let outside = description.outside_layers();
+    let stored = Stored { name, shape: &[4092, 6400] };
+    let output = found.rules[0].output(|name| description.extent(name, &outside), name.into(), &stored, 0);
+    let Ok(Output { source: Source::Stored(pieces), dims, .. }) = output else { panic!("{output:?}") };
+    assert_eq!((dims, pieces.len(), pieces[1].view.n_elements()), (vec![6400, 4100], 2, 8 * 6400));
+    assert_eq!((&pieces[0].factors[..], &pieces[1].factors[..]), (&[][..], &[0.0][..]));
+}

@@ -57,6 +57,9 @@ impl Network<'_> {
             key_width: attention.key_dim.into(),
             value_width: attention.value_dim.into(),
         };
+        if attention.shares_cache && has_cache {
+            return self.attention_to_shared(&heads, attention, parts, input);
+        }
         let [q, k, v] = self.queries_keys_values(&heads, parts, input);
         let gate = (parts.rows("attn_q.weight") == Some(2 * heads.queries * heads.key_width)).then(|| {
             let gate = self.graph.view(q, [heads.key_width, heads.queries, n, 1], {
@@ -90,6 +93,31 @@ impl Network<'_> {
         };
         let output = if parts.has("attn_o.weight") { "attn_o" } else { "attn_output" };
         self.project_biased(parts, output, self.description.hidden_size, mixed)
+    }
+
+    /// Attention to what an earlier layer left in the cache.
+    fn attention_to_shared(
+        &mut self,
+        heads: &Heads,
+        attention: &Attention,
+        parts: &Parts,
+        input: Tensor,
+    ) -> Tensor {
+        let q = self.project_biased(parts, "attn_q", heads.queries * heads.key_width, input);
+        let mut q = self.heads_of(q, heads.queries, heads.key_width, "attn_q_norm", parts, false);
+        let [turn_keys, turn_values] = self.inputs.rotations;
+        if let Some(rotation) = turn_keys {
+            q = self.rotate(q, rotation);
+        }
+        self.graph.expand(q);
+        let kind = usize::from(attention.reach != Reach::Full);
+        let values_turned = !self.batch.flash_attention;
+        let mask = self.inputs.masks[kind];
+        let mut mixed = self.attend(heads, q, Source::Cache { values_turned }, mask, None);
+        if let Some(rotation) = turn_values {
+            mixed = self.rotate(mixed, rotation);
+        }
+        self.project_biased(parts, "attn_output", self.description.hidden_size, mixed)
     }
 
     /// Through the cache: the new rows go there, all of it is attended to.
@@ -305,6 +333,7 @@ impl Network<'_> {
             Some(rank) => {
                 let low = self.project(rank, input);
                 let low = self.norm(parts, "attn_q_a_norm", low);
+                self.choose(parts, low, input);
                 self.project(key_width * count, low)
             }
             None => self.project(key_width * count, input),
@@ -335,8 +364,8 @@ impl Network<'_> {
 
     fn attend_latent(&mut self, [rank, count, value_width]: [u64; 3], queries: Tensor) -> Tensor {
         let n = self.n();
-        let mask = self.inputs.masks[0];
-        let cells = self.graph.node(mask).extents[0];
+        let mask = self.mask_of_chosen(self.inputs.masks[0]);
+        let cells = self.graph.node(self.inputs.masks[0]).extents[0];
         let queries = self.graph.permute(queries, [0, 2, 1, 3]);
         let (keys, values) = (self.graph.external(), self.graph.external());
         let sums = if self.batch.flash_attention {

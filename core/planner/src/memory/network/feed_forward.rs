@@ -9,7 +9,7 @@ impl Network<'_> {
     pub(super) fn feed_forward(&mut self, layer: &Layer, parts: &Parts, input: Tensor) -> Tensor {
         match layer.feed_forward {
             FeedForward::Dense { width } => self.dense(parts, "", width, input),
-            FeedForward::Routed => self.routed(parts, input),
+            FeedForward::Routed => self.routed(parts, input, input),
             FeedForward::None => input,
         }
     }
@@ -33,7 +33,21 @@ impl Network<'_> {
         self.project_biased(parts, &name("down"), self.graph.node(input).extents[0], inner)
     }
 
-    fn routed(&mut self, parts: &Parts, input: Tensor) -> Tensor {
+    /// A dense feed-forward and experts with norms of their own; the router reads what no norm has weighed.
+    pub(super) fn dense_beside_routed(&mut self, parts: &Parts, inner: Tensor, normed: Tensor) -> Tensor {
+        let dense = self.dense(parts, "", self.description.ffn_size, normed);
+        let dense = self.norm(parts, "post_ffw_norm_1", dense);
+        let experts_input = self.norm(parts, "pre_ffw_norm_2", inner);
+        let read = self.graph.in_place(&[inner]);
+        let read = self.graph.in_place(&[read]);
+        let read = self.scale_by_weight(read);
+        let routed = self.routed(parts, experts_input, read);
+        let routed = self.norm(parts, "post_ffw_norm_2", routed);
+        self.graph.in_place(&[dense, routed])
+    }
+
+    /// Experts that a router chooses for each token; `read` is what it reads.
+    fn routed(&mut self, parts: &Parts, input: Tensor, read: Tensor) -> Tensor {
         let Some(moe) = self.description.moe else { return input };
         let (n_experts, used) = (u64::from(moe.n_experts), u64::from(moe.n_active));
         let n = self.graph.node(input).extents[1];
@@ -42,7 +56,7 @@ impl Network<'_> {
             inner_input = self.project(latent, input);
         }
         let width = self.graph.node(inner_input).extents[0];
-        let scores = self.project_biased(parts, "ffn_gate_inp", n_experts, input);
+        let scores = self.project_biased(parts, "ffn_gate_inp", n_experts, read);
         let shares = self.graph.in_place(&[scores]);
         let biased = if parts.has("exp_probs_b.bias") { self.scale_by_weight(shares) } else { shares };
         let sorted = self.graph.fresh_of(I32, [n_experts, n, 1, 1], &[biased]);
@@ -81,6 +95,12 @@ impl Network<'_> {
             }
         };
         let mut outputs = project(self, "ffn_down_exps", width, inner);
+        if parts.has("ffn_down_exps.scale") {
+            let scale = self.graph.external();
+            let repeated = self.graph.fresh([1, n_experts, n, 1], &[scale]);
+            let scales = self.graph.fresh([1, used, n, 1], &[repeated, chosen]);
+            outputs = self.graph.in_place(&[outputs, scales]);
+        }
         if !weighs_before {
             outputs = self.graph.in_place(&[outputs, weights]);
         }
