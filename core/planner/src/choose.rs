@@ -1,15 +1,15 @@
 //! The choice: every variant goes down its ladder; the best quality that fits wins, and the rest hear why not.
 //! Must not know how a configuration is laid out; that is the ladder's.
 
-use crate::allocation::{TooSmall, sift};
+use crate::allocation::sift;
 use crate::ladder::{Fit, device, shorter_context};
 use crate::memory::Repack;
 use crate::preference::preference;
 use crate::speed::{SpeedModel, Tables};
 use crate::ways::{Judged, best_way, miss, seconds};
 use crate::{
-    Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, Reason, Rejection,
-    Request, SpeedEstimate, threads,
+    Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, Reason,
+    ReasonCode, Rejection, Request, Residuals, SpeedEstimate, threads,
 };
 use hardware::Host;
 
@@ -57,12 +57,14 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     // In the order of the candidates, whatever stage they fell at.
     let rejected = in_order_of(candidates, rejected);
     if !winner.quality.measured {
-        assumptions.push("quality is guessed from the precision: the manifest has no measurement".into());
+        let text = "quality is guessed from the precision: the manifest has no measurement";
+        assumptions.push(ReasonCode::QualityGuessed.because(text));
     }
-    let mut why = reasons(&winner, have, contenders.len());
+    let mut why = reasons(&winner, have, contenders.len(), &request.residuals);
     why.extend(lowered(candidates, &winner, &rejected));
     let suits = preference(host, winner.candidate, winner.fit.gpu_layers);
-    why.extend(suits.map(|reason| Reason { text: format!("{}: {reason}", winner.candidate.id) }));
+    let suited = |reason| ReasonCode::FormatSuits.because(format!("{}: {reason}", winner.candidate.id));
+    why.extend(suits.map(suited));
     let n_threads_batch = request.n_threads.unwrap_or_else(|| threads::batch_threads(host)).max(1);
     let Contender { candidate, quality, speed, fit } = winner;
     let chosen = Choice {
@@ -103,7 +105,8 @@ fn judge<'a>(
         Ok(judged) => judged,
         Err(least) => return Err(memory_rejection(candidate, request, &least, have, Repack::of(host))),
     };
-    fit.concessions.extend(small.iter().map(TooSmall::text));
+    let left_out = small.iter().map(|small| ReasonCode::MaxAlloc.because(small.text()));
+    fit.concessions.extend(left_out);
     let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
     if let Some((code, fix)) = miss(&speed, request) {
         return plain(code, fix);
@@ -279,31 +282,34 @@ fn nearest(
 }
 
 /// What a speed is taken from, where it was not measured here.
-fn speed_assumption(evidence: Evidence) -> Option<String> {
-    let source = match evidence {
+fn speed_assumption(evidence: Evidence) -> Option<Reason> {
+    let (code, source) = match evidence {
         Evidence::Measured | Evidence::Calibrated => return None,
-        Evidence::Profile => "speed is what such a chip is expected to reach",
-        Evidence::Guess => "speed is a guess from the processor's class",
+        Evidence::Profile => (ReasonCode::SpeedProfile, "speed is what such a chip is expected to reach"),
+        Evidence::Guess => (ReasonCode::SpeedGuessed, "speed is a guess from the processor's class"),
     };
-    Some(format!("{source}, until it is measured"))
+    Some(code.because(format!("{source}, until it is measured")))
 }
 
-fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<String> {
+fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<Reason> {
     let limit = host.memory.limits.first();
     let uncapped = request.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
-    let source = match (request.memory_budget_bytes, limit) {
-        _ if have < uncapped => format!("capped by the app; there were {}", bytes(uncapped)),
-        (Some(_), _) => "the budget that was asked for".to_string(),
-        (None, Some(limit)) => format!(
-            "{} leaves {}, less a reserve for everything else",
-            limit.source,
-            bytes(limit.headroom_bytes)
-        ),
-        (None, None) => "the system states no limit".to_string(),
+    let (code, source) = match (request.memory_budget_bytes, limit) {
+        _ if have < uncapped => {
+            (ReasonCode::BudgetCapped, format!("capped by the app; there were {}", bytes(uncapped)))
+        }
+        (Some(_), _) => (ReasonCode::BudgetAsked, "the budget that was asked for".to_string()),
+        (None, Some(limit)) => {
+            let left = bytes(limit.headroom_bytes);
+            let text = format!("{} leaves {left}, less a reserve for everything else", limit.source);
+            (ReasonCode::BudgetLimit, text)
+        }
+        (None, None) => (ReasonCode::BudgetUnlimited, "the system states no limit".to_string()),
     };
+    let mapped = "weights are mapped from their file, which the system may evict; they are counted whole";
     vec![
-        format!("memory for a model: {} ({source})", bytes(have)),
-        "weights are mapped from their file, which the system may evict; they are counted whole".into(),
+        code.because(format!("memory for a model: {} ({source})", bytes(have))),
+        ReasonCode::MappedCounted.because(mapped),
     ]
 }
 
@@ -316,12 +322,27 @@ fn lowered(candidates: &[Candidate], winner: &Contender<'_>, rejected: &[Rejecti
         quality.beats(&winner.quality)
     });
     let ids: Vec<&str> = better.map(|candidate| candidate.id.as_str()).collect();
-    (!ids.is_empty()).then(|| Reason {
-        text: format!("precision lowered for speed: better, but not as fast as asked: {}", ids.join(", ")),
+    (!ids.is_empty()).then(|| {
+        let text =
+            format!("precision lowered for speed: better, but not as fast as asked: {}", ids.join(", "));
+        ReasonCode::PrecisionLowered.because(text)
     })
 }
 
-fn reasons(winner: &Contender<'_>, have: u64, others: usize) -> Vec<Reason> {
+/// What earlier loads taught, where the estimate rests on it.
+fn learned(winner: &Contender<'_>, residuals: &Residuals) -> Option<Reason> {
+    let (fit, architecture) = (&winner.fit, &winner.candidate.description.architecture);
+    let residual = residuals.of(fit.backend, architecture).filter(|residual| residual.n > 0)?;
+    let (formula, now) = (fit.memory.formula_compute_bytes, fit.memory.compute_bytes);
+    let loads = if residual.n == 1 { "one load".to_string() } else { format!("{} loads", residual.n) };
+    Some(ReasonCode::MemoryLearned.because(format!(
+        "{} for computing instead of {}, as {loads} of such models on this machine showed",
+        bytes(now),
+        bytes(formula)
+    )))
+}
+
+fn reasons(winner: &Contender<'_>, have: u64, others: usize, residuals: &Residuals) -> Vec<Reason> {
     let founded = if winner.quality.measured { "measured" } else { "guessed" };
     let of = match others {
         0 => "it is the one variant that fits".to_string(),
@@ -329,19 +350,20 @@ fn reasons(winner: &Contender<'_>, have: u64, others: usize) -> Vec<Reason> {
     };
     let [slow, fast] = winner.speed.decode_tokens_per_s;
     let memory = &winner.fit.memory;
-    let mut texts = vec![
-        format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean),
-        format!("it takes {} of {} memory", bytes(winner.fit.host_bytes()), bytes(have)),
-    ];
+    let best =
+        format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean);
+    let takes = format!("it takes {} of {} memory", bytes(winner.fit.host_bytes()), bytes(have));
+    let mut reasons = vec![ReasonCode::Best.because(best), ReasonCode::Memory.because(takes)];
     if memory.device_bytes > 0 {
-        texts.push(format!("{} lie on the device", bytes(memory.device_bytes)));
+        let text = format!("{} lie on the device", bytes(memory.device_bytes));
+        reasons.push(ReasonCode::DeviceMemory.because(text));
     }
-    texts.push(format!(
-        "{slow:.0} to {fast:.0} tokens/s are expected when writing ({})",
-        winner.speed.evidence.name()
-    ));
-    texts.extend(winner.fit.concessions.iter().cloned());
-    texts.into_iter().map(|text| Reason { text }).collect()
+    let evidence = winner.speed.evidence.name();
+    let speed = format!("{slow:.0} to {fast:.0} tokens/s are expected when writing ({evidence})");
+    reasons.push(ReasonCode::Speed.because(speed));
+    reasons.extend(learned(winner, residuals));
+    reasons.extend(winner.fit.concessions.iter().cloned());
+    reasons
 }
 
 /// `7947872` → `7.6 MiB`.

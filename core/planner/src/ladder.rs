@@ -4,7 +4,7 @@
 use crate::choose::bytes;
 use crate::kv_precision::{KvStep, steps};
 use crate::memory::{CacheTypes, MemoryModel, Repack, Setup, Weights};
-use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Request};
+use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Reason, ReasonCode, Request};
 use families::Form;
 
 /// Context that is offered when none is asked for, in tokens.
@@ -24,7 +24,7 @@ pub(crate) struct Fit {
     pub(crate) context_tokens: u64,
     pub(crate) cache: CacheTypes,
     pub(crate) n_ubatch: u32,
-    pub(crate) concessions: Vec<String>,
+    pub(crate) concessions: Vec<Reason>,
     /// Whether what lies on the device lies in the host's memory too.
     pub(crate) unified: bool,
 }
@@ -161,35 +161,37 @@ fn concessions(
     request: &Request,
     wished: u64,
     step: &KvStep,
-) -> Vec<String> {
+) -> Vec<Reason> {
     let mut told = Vec::new();
     if let Some(asked) = request.context_tokens.filter(|asked| *asked > wished) {
-        told.push(format!("context bounded to {wished} tokens: the model was not made for {asked}"));
+        let text = format!("context bounded to {wished} tokens: the model was not made for {asked}");
+        told.push(ReasonCode::ContextBounded.because(text));
     }
     if fit.context_tokens < wished {
-        told.push(format!("context shortened from {wished} to {} tokens to fit", fit.context_tokens));
+        let text = format!("context shortened from {wished} to {} tokens to fit", fit.context_tokens);
+        told.push(ReasonCode::ContextShortened.because(text));
     }
     if fit.cache != CacheTypes::F16 {
-        told.push(format!(
+        told.push(ReasonCode::KvPrecision.because(format!(
             "key-value cache in {} instead of F16 to fit: divergence {:.5} from it",
             fit.cache.text(),
             step.kld_mean
-        ));
+        )));
     }
     if fit.n_ubatch < UBATCHES[0] && candidate.description.form == Form::Decoder {
-        told.push(format!(
+        told.push(ReasonCode::Ubatch.because(format!(
             "prompts computed {} tokens at a time instead of {} to fit",
             fit.n_ubatch, UBATCHES[0]
-        ));
+        )));
     }
     let layers = candidate.description.n_layers.saturating_add(1);
     if let Some(device) = device(candidate, request).filter(|_| fit.gpu_layers < layers) {
         let free = bytes(device.free_bytes);
-        told.push(match (fit.gpu_layers, request.gpu_layers) {
+        told.push(ReasonCode::Offload.because(match (fit.gpu_layers, request.gpu_layers) {
             (0, None) => format!("no layer on {}: {free} free", device.name),
             (n, None) => format!("{n} of {layers} layers on {}: {free} free", device.name),
             (n, Some(_)) => format!("{n} of {layers} layers on {}, as asked", device.name),
-        });
+        }));
     }
     told
 }

@@ -11,6 +11,7 @@ mod memory;
 mod plan;
 mod preference;
 mod quality;
+mod reason;
 mod render;
 mod request;
 pub mod speed;
@@ -21,8 +22,9 @@ pub use choose::plan;
 pub use memory::{
     CacheTypes, MemoryAudit, MemoryEstimate, MemoryModel, Part, Repack, Residual, Residuals, Setup, Weights,
 };
-pub use plan::{Choice, Code, Evidence, Nearest, Plan, Reason, Rejection};
+pub use plan::{Choice, Code, Evidence, Nearest, Plan, Rejection};
 pub use quality::QualityEstimate;
+pub use reason::{Reason, ReasonCode};
 pub use request::{Backend, BackendDevice, Candidate, Objective, Request};
 pub use speed::SpeedEstimate;
 pub use threads::prior_threads;

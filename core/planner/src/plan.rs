@@ -1,6 +1,6 @@
 //! The answer: a choice, its reasons, and why nothing else was chosen.
 
-use crate::{Backend, MemoryEstimate, QualityEstimate, SpeedEstimate};
+use crate::{Backend, MemoryEstimate, QualityEstimate, Reason, SpeedEstimate};
 use serde::{Deserialize, Serialize};
 
 /// Stable codes of reasons against a variant.
@@ -98,13 +98,6 @@ pub struct Choice {
     pub quality: QualityEstimate,
 }
 
-/// A sentence for the choice, with its figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Reason {
-    /// Plain text.
-    pub text: String,
-}
-
 /// Why a variant was not chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rejection {
@@ -147,7 +140,7 @@ pub struct Plan {
     /// What would fit, when nothing does for want of memory.
     pub nearest: Option<Nearest>,
     /// What was taken for granted.
-    pub assumptions: Vec<String>,
+    pub assumptions: Vec<Reason>,
     /// How well the figures are founded.
     pub evidence: Evidence,
 }

@@ -1,7 +1,7 @@
 //! A plan as text, for terminals and logs: in short, or whole. Must not decide or compute anything.
 
 use crate::choose::bytes;
-use crate::{Choice, Plan, Rejection};
+use crate::{Choice, Plan, Reason, Rejection};
 use std::fmt::Write;
 
 impl Plan {
@@ -41,9 +41,10 @@ impl Plan {
                 lines.iter().for_each(|line| _ = writeln!(text, "  - {line}"));
             }
         };
-        section("why", self.why.iter().map(|reason| reason.text.clone()).collect());
+        let texts = |reasons: &[Reason]| reasons.iter().map(|reason| reason.text.clone()).collect();
+        section("why", texts(&self.why));
         section("not chosen", self.rejected.iter().map(rejection).collect());
-        section("assumed", self.assumptions.clone());
+        section("assumed", texts(&self.assumptions));
         text
     }
 }

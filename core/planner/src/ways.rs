@@ -4,7 +4,7 @@
 use crate::ladder::{Fit, descend, model_of};
 use crate::memory::Repack;
 use crate::speed::{Configuration, SpeedModel, USUAL_PROMPT_TOKENS};
-use crate::{Backend, Candidate, Code, Request, SpeedEstimate};
+use crate::{Backend, Candidate, Code, Reason, ReasonCode, Request, SpeedEstimate};
 use hardware::Host;
 use std::cmp::Reverse;
 
@@ -106,13 +106,16 @@ pub(crate) fn seconds(speed: &SpeedEstimate) -> f64 {
 }
 
 /// What is worth telling of a way that was not taken: that it reads much faster, though it takes longer altogether.
-fn told(best: &SpeedEstimate, other: &Judged) -> Option<String> {
+fn told(best: &SpeedEstimate, other: &Judged) -> Option<Reason> {
     let [slow, fast] = other.speed.prefill_tokens_per_s;
     let ratio = (slow * fast).sqrt() / best.prefill_tokens_per_s.iter().product::<f64>().sqrt().max(1e-9);
     let on = match other.fit.backend {
         Backend::Cpu => "the processor alone".to_string(),
         backend => backend.name().to_string(),
     };
-    (ratio > MUCH_FASTER)
-        .then(|| format!("{on} would read prompts faster, {slow:.0} to {fast:.0} tokens/s, but write slower"))
+    (ratio > MUCH_FASTER).then(|| {
+        let text =
+            format!("{on} would read prompts faster, {slow:.0} to {fast:.0} tokens/s, but write slower");
+        ReasonCode::PromptBackend.because(text)
+    })
 }

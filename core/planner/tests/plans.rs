@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use hardware::{Cpu, Host, Limit, Memory};
-use llama_pajamas_planner::{Backend, BackendDevice, Candidate, Code, QualityEstimate, Request, plan};
+use llama_pajamas_planner::{
+    Backend, BackendDevice, Candidate, Code, QualityEstimate, ReasonCode, Request, plan,
+};
 use proptest::prelude::*;
 
 fn host(budget_bytes: u64) -> Host {
@@ -108,7 +110,13 @@ fn a_device_takes_what_fits_and_spares_the_host() {
     let choice = part.chosen.unwrap();
     assert!((1..37).contains(&choice.gpu_layers), "{}", choice.gpu_layers);
     assert!(choice.memory.device_bytes < 4 << 30);
-    assert!(part.why.iter().any(|reason| reason.text.contains("layers on Vulkan0")), "{:?}", part.why);
+    assert!(
+        part.why
+            .iter()
+            .any(|told| told.code == ReasonCode::Offload && told.text.contains("layers on Vulkan0")),
+        "{:?}",
+        part.why
+    );
     // Variants that do not name the backend stay on the processor.
     let cpu = plan(&host(16 << 30), &candidates(), &request(24 << 30)).chosen.unwrap();
     assert_eq!((cpu.backend, cpu.gpu_layers, cpu.memory.device_bytes), (Backend::Cpu, 0, 0));
@@ -132,7 +140,11 @@ fn caps_of_the_app_bound_the_host_and_the_device() {
     let plan = plan(&host(64 << 30), &gpu_candidates(), &request);
     let choice = plan.chosen.expect("a small variant fits");
     assert!(choice.memory.host_bytes() <= 6 << 30 && choice.memory.device_bytes <= 2 << 30, "{choice:?}");
-    assert!(plan.assumptions.iter().any(|text| text.contains("capped by the app")), "{:?}", plan.assumptions);
+    assert!(
+        plan.assumptions.iter().any(|told| told.code == ReasonCode::BudgetCapped),
+        "{:?}",
+        plan.assumptions
+    );
     assert_eq!(Request { memory_budget_bytes: Some(1), ..request }.memory_bytes(&host(64 << 30)), 1);
 }
 

@@ -107,6 +107,9 @@ impl LoadedModel {
         // Another context than the planned one says nothing about the plan.
         let planned = n_ctx == self.planned_tokens() && n_ubatch == self.choice.n_ubatch;
         let audit = planned.then(|| self.audit(&context.memory()));
+        if let Some(audit) = &audit {
+            self.steering.learning.audited(&self.choice, audit);
+        }
         let parts = (Arc::clone(&self.tokenizer), Arc::clone(&self.template));
         Ok(Session::new(context, form, parts, &self.steering, audit))
     }
@@ -142,6 +145,7 @@ impl LoadedModel {
             weights: part(planned.weights_bytes.saturating_add(twice), actual.model_bytes),
             kv: part(planned.kv_bytes, actual.context_bytes),
             compute: part(planned.compute_bytes, actual.compute_bytes.saturating_add(logits)),
+            formula_compute_bytes: planned.formula_compute_bytes,
             resident: None,
         }
     }

@@ -1,7 +1,7 @@
 //! Opening a bundle or a single file, and planning for it. Knows manifests and hosts; must not load weights.
 
 use crate::model::{LoadedModel, context_settings, load_settings};
-use crate::tune::seen_speeds;
+use crate::tune::{seen_memory, seen_speeds};
 use crate::{Error, Result};
 use bundle::{Bundle, Format, Presence};
 use engine::{CancelToken, ContextSettings, DeviceKind, Engine, MemoryUse, Purpose};
@@ -108,7 +108,8 @@ impl Runtime {
         self.variants.iter().map(|variant| &variant.candidate)
     }
 
-    /// Plans for the host. Adds the engine's devices to those of the request, and what normal use has shown of speeds here.
+    /// Plans for the host. Adds the engine's devices to those of the request, and what normal
+    /// use has shown of speeds and memory here.
     pub fn plan(&self, request: &PlanRequest) -> Plan {
         let mut request = request.clone();
         let lower = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
@@ -117,6 +118,9 @@ impl Runtime {
         request.devices.extend(backend_devices(&*self.engine, &self.host));
         if let Some(folder) = &self.tuning_folder {
             request.observations.extend(seen_speeds(&self.host, self.engine(), folder));
+            if request.residuals.is_empty() {
+                request.residuals = seen_memory(&self.host, self.engine(), folder);
+            }
         }
         let candidates: Vec<Candidate> = self.candidates().cloned().collect();
         planner::plan(&self.host, &candidates, &request)

@@ -3,6 +3,7 @@
 //! Owns the calls that users make, and which knobs there are here. The race is the tuner's; contexts are opened and timed
 //! in `bench`; the file is kept by `store`. Never runs on its own: an app calls it when it is idle.
 
+mod audits;
 mod bench;
 mod key;
 mod learn;
@@ -14,11 +15,12 @@ pub use store::TUNING_FILE;
 
 use crate::govern::{SettingFrom, signals_of};
 use crate::{Error, LoadedModel, Result, Runtime};
+use audits::Audits;
 use bench::EngineBench;
 use engine::{CancelToken, Engine, Form};
 use hardware::Host;
-use planner::Candidate;
 use planner::speed::Observation;
+use planner::{Candidate, Residuals};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -151,13 +153,20 @@ impl Runtime {
         let recall = Recall { tuned, miss, problem, took: begin.elapsed() };
         let machine = key::machine(self.host(), self.engine());
         let speeds = speeds::Speeds::of(folder, machine, candidate, model.choice());
-        steering.learning.begin(store, key, recall, speeds);
+        let machine = key::machine(self.host(), self.engine());
+        let audits = Audits { folder: folder.into(), machine, model: key.model.clone() };
+        steering.learning.begin(store, key, recall, speeds, audits);
     }
 }
 
 /// Speeds that normal use has shown on this machine, for plans.
 pub(crate) fn seen_speeds(host: &Host, engine: &dyn Engine, folder: &Path) -> Vec<Observation> {
     speeds::read(folder, &key::machine(host, engine))
+}
+
+/// What earlier loads on this machine showed of memory, for plans.
+pub(crate) fn seen_memory(host: &Host, engine: &dyn Engine, folder: &Path) -> Residuals {
+    audits::residuals(folder, &key::machine(host, engine))
 }
 
 impl LoadedModel {

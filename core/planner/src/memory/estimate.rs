@@ -73,6 +73,8 @@ pub struct MemoryEstimate {
     pub kv_bytes: u64,
     /// Buffers for computing and for logits, as expected, wherever they lie.
     pub compute_bytes: u64,
+    /// The same as the formula alone has them, before what earlier loads taught.
+    pub formula_compute_bytes: u64,
     /// Where those may lie.
     pub compute_interval_bytes: [u64; 2],
     /// Everything else in the process, as expected.
@@ -228,6 +230,7 @@ impl<'a> MemoryModel<'a> {
             repacked_bytes: placed.repacked,
             kv_bytes: kv,
             compute_bytes: expected,
+            formula_compute_bytes: expected,
             compute_interval_bytes: interval,
             overhead_bytes: overhead,
             uncertainty_bytes: (interval[1] - expected).saturating_add(OVERHEAD_UNCERTAINTY_BYTES),

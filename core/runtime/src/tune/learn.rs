@@ -1,9 +1,11 @@
 //! What normal use shows: speeds by setting, kept in memory and written now and then.
 //! Must not know where speeds come from; asks the clock only when to write.
 
+use super::audits::Audits;
 use super::speeds::Speeds;
 use super::{Recall, Store, now_unix_s};
 use crate::Usage;
+use planner::{Choice, MemoryAudit};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tuner::{Cache, Conditions, Key, Tuned};
@@ -26,6 +28,7 @@ struct Kept {
     news: Cache,
     /// For plans; `None` where the speeds tell of no one backend.
     speeds: Option<Speeds>,
+    audits: Audits,
     dirty: bool,
     written: Instant,
 }
@@ -35,10 +38,17 @@ impl Learning {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self, store: Store, key: Key, recall: Recall, speeds: Option<Speeds>) {
+    pub(super) fn begin(
+        &self,
+        store: Store,
+        key: Key,
+        recall: Recall,
+        speeds: Option<Speeds>,
+        audits: Audits,
+    ) {
         let (cache, _) = store.read();
         let (news, written) = (cache, Instant::now());
-        *self.kept() = Some(Kept { store, key, recall, news, speeds, dirty: false, written });
+        *self.kept() = Some(Kept { store, key, recall, news, speeds, audits, dirty: false, written });
     }
 
     pub(super) fn recall(&self) -> Option<Recall> {
@@ -71,6 +81,15 @@ impl Learning {
         kept.dirty = true;
         if kept.written.elapsed() >= EVERY {
             kept.write_or_warn();
+        }
+    }
+
+    /// Keeps what a load took, for the next plan.
+    pub(crate) fn audited(&self, choice: &Choice, audit: &MemoryAudit) {
+        let kept = self.kept();
+        let outcome = kept.as_ref().map_or(Ok(()), |kept| kept.audits.keep(choice, audit));
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "nothing is remembered of this model's memory");
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Fake {
     pub(crate) token_time: Option<fn(usize) -> Duration>,
     /// Under a time limit, prompts of more tokens than this are broken off.
     pub(crate) most_in_time: Option<usize>,
+    /// What its contexts say that they take.
+    pub(crate) memory: MemoryUse,
 }
 
 impl Engine for Fake {
@@ -209,6 +211,6 @@ impl Context for FakeContext {
     }
 
     fn memory(&self) -> MemoryUse {
-        MemoryUse::default()
+        self.fake.memory.clone()
     }
 }
