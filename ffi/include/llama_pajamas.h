@@ -140,7 +140,8 @@ typedef struct lp_plan_options {
 LP_API void lp_plan_options_init(lp_plan_options *options, size_t struct_size);
 
 /* Chooses a variant and settings for this device and explains the choice: `*json` becomes a JSON
- * object with "chosen" (null when nothing fits), "why", "rejected", "assumptions" and "evidence",
+ * object with "chosen" (null when nothing fits), "why", "rejected", "assumptions", each with a stable
+ * "code", and "evidence",
  * to be freed with lp_string_free. Reads no weights. `options` is optional. */
 LP_API lp_status lp_runtime_plan(const lp_runtime *runtime, const lp_plan_options *options, char **json,
                                  lp_error **error);
@@ -153,7 +154,9 @@ LP_API void lp_string_free(char *text);
 /* Told how much is loaded, 0 to 1. Return 0 to go on, anything else to stop with LP_CANCELLED. */
 typedef int (*lp_progress_fn)(void *user_data, float fraction);
 
-/* Plans as lp_runtime_plan does and loads what is chosen; LP_DOES_NOT_FIT when nothing fits.
+/* Plans as lp_runtime_plan does and loads what is chosen. Before anything is loaded the engine lays
+ * the model out without its weights; where that does not fit the memory that is left by now, the next
+ * smaller plan is made. LP_DOES_NOT_FIT when nothing fits.
  * `options`, `progress` and `user_data` are optional. */
 LP_API lp_status lp_runtime_load(const lp_runtime *runtime, const lp_plan_options *options,
                                  lp_progress_fn progress, void *user_data, lp_model **out, lp_error **error);

@@ -120,7 +120,7 @@ fn status_of(error: &llama_pajamas::Error) -> lp_status {
         E::Gguf { .. } | E::Family { .. } | E::Tokenizer(_) | E::Template(_) => lp_status::LP_INVALID_FILE,
         E::Bundle(error) => bundle_status(error),
         E::Engine(error) => engine_status(error),
-        E::NothingFits(_) => lp_status::LP_DOES_NOT_FIT,
+        E::NothingFits(_) | E::NoRoom { .. } => lp_status::LP_DOES_NOT_FIT,
         E::Request { what: "prompt", .. } => lp_status::LP_CONTEXT_FULL,
         E::Request { .. } => lp_status::LP_INVALID_ARGUMENT,
         E::Cancelled => lp_status::LP_CANCELLED,

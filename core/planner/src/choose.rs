@@ -45,6 +45,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         assumptions.extend(speed_assumption(Evidence::Guess));
         return Plan {
             chosen: None,
+            allowance: request.allowance(host),
             why: Vec::new(),
             rejected,
             nearest,
@@ -72,6 +73,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         precision: candidate.precision.clone(),
         backend: fit.backend,
         gpu_layers: fit.gpu_layers,
+        unified: fit.unified,
         context_tokens: fit.context_tokens,
         type_k: fit.cache.k.name(),
         type_v: fit.cache.v.name(),
@@ -84,7 +86,8 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     };
     let evidence = speed.evidence;
     assumptions.extend(speed_assumption(evidence));
-    Plan { chosen: Some(chosen), why, rejected, nearest: None, assumptions, evidence }
+    let allowance = request.allowance(host);
+    Plan { chosen: Some(chosen), allowance, why, rejected, nearest: None, assumptions, evidence }
 }
 
 fn judge<'a>(

@@ -22,7 +22,7 @@ pub use choose::plan;
 pub use memory::{
     CacheTypes, MemoryAudit, MemoryEstimate, MemoryModel, Part, Repack, Residual, Residuals, Setup, Weights,
 };
-pub use plan::{Choice, Code, Evidence, Nearest, Plan, Rejection};
+pub use plan::{Allowance, Choice, Code, Evidence, Nearest, Plan, Rejection};
 pub use quality::QualityEstimate;
 pub use reason::{Reason, ReasonCode};
 pub use request::{Backend, BackendDevice, Candidate, Objective, Request};

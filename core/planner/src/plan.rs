@@ -78,6 +78,8 @@ pub struct Choice {
     pub backend: Backend,
     /// Layers on the device of the backend.
     pub gpu_layers: u32,
+    /// Whether what lies on the device lies in the host's memory.
+    pub unified: bool,
     /// Context in tokens.
     pub context_tokens: u64,
     /// Type of cached keys, as ggml names it.
@@ -128,11 +130,33 @@ pub struct Nearest {
     pub text: String,
 }
 
+/// The memory that a plan was made for: what a load holds it to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Allowance {
+    /// Of the host, in bytes.
+    pub host_bytes: u64,
+    /// Whether it was asked for, whatever the host has to spare.
+    pub asked: bool,
+    /// Most of the host's, in bytes, whatever it has to spare.
+    pub cap_bytes: Option<u64>,
+    /// Most of a device's, in bytes, whatever is free.
+    pub device_cap_bytes: Option<u64>,
+}
+
+impl Allowance {
+    /// What a host that has `budget_bytes` to spare by now allows, in bytes.
+    pub fn now_bytes(&self, budget_bytes: u64) -> u64 {
+        if self.asked { self.host_bytes } else { budget_bytes.min(self.cap_bytes.unwrap_or(u64::MAX)) }
+    }
+}
+
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// What to do; `None` when nothing fits.
     pub chosen: Option<Choice>,
+    /// The memory it was made for.
+    pub allowance: Allowance,
     /// Reasons for it.
     pub why: Vec<Reason>,
     /// Every other variant.

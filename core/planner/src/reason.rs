@@ -33,6 +33,8 @@ pub enum ReasonCode {
     PromptBackend,
     /// A smaller precision is taken for speed.
     PrecisionLowered,
+    /// The engine's own account did not fit what is left by now, and the next smaller plan was made.
+    SteppedDown,
     /// The format suits the hardware.
     FormatSuits,
     /// The budget is the app's cap.
@@ -55,7 +57,7 @@ pub enum ReasonCode {
 
 impl ReasonCode {
     /// The reason with its sentence.
-    pub(crate) fn because(self, text: impl Into<String>) -> Reason {
+    pub fn because(self, text: impl Into<String>) -> Reason {
         Reason { code: self, text: text.into() }
     }
 }

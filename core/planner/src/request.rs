@@ -2,7 +2,7 @@
 //! Owns how caps bound what the host offers; must not choose.
 
 use crate::speed::{Calibration, Observation, Work};
-use crate::{QualityEstimate, Residuals};
+use crate::{Allowance, QualityEstimate, Residuals};
 use families::Description;
 use formats::gguf::TensorSpec;
 use hardware::{Gpu, Host};
@@ -174,6 +174,16 @@ impl Request {
     pub fn memory_bytes(&self, host: &Host) -> u64 {
         let budget = self.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
         self.memory_cap_bytes.map_or(budget, |cap| budget.min(cap))
+    }
+
+    /// What a load of the plan holds to.
+    pub(crate) fn allowance(&self, host: &Host) -> Allowance {
+        Allowance {
+            host_bytes: self.memory_bytes(host),
+            asked: self.memory_budget_bytes.is_some(),
+            cap_bytes: self.memory_cap_bytes,
+            device_cap_bytes: self.device_memory_cap_bytes,
+        }
     }
 
     /// The same request with every device's free memory bounded by the cap.

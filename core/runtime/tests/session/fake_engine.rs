@@ -3,8 +3,8 @@
 //! Owns: the engine's contract without a model, and a record of what was computed. Must not know: sessions.
 
 use llama_pajamas::engine::{
-    Context, ContextSettings, DeviceInfo, Engine, Error, Form, LoadSettings, Logits, MemoryUse, Model,
-    Vectors,
+    Context, ContextSettings, DeviceInfo, DryModel, Engine, Error, Form, LoadSettings, Logits, MemoryUse,
+    Model, Vectors,
 };
 use llama_pajamas::{CancelToken, Token};
 use std::ops::ControlFlow;
@@ -48,6 +48,8 @@ pub(crate) struct Fake {
     pub(crate) most_in_time: Option<usize>,
     /// What its contexts say that they take.
     pub(crate) memory: MemoryUse,
+    /// What a dry run says of the computation's buffers.
+    pub(crate) dry_run: Option<fn(&ContextSettings) -> u64>,
 }
 
 impl Engine for Fake {
@@ -63,6 +65,14 @@ impl Engine for Fake {
         Vec::new()
     }
 
+    fn has_dry_run(&self) -> bool {
+        self.dry_run.is_some()
+    }
+
+    fn dry_load(&self, _path: &Path, _settings: &LoadSettings) -> Result<Arc<dyn DryModel>, Error> {
+        Ok(Arc::new(FakeDry(self.dry_run.expect("asked only where there is one"))))
+    }
+
     fn load(
         &self,
         _path: &Path,
@@ -73,6 +83,14 @@ impl Engine for Fake {
             ControlFlow::Continue(()) => Ok(Arc::new(self.clone())),
             ControlFlow::Break(()) => Err(Error::Cancelled),
         }
+    }
+}
+
+struct FakeDry(fn(&ContextSettings) -> u64);
+
+impl DryModel for FakeDry {
+    fn measure(&self, settings: &ContextSettings) -> Result<MemoryUse, Error> {
+        Ok(MemoryUse { compute_bytes: (self.0)(settings), ..MemoryUse::default() })
     }
 }
 
