@@ -61,7 +61,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         let text = "quality is guessed from the precision: the manifest has no measurement";
         assumptions.push(ReasonCode::QualityGuessed.because(text));
     }
-    let mut why = reasons(&winner, have, contenders.len(), &request.residuals);
+    let mut why = reasons(&winner, have, contenders.len(), request);
     why.extend(lowered(candidates, &winner, &rejected));
     let suits = preference(host, winner.candidate, winner.fit.gpu_layers);
     let suited = |reason| ReasonCode::FormatSuits.because(format!("{}: {reason}", winner.candidate.id));
@@ -180,6 +180,14 @@ fn refusal(candidate: &Candidate, request: &Request) -> Option<(Code, String)> {
     }
     if let Some(blocked) = &candidate.blocked {
         return Some(blocked.clone());
+    }
+    if request.images && candidate.projector.is_none() {
+        return Some((Code::Feature, "it has no projector, and images are to be read".into()));
+    }
+    let ours = candidate.description.vocab_size;
+    if let Some(draft) = request.draft.as_ref().filter(|draft| draft.description.vocab_size != ours) {
+        let (id, theirs) = (&draft.id, draft.description.vocab_size);
+        return Some((Code::Feature, format!("the draft model {id} knows {theirs} tokens, this one {ours}")));
     }
     let cpu = candidate.compatible_backends.iter().any(|name| name == Backend::Cpu.name());
     if cpu || device(candidate, request).is_some() {
@@ -345,7 +353,7 @@ fn learned(winner: &Contender<'_>, residuals: &Residuals) -> Option<Reason> {
     )))
 }
 
-fn reasons(winner: &Contender<'_>, have: u64, others: usize, residuals: &Residuals) -> Vec<Reason> {
+fn reasons(winner: &Contender<'_>, have: u64, others: usize, request: &Request) -> Vec<Reason> {
     let founded = if winner.quality.measured { "measured" } else { "guessed" };
     let of = match others {
         0 => "it is the one variant that fits".to_string(),
@@ -364,7 +372,15 @@ fn reasons(winner: &Contender<'_>, have: u64, others: usize, residuals: &Residua
     let evidence = winner.speed.evidence.name();
     let speed = format!("{slow:.0} to {fast:.0} tokens/s are expected when writing ({evidence})");
     reasons.push(ReasonCode::Speed.because(speed));
-    reasons.extend(learned(winner, residuals));
+    reasons.extend(learned(winner, &request.residuals));
+    if memory.projector_bytes > 0 {
+        let text = format!("{} of it for the projector that reads images", bytes(memory.projector_bytes));
+        reasons.push(ReasonCode::Projector.because(text));
+    }
+    if let Some(draft) = &request.draft {
+        let text = format!("{} of it for the draft model {}", bytes(memory.draft_bytes), draft.id);
+        reasons.push(ReasonCode::Draft.because(text));
+    }
     reasons.extend(winner.fit.concessions.iter().cloned());
     reasons
 }

@@ -126,7 +126,10 @@ fn configuration(model: &MemoryModel<'_>, candidate: &Candidate, request: &Reque
     let at = |gpu_layers: u32| {
         let backend = device.filter(|_| gpu_layers > 0).map_or(Backend::Cpu, |device| device.backend);
         let residual = request.residuals.of(backend, &candidate.description.architecture);
-        (backend, model.estimate(&Setup { gpu_layers, ..setup }, residual))
+        let setup = Setup { gpu_layers, ..setup };
+        let mut memory = model.estimate(&setup, residual);
+        memory.accompany(candidate, request, &setup);
+        (backend, memory)
     };
     let gpu_layers = match (device, request.gpu_layers) {
         (None, _) => 0,

@@ -20,7 +20,8 @@ mod ways;
 
 pub use choose::plan;
 pub use memory::{
-    CacheTypes, MemoryAudit, MemoryEstimate, MemoryModel, Part, Repack, Residual, Residuals, Setup, Weights,
+    CacheTypes, Draft, MemoryAudit, MemoryEstimate, MemoryModel, Part, Projector, Repack, Residual,
+    Residuals, Setup, Weights,
 };
 pub use plan::{Allowance, Choice, Code, Evidence, Nearest, Plan, Rejection};
 pub use quality::QualityEstimate;

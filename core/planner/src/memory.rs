@@ -4,6 +4,7 @@
 mod allocator;
 mod audit;
 mod cache;
+mod companions;
 mod compute;
 mod estimate;
 mod graph;
@@ -13,5 +14,6 @@ mod weights;
 
 pub use audit::{MemoryAudit, Part, Residual, Residuals};
 pub use cache::CacheTypes;
+pub use companions::{Draft, Projector};
 pub use estimate::{MemoryEstimate, MemoryModel, Setup};
 pub use weights::{Repack, Weights};

@@ -17,6 +17,10 @@ pub enum ReasonCode {
     Speed,
     /// What earlier loads on this machine taught about its memory.
     MemoryLearned,
+    /// What of the memory is the projector's.
+    Projector,
+    /// What of the memory is the draft model's.
+    Draft,
     /// The context was bounded by what the model was made for.
     ContextBounded,
     /// The context was shortened to fit.

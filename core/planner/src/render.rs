@@ -117,6 +117,12 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     part("key-value cache", memory.kv_bytes);
     part("compute", memory.compute_bytes);
     part("everything else", memory.overhead_bytes);
+    if memory.projector_bytes > 0 {
+        part("projector", memory.projector_bytes);
+    }
+    if memory.draft_bytes > 0 {
+        part("draft model", memory.draft_bytes);
+    }
     part("uncertainty", memory.uncertainty_bytes);
     part("in all", memory.total_bytes());
     if memory.device_bytes > 0 {

@@ -48,6 +48,7 @@ fn candidates() -> Vec<Candidate> {
         quality: None,
         compatible_backends: ["cpu", "opencl", "hexagon"].map(String::from).to_vec(),
         present: true,
+        projector: None,
         blocked: None,
     };
     [("Q8_0", 1.83), ("Q6_K", 1.41), ("Q4_K_M", 1.10), ("Q4_0", 1.05), ("Q2_K", 0.78), ("IQ2_M", 0.70)]

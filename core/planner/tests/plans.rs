@@ -4,9 +4,10 @@
 
 use hardware::{Cpu, Host, Limit, Memory};
 use llama_pajamas_planner::{
-    Backend, BackendDevice, Candidate, Code, QualityEstimate, ReasonCode, Request, plan,
+    Backend, BackendDevice, Candidate, Code, Draft, Projector, QualityEstimate, ReasonCode, Request, plan,
 };
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn host(budget_bytes: u64) -> Host {
     Host {
@@ -51,6 +52,7 @@ fn candidates() -> Vec<Candidate> {
         quality: None,
         compatible_backends: vec!["cpu".into()],
         present: true,
+        projector: None,
         blocked: None,
     };
     [("Q8_0", 8.70), ("Q4_K_M", 5.02), ("IQ4_XS", 4.55), ("Q2_K", 3.27)].map(candidate).into()
@@ -264,4 +266,53 @@ proptest! {
         prop_assert_eq!(ids, ["gguf/IQ4_XS", "gguf/Q2_K", "gguf/Q4_K_M", "gguf/Q8_0"]);
         prop_assert_eq!(&small, &plan(&host(budget), &gpu_candidates(), &request));
     }
+}
+
+#[test]
+fn a_projector_counts_where_images_are_to_be_read() {
+    let mut candidates = candidates();
+    let request = Request { images: true, ..Request::default() };
+    let refused = plan(&host(16 << 30), &candidates, &request);
+    assert!(refused.chosen.is_none() && refused.rejected.iter().all(|one| one.code == Code::Feature));
+    let file_bytes = 800 << 20;
+    candidates[1].projector = Some(Projector { file_bytes, encoder: None });
+    let with = plan(&host(16 << 30), &candidates, &request);
+    let memory = with.chosen.as_ref().unwrap().memory;
+    let alone = Request { variant: Some("gguf/Q4_K_M".into()), ..Request::default() };
+    let without = plan(&host(16 << 30), &candidates, &alone).chosen.unwrap().memory;
+    assert_eq!((memory.projector_bytes, without.projector_bytes), (file_bytes, 0));
+    // Of an encoder without a shape, the computation may take as much again.
+    assert_eq!(memory.total_bytes(), without.total_bytes() + 2 * file_bytes);
+    assert!(with.why.iter().any(|told| told.code == ReasonCode::Projector), "{:?}", with.why);
+    // What fits alone does not fit with its projector.
+    let least = without.total_bytes() + file_bytes;
+    let short = Request { context_tokens: Some(4096), ..alone };
+    assert!(plan(&host(least), &candidates, &short).chosen.is_some());
+    let images = Request { images: true, ..short };
+    assert!(plan(&host(least), &candidates, &images).chosen.is_none());
+}
+
+#[test]
+fn a_draft_model_counts_with_a_context_of_its_own() {
+    let candidates = candidates();
+    let large = &candidates[0];
+    let draft = |vocab: u64| {
+        let mut description = large.description.clone();
+        description.vocab_size = vocab;
+        Arc::new(Draft { id: "small".into(), description, weights_bytes: 600 << 20, tensors: Vec::new() })
+    };
+    let context_tokens = Some(4096);
+    let with =
+        Request { draft: Some(draft(large.description.vocab_size)), context_tokens, ..Request::default() };
+    let without = Request { context_tokens, ..Request::default() };
+    let both = plan(&host(16 << 30), &candidates, &with);
+    let memory = both.chosen.as_ref().unwrap().memory;
+    let alone = plan(&host(16 << 30), &candidates, &without).chosen.unwrap().memory;
+    let kv_and_compute = alone.kv_bytes + alone.compute_bytes;
+    assert_eq!(memory.draft_bytes, (600 << 20) + kv_and_compute);
+    assert!(memory.total_bytes() >= alone.total_bytes() + memory.draft_bytes);
+    assert!(both.why.iter().any(|told| told.code == ReasonCode::Draft), "{:?}", both.why);
+    let other = Request { draft: Some(draft(1000)), ..with };
+    let refused = plan(&host(16 << 30), &candidates, &other);
+    assert_eq!(refused.rejected[0].code, Code::Feature, "{:?}", refused.rejected);
 }

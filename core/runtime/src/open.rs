@@ -2,13 +2,14 @@
 
 use crate::tune::{seen_memory, seen_speeds};
 use crate::{Error, Result};
-use bundle::{Bundle, Format, Presence};
+use bundle::{Bundle, Format, Presence, Variant};
 use engine::{DeviceKind, Engine};
 use families::Description;
+use families::projector::Encoder;
 use formats::gguf::{Header, TensorSpec};
 use hardware::{Host, Supplied, SuppliedDevice};
 use planner::speed::Work;
-use planner::{Backend, BackendDevice, Candidate, Code, Plan, QualityEstimate, Request};
+use planner::{Backend, BackendDevice, Candidate, Code, Plan, Projector, QualityEstimate, Request};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -272,6 +273,7 @@ fn candidate_of(path: &Path, header: Header) -> Result<Candidate> {
         quality: None,
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: true,
+        projector: None,
         blocked: None,
     })
 }
@@ -330,11 +332,20 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
             }),
             compatible_backends: variant.compatible_backends.clone(),
             present: path.is_some(),
+            projector: projector_of(bundle, variant),
             blocked,
         };
         Opened { candidate, path }
     });
     Ok(opened.collect())
+}
+
+/// What a variant reads images with: its size by the manifest, its shape where the file is here.
+fn projector_of(bundle: &Bundle, variant: &Variant) -> Option<Projector> {
+    let entry = variant.projector()?;
+    let path = bundle.root().join(entry.path.as_str());
+    let encoder = read_header(&path).ok().and_then(|header| Encoder::of(&header.metadata));
+    Some(Projector { file_bytes: entry.bytes, encoder })
 }
 
 /// Why no file of the bundle can be opened: the first damage, else what there is instead.
