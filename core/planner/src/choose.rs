@@ -9,7 +9,7 @@ use crate::speed::{SpeedModel, Tables};
 use crate::ways::{Judged, best_way, miss, seconds};
 use crate::{
     Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, Reason,
-    ReasonCode, Rejection, Request, Residuals, SpeedEstimate, threads,
+    ReasonCode, Rejection, Request, Residuals, SpeedEstimate, kv_precision, threads,
 };
 use hardware::Host;
 
@@ -77,6 +77,12 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         context_tokens: fit.context_tokens,
         type_k: fit.cache.k.name(),
         type_v: fit.cache.v.name(),
+        cache_steps: kv_precision::stated(
+            &candidate.description,
+            fit.context_tokens,
+            fit.n_ubatch.into(),
+            fit.cache,
+        ),
         n_threads,
         n_threads_batch,
         n_ubatch: fit.n_ubatch,

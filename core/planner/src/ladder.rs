@@ -176,9 +176,9 @@ fn concessions(
     }
     if fit.cache != CacheTypes::F16 {
         told.push(ReasonCode::KvPrecision.because(format!(
-            "key-value cache in {} instead of F16 to fit: divergence {:.5} from it",
+            "key-value cache in {} instead of F16 to fit: {}",
             fit.cache.text(),
-            step.kld_mean
+            step.text()
         )));
     }
     if fit.n_ubatch < UBATCHES[0] && candidate.description.form == Form::Decoder {

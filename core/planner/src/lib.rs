@@ -19,6 +19,7 @@ mod threads;
 mod ways;
 
 pub use choose::plan;
+pub use kv_precision::{CacheStep, MeasuredKv};
 pub use memory::{
     CacheTypes, Draft, MemoryAudit, MemoryEstimate, MemoryModel, Part, Projector, Repack, Residual,
     Residuals, Setup, Weights,

@@ -1,6 +1,6 @@
 //! The answer: a choice, its reasons, and why nothing else was chosen.
 
-use crate::{Backend, MemoryEstimate, QualityEstimate, Reason, SpeedEstimate};
+use crate::{Backend, CacheStep, MemoryEstimate, QualityEstimate, Reason, SpeedEstimate};
 use serde::{Deserialize, Serialize};
 
 /// Stable codes of reasons against a variant.
@@ -86,6 +86,8 @@ pub struct Choice {
     pub type_k: &'static str,
     /// Type of cached values, as ggml names it.
     pub type_v: &'static str,
+    /// The types that the cache could have, from the best, each with what it costs.
+    pub cache_steps: Vec<CacheStep>,
     /// Threads for single tokens.
     pub n_threads: u32,
     /// Threads for prompts.

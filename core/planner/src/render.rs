@@ -1,7 +1,7 @@
 //! A plan as text, for terminals and logs: in short, or whole. Must not decide or compute anything.
 
 use crate::choose::bytes;
-use crate::{Choice, Plan, Reason, Rejection};
+use crate::{CacheStep, Choice, MeasuredKv, Plan, Reason, Rejection};
 use std::fmt::Write;
 
 impl Plan {
@@ -81,6 +81,21 @@ fn cache(chosen: &Choice) -> String {
     }
 }
 
+fn cache_step(step: &CacheStep) -> String {
+    let types = match step.type_k == step.type_v {
+        true => step.type_k.to_string(),
+        false => format!("{} + {}", step.type_k, step.type_v),
+    };
+    let cost = match &step.measured {
+        None => String::new(),
+        Some(MeasuredKv { model, kld_mean, standard_error }) => {
+            format!("  divergence {kld_mean:.5} ± {standard_error:.5} (measured on {model})")
+        }
+    };
+    let mark = if step.is_chosen { "  chosen" } else { "" };
+    format!("{types:15}{:>11}{cost}{mark}", bytes(step.kv_bytes))
+}
+
 fn on_device(chosen: &Choice) -> String {
     match chosen.memory.device_bytes {
         0 => String::new(),
@@ -127,6 +142,10 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     part("in all", memory.total_bytes());
     if memory.device_bytes > 0 {
         part("on the device", memory.device_bytes);
+    }
+    if chosen.cache_steps.len() > 1 {
+        let _ = writeln!(text, "\nkey-value cache by precision");
+        chosen.cache_steps.iter().for_each(|step| _ = writeln!(text, "  {}", cache_step(step)));
     }
     let speed = &chosen.speed;
     let _ = writeln!(text, "\nspeed\n  {}", writing(chosen));
