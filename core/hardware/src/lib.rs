@@ -6,6 +6,7 @@
 //! unknown with its reason; it is neither guessed nor an error.
 
 mod apple;
+mod conditions;
 mod energy;
 mod error;
 mod files;
@@ -65,6 +66,7 @@ mod isa;
 #[path = "isa_x86_64.rs"]
 mod isa;
 
+pub use conditions::Conditions;
 pub use energy::{EnergyCounter, EnergyMeter, EnergyReading};
 pub use error::{Error, Result};
 pub use files::FILES;
@@ -110,6 +112,22 @@ pub fn energy_in<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Op
 /// None today: what cannot be read is listed in [`Host::unknown`].
 pub fn detect() -> Result<Host> {
     Ok(with_profiles(&native::root(), native::read))
+}
+
+/// What changes on this machine while a program runs: a few files on Linux and Android, in some milliseconds; elsewhere the
+/// whole description is read.
+pub fn conditions() -> Conditions {
+    native::conditions(&native::root())
+}
+
+/// The same of the machine below `root`, as [`detect_at`] takes it.
+///
+/// # Errors
+/// As [`detect_at`].
+pub fn conditions_at(root: &Path) -> Result<Conditions> {
+    let root = Root::open(root)?;
+    let foreign = root.exists(apple::TABLE) || root.exists(windows::TABLE);
+    Ok(if foreign { Conditions::of(&replayed(&root)) } else { linux::conditions(&root) })
 }
 
 /// Describes the machine below `root`: a folder that stands for `/` (or holds `sysctl.txt` of a Mac or `windows.json`),

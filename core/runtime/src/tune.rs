@@ -18,7 +18,7 @@ use crate::{Error, LoadedModel, Result, Runtime};
 use audits::Audits;
 use bench::EngineBench;
 use engine::{CancelToken, Engine, Form};
-use hardware::Host;
+use hardware::{Conditions, Host};
 use planner::speed::Observation;
 use planner::{Candidate, Residuals};
 use serde::Serialize;
@@ -128,7 +128,7 @@ impl Runtime {
     pub(crate) fn recall(&self, model: &LoadedModel, path: &Path, folder: &Path, candidate: &Candidate) {
         let begin = Instant::now();
         let steering = model.steering();
-        steering.begin(&signals_of(self.host()));
+        steering.begin(&signals_of(&Conditions::of(self.host())));
         let key = match key::of(self.host(), self.engine(), path, model, steering.start()) {
             Ok(key) => key,
             Err(error) => {
