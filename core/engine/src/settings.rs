@@ -13,6 +13,9 @@ pub struct LoadSettings {
     pub gpu_layers: u32,
     /// Names of the GPUs to use (see [`crate::DeviceInfo::name`]), in order; `None`: all of them.
     pub devices: Option<Vec<String>>,
+    /// Keep GPUs open that hold no layer, so that they compute large batches with weights copied from the host's memory
+    /// ([`ContextSettings::offload_ops`]); only weights that are not rearranged (`repack`) are copied. Default false.
+    pub batches_on_gpus: bool,
     /// Map the file into memory instead of reading it, so that the system can evict and share the
     /// weights. Default true.
     pub mmap: bool,
@@ -25,7 +28,14 @@ pub struct LoadSettings {
 
 impl Default for LoadSettings {
     fn default() -> Self {
-        Self { gpu_layers: 0, devices: None, mmap: true, repack: true, check_tensors: false }
+        Self {
+            gpu_layers: 0,
+            devices: None,
+            batches_on_gpus: false,
+            mmap: true,
+            repack: true,
+            check_tensors: false,
+        }
     }
 }
 

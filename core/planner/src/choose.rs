@@ -72,6 +72,9 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         id: candidate.id.clone(),
         precision: candidate.precision.clone(),
         backend: fit.backend,
+        prompt_backend: fit.batches.unwrap_or(fit.backend),
+        copies_weights: fit.batches.is_some(),
+        device: fit.device,
         gpu_layers: fit.gpu_layers,
         unified: fit.unified,
         context_tokens: fit.context_tokens,
@@ -386,6 +389,14 @@ fn reasons(winner: &Contender<'_>, have: u64, others: usize, request: &Request) 
     if let Some(draft) = &request.draft {
         let text = format!("{} of it for the draft model {}", bytes(memory.draft_bytes), draft.id);
         reasons.push(ReasonCode::Draft.because(text));
+    }
+    if let Some(backend) = winner.fit.batches {
+        let [slow, fast] = winner.speed.prefill_tokens_per_s;
+        let (name, at_once) = (backend.name(), winner.fit.n_ubatch);
+        reasons.push(ReasonCode::PromptsElsewhere.because(format!(
+            "prompts are computed by {name}, for which weights in the host's memory are copied every {at_once} tokens: \
+             {slow:.0} to {fast:.0} tokens/s"
+        )));
     }
     reasons.extend(winner.fit.concessions.iter().cloned());
     reasons

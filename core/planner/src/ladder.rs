@@ -25,6 +25,10 @@ pub(crate) struct Fit {
     pub(crate) cache: CacheTypes,
     pub(crate) n_ubatch: u32,
     pub(crate) concessions: Vec<Reason>,
+    /// The device that holds layers or computes batches.
+    pub(crate) device: Option<String>,
+    /// Its backend, where it computes batches with weights that it does not hold.
+    pub(crate) batches: Option<Backend>,
     /// Whether what lies on the device lies in the host's memory too.
     pub(crate) unified: bool,
 }
@@ -50,6 +54,26 @@ pub(crate) fn descend(
     have: u64,
     repack: Repack,
 ) -> Result<Fit, Box<Fit>> {
+    descend_with(model, candidate, request, have, (repack, false))
+}
+
+/// The same with prompts computed on a device, whose weights are copied there as they lie in the file.
+pub(crate) fn descend_with_batches(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    have: u64,
+) -> Result<Fit, Box<Fit>> {
+    descend_with(model, candidate, request, have, (Repack::Never, true))
+}
+
+fn descend_with(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    have: u64,
+    (repack, batches): (Repack, bool),
+) -> Result<Fit, Box<Fit>> {
     let longest = candidate.description.max_context.max(1);
     let wished = request.context_tokens.unwrap_or(USUAL_CONTEXT).clamp(1, longest);
     let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
@@ -59,7 +83,7 @@ pub(crate) fn descend(
             for context_tokens in contexts(wished, shortest) {
                 let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
                 let setup = Setup { repack, ..Setup::new(context_tokens, step.types, n_ubatch.into()) };
-                let mut fit = configuration(model, candidate, request, setup);
+                let mut fit = configuration(model, candidate, request, setup, batches);
                 if runs(candidate, &fit) && fit.host_bytes() <= have {
                     fit.concessions = concessions(&fit, candidate, request, wished, &step);
                     return Ok(fit);
@@ -119,16 +143,27 @@ fn runs(candidate: &Candidate, fit: &Fit) -> bool {
     cpu || fit.gpu_layers > candidate.description.n_layers
 }
 
-fn configuration(model: &MemoryModel<'_>, candidate: &Candidate, request: &Request, setup: Setup) -> Fit {
+fn configuration(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    setup: Setup,
+    batches: bool,
+) -> Fit {
     // The output counts as a layer of its own.
     let layers = candidate.description.n_layers.saturating_add(1);
     let device = device(candidate, request);
     let at = |gpu_layers: u32| {
         let backend = device.filter(|_| gpu_layers > 0).map_or(Backend::Cpu, |device| device.backend);
-        let residual = request.residuals.of(backend, &candidate.description.architecture);
+        // What was learned was learned without batches elsewhere.
+        let residual =
+            request.residuals.of(backend, &candidate.description.architecture).filter(|_| !batches);
         let setup = Setup { gpu_layers, ..setup };
         let mut memory = model.estimate(&setup, residual);
         memory.accompany(candidate, request, &setup);
+        if batches && gpu_layers < layers {
+            model.add_batches(&mut memory, &setup, largest_matrix_bytes(candidate));
+        }
         (backend, memory)
     };
     let gpu_layers = match (device, request.gpu_layers) {
@@ -142,7 +177,26 @@ fn configuration(model: &MemoryModel<'_>, candidate: &Candidate, request: &Reque
     let (backend, memory) = at(gpu_layers);
     let (context_tokens, n_ubatch) = (setup.context_tokens, setup.n_ubatch as u32);
     let (cache, unified) = (setup.cache, device.is_some_and(|device| device.unified));
-    Fit { memory, backend, gpu_layers, context_tokens, cache, n_ubatch, concessions: Vec::new(), unified }
+    let batches = device.filter(|_| batches && gpu_layers < layers).map(|device| device.backend);
+    let device = device.filter(|_| gpu_layers > 0 || batches.is_some()).map(|device| device.name.clone());
+    Fit {
+        memory,
+        backend,
+        gpu_layers,
+        context_tokens,
+        cache,
+        n_ubatch,
+        concessions: Vec::new(),
+        device,
+        batches,
+        unified,
+    }
+}
+
+/// Bytes of the variant's largest matrix; of one that is known as a sum alone, those of a layer.
+fn largest_matrix_bytes(candidate: &Candidate) -> u64 {
+    let known = candidate.work.as_ref().map(|work| work.largest_matrix_bytes).filter(|bytes| *bytes > 0);
+    known.unwrap_or(candidate.weights_bytes / u64::from(candidate.description.n_layers.max(1)))
 }
 
 /// The largest number up to `top` that fits, where fewer fit whenever more do, and none always does.

@@ -3,6 +3,7 @@
 
 mod allocator;
 mod audit;
+mod batches;
 mod cache;
 mod companions;
 mod compute;

@@ -76,6 +76,12 @@ pub struct Choice {
     pub precision: String,
     /// What computes.
     pub backend: Backend,
+    /// What computes prompts.
+    pub prompt_backend: Backend,
+    /// Whether it computes them with copies of weights that stay in the host's memory.
+    pub copies_weights: bool,
+    /// Name in the engine of the device that holds layers or computes prompts.
+    pub device: Option<String>,
     /// Layers on the device of the backend.
     pub gpu_layers: u32,
     /// Whether what lies on the device lies in the host's memory.

@@ -33,6 +33,8 @@ pub enum ReasonCode {
     Offload,
     /// A device cannot allocate the largest matrix.
     MaxAlloc,
+    /// Another backend than the one that writes computes prompts.
+    PromptsElsewhere,
     /// Another backend reads faster.
     PromptBackend,
     /// A smaller precision is taken for speed.

@@ -67,7 +67,11 @@ fn headline(chosen: &Choice) -> String {
         0 => String::new(),
         n => format!(", {n} layers on the device"),
     };
-    format!("plan     {} on {}{offload}", chosen.id, chosen.backend.name())
+    let prompts = match chosen.copies_weights {
+        false => String::new(),
+        true => format!(", prompts on {}", chosen.prompt_backend.name()),
+    };
+    format!("plan     {} on {}{offload}{prompts}", chosen.id, chosen.backend.name())
 }
 
 fn context(chosen: &Choice) -> String {
@@ -118,7 +122,14 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     let memory = &chosen.memory;
     let mut line = |name: &str, what: String| _ = writeln!(text, "{name:17}{what}");
     line("variant", format!("{} ({})", chosen.id, chosen.precision));
-    line("computed by", chosen.backend.name().to_string());
+    let by = chosen.backend.name();
+    line(
+        "computed by",
+        match chosen.copies_weights {
+            false => by.to_string(),
+            true => format!("{by}, prompts by {}", chosen.prompt_backend.name()),
+        },
+    );
     line("context", format!("{} tokens", chosen.context_tokens));
     line("key-value cache", cache(chosen));
     if chosen.gpu_layers > 0 {

@@ -224,7 +224,13 @@ impl LoadedModel {
 
 /// How a plan has a model loaded.
 pub(crate) fn load_settings(choice: &Choice) -> LoadSettings {
-    LoadSettings { gpu_layers: choice.gpu_layers, ..LoadSettings::default() }
+    LoadSettings {
+        gpu_layers: choice.gpu_layers,
+        devices: choice.device.as_ref().map(|name| vec![name.clone()]),
+        batches_on_gpus: choice.copies_weights,
+        repack: !choice.copies_weights,
+        ..LoadSettings::default()
+    }
 }
 
 /// How a plan has a context opened.
