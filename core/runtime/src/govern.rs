@@ -86,12 +86,7 @@ pub(crate) struct InForce {
 
 impl Steering {
     pub(crate) fn new(choice: &Choice) -> Self {
-        let setting = Setting {
-            n_threads: choice.n_threads,
-            n_threads_batch: choice.n_threads_batch,
-            n_ubatch: choice.n_ubatch,
-            gpu_layers: choice.gpu_layers,
-        };
+        let setting = planned_setting(choice);
         let slowest = choice.speed.decode_tokens_per_s[0];
         let state = State {
             start: setting,
@@ -196,6 +191,16 @@ impl Steering {
             Some(because) => Err(Error::Refused { because: because.text() }),
             None => Ok(()),
         }
+    }
+}
+
+/// The setting that a plan begins with.
+pub(crate) fn planned_setting(choice: &Choice) -> Setting {
+    Setting {
+        n_threads: choice.n_threads,
+        n_threads_batch: choice.n_threads_batch,
+        n_ubatch: choice.n_ubatch,
+        gpu_layers: choice.gpu_layers,
     }
 }
 

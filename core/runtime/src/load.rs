@@ -1,6 +1,7 @@
 //! Loading what a plan chose, after the engine has been asked what it takes and the machine what is left by now.
 //! Owns that comparison and the steps down after it; must not know how memory is estimated.
 
+use crate::govern::planned_setting;
 use crate::model::{LoadedModel, context_settings, load_settings};
 use crate::{Error, PlanRequest, Result, Runtime};
 use bundle::Bundle;
@@ -115,7 +116,9 @@ impl Runtime {
         let (choice, candidate, path) = self.chosen(plan)?;
         // From here on nobody evicts the files that are about to be read.
         let hold = self.bundle().map(Bundle::hold).transpose()?;
-        let model = LoadedModel::load(self.engine(), path, choice.clone(), hold, progress, cancel)?;
+        let placed = self.tuned_placement(choice, candidate, path, planned_setting(choice));
+        let engine = self.engine();
+        let model = LoadedModel::load(engine, path, choice.clone(), placed, hold, progress, cancel)?;
         model.steering().set_max_threads(self.host().cpu.usable_cpus);
         if let Some(folder) = self.tuning_folder() {
             self.recall(&model, path, folder, candidate);

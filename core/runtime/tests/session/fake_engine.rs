@@ -48,6 +48,14 @@ pub(crate) struct Fake {
     pub(crate) most_in_time: Option<usize>,
     /// What its contexts say that they take.
     pub(crate) memory: MemoryUse,
+    /// Devices beside the processor.
+    pub(crate) devices: Vec<DeviceInfo>,
+    /// Time that single tokens take more, by the layers on a device.
+    pub(crate) layer_time: Option<fn(u32) -> Duration>,
+    /// Layers on a device, as it was loaded.
+    pub(crate) gpu_layers: u32,
+    /// The same of every load.
+    pub(crate) loads: Arc<Mutex<Vec<u32>>>,
     /// What a dry run says of the computation's buffers.
     pub(crate) dry_run: Option<fn(&ContextSettings) -> u64>,
 }
@@ -62,7 +70,7 @@ impl Engine for Fake {
     }
 
     fn devices(&self) -> Vec<DeviceInfo> {
-        Vec::new()
+        self.devices.clone()
     }
 
     fn has_dry_run(&self) -> bool {
@@ -76,11 +84,14 @@ impl Engine for Fake {
     fn load(
         &self,
         _path: &Path,
-        _settings: &LoadSettings,
+        settings: &LoadSettings,
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Arc<dyn Model>, Error> {
         match progress(0.5) {
-            ControlFlow::Continue(()) => Ok(Arc::new(self.clone())),
+            ControlFlow::Continue(()) => {
+                self.loads.lock().expect("not poisoned").push(settings.gpu_layers);
+                Ok(Arc::new(Self { gpu_layers: settings.gpu_layers, ..self.clone() }))
+            }
             ControlFlow::Break(()) => Err(Error::Cancelled),
         }
     }
@@ -178,6 +189,9 @@ impl Context for FakeContext {
         }
         if let Some(time) = self.fake.token_time.filter(|_| n_tokens == 1) {
             std::thread::sleep(time(self.threads.0));
+        }
+        if let Some(time) = self.fake.layer_time.filter(|_| n_tokens == 1) {
+            std::thread::sleep(time(self.fake.gpu_layers));
         }
         self.fake.threads.lock().expect("not poisoned").push(self.threads);
         self.held += n_tokens;
