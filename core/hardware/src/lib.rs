@@ -67,7 +67,7 @@ mod isa;
 mod isa;
 
 pub use conditions::Conditions;
-pub use energy::{EnergyCounter, EnergyMeter, EnergyReading};
+pub use energy::{DeviceEnergy, EnergyCounter, EnergyMeter, EnergyReading};
 pub use error::{Error, Result};
 pub use files::FILES;
 pub use host::{
@@ -95,9 +95,18 @@ pub fn process_memory() -> Option<ProcessMemory> {
     linux::process::read(&native::root())
 }
 
-/// What this machine reports of its energy now; `None` where it reports nothing, or not to this process.
+/// What this machine reports of its energy now, NVIDIA's devices included where the feature `nvml` is on; `None` where it reports
+/// nothing, or not to this process.
 pub fn energy() -> Option<EnergyReading> {
-    linux::energy::read(&native::root())
+    let machine = linux::energy::read(&native::root());
+    if machine.as_ref().is_some_and(|reading| reading.is_whole) {
+        return machine;
+    }
+    let devices = EnergyReading::of_devices("NVIDIA devices (NVML)", &nvml::energies());
+    match machine {
+        Some(machine) => Some(machine.beside(devices)),
+        None => devices,
+    }
 }
 
 /// The same of files handed over: paths relative to the root, and what stands in them.
