@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How to load a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadSettings {
     /// How many layers to put on GPUs, counted from the last; more than the model has means all.
     /// Default 0.
@@ -40,7 +40,7 @@ impl Default for LoadSettings {
 }
 
 /// What a context computes of its tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// Logits: [`crate::Context::decode`].
     #[default]
@@ -66,7 +66,7 @@ pub enum Pooling {
 }
 
 /// How to open a context. No value is left to the engine's own defaults.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextSettings {
     /// What it computes. Default logits.
     pub purpose: Purpose,
