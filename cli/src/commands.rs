@@ -7,6 +7,7 @@ pub(crate) mod embed;
 mod foresee;
 pub(crate) mod hardware;
 pub(crate) mod info;
+pub(crate) mod isolate;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod quantize;
@@ -38,7 +39,8 @@ fn open(
     }
     // Without a folder nothing is remembered, and everything works.
     let tuning_folder = wishes.network.cache().ok();
-    let settings = RuntimeSettings { cpu_variant, tuning_folder, ..RuntimeSettings::default() };
+    let engine = wishes.isolate.then(|| isolate::engine(cpu_variant.as_deref())).transpose()?;
+    let settings = RuntimeSettings { cpu_variant, tuning_folder, engine, ..RuntimeSettings::default() };
     Ok((Runtime::open(&located.path, settings)?, located))
 }
 
