@@ -59,6 +59,10 @@ fn chosen(host: &Host, choice: &Choice, layers: u32) -> String {
         n if n >= layers => format!("{}, all layers", choice.backend.name()),
         n => format!("{}, {n} of {layers} layers", choice.backend.name()),
     };
+    let by = match choice.copies_weights {
+        true => format!("{by}, prompts by {}", choice.prompt_backend.name()),
+        false => by,
+    };
     let memory = match (choice.memory.device_bytes, host.memory.unified) {
         (0, _) | (_, true) => gib(choice.memory.total_bytes()),
         (device, false) => format!(

@@ -2,23 +2,36 @@
 //! Must not know how a configuration is laid out; that is the ladder's.
 
 use crate::allocation::sift;
-use crate::ladder::{Fit, device, shorter_context};
+use crate::explain::{assumptions, lowered, reasons, speed_assumption};
+use crate::ladder::{Fit, USUAL_CONTEXT, device, shorter_context};
 use crate::memory::Repack;
 use crate::preference::preference;
 use crate::speed::{SpeedModel, Tables};
 use crate::ways::{Judged, best_way, miss, seconds};
 use crate::{
-    Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, Reason,
-    ReasonCode, Rejection, Request, Residuals, SpeedEstimate, kv_precision, threads,
+    Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, ReasonCode,
+    Rejection, Request, SpeedEstimate, kv_precision, threads,
 };
 use hardware::Host;
 
 /// A variant that fits, with all that it is judged by.
-struct Contender<'a> {
-    candidate: &'a Candidate,
-    quality: QualityEstimate,
-    speed: SpeedEstimate,
-    fit: Fit,
+pub(crate) struct Contender<'a> {
+    pub(crate) candidate: &'a Candidate,
+    pub(crate) quality: QualityEstimate,
+    pub(crate) speed: SpeedEstimate,
+    pub(crate) fit: Fit,
+}
+
+/// Divergence, in nats, up to which a smaller variant with the usual context stands before a better one with a shorter context:
+/// precisions of four bits and more, by their priors.
+const FAITHFUL_KLD: f64 = 0.06;
+
+impl Contender<'_> {
+    /// Whether it holds as long a context as was asked for; where none was, the usual one.
+    fn holds_context(&self, request: &Request) -> bool {
+        let usual = USUAL_CONTEXT.min(self.candidate.description.max_context.max(1));
+        request.context_tokens.is_some() || self.fit.context_tokens >= usual
+    }
 }
 
 /// Makes a plan. Pure: the same inputs give the same plan. Takes about a millisecond per variant.
@@ -133,19 +146,23 @@ fn judge<'a>(
 }
 
 /// Of the variants that none is known to beat, one in a format that suits the hardware, then the one with fewest bytes, present
-/// before absent, measured before predicted. More memory adds variants, so it can only add betters: it never leads to a variant
-/// known to be worse. Where speed is the objective: the fastest.
+/// before absent, measured before predicted. Variants with a shorter context than the usual one stand back where another is
+/// faithful and holds that. Where speed is the objective: the fastest.
 fn best(host: &Host, contenders: &[Contender<'_>], request: &Request) -> Option<usize> {
     let places = contenders.iter().enumerate();
     match request.objective {
         Objective::Quality => {
-            let beaten =
-                |one: &Contender<'_>| contenders.iter().any(|other| other.quality.beats(&one.quality));
+            let holds = |one: &&Contender<'_>| one.holds_context(request);
+            let faithful = contenders.iter().filter(holds).any(|one| one.quality.kld_mean <= FAITHFUL_KLD);
+            let stands = |one: &Contender<'_>| !faithful || one.holds_context(request);
+            let beaten = |one: &Contender<'_>| {
+                contenders.iter().any(|other| stands(other) && other.quality.beats(&one.quality))
+            };
             let cost = |one: &Contender<'_>| {
                 let suits = preference(host, one.candidate, one.fit.gpu_layers).is_some();
                 (!suits, one.candidate.weights_bytes, !one.candidate.present, one.speed.evidence.rank())
             };
-            let left = places.filter(|(_, one)| !beaten(one));
+            let left = places.filter(|(_, one)| stands(one) && !beaten(one));
             left.min_by_key(|(_, one)| cost(one)).map(|(place, _)| place)
         }
         Objective::Speed { .. } => {
@@ -255,6 +272,14 @@ fn plain_rejection(id: &str, code: Code, fix: String) -> Rejection {
 
 fn beaten(other: &Contender<'_>, winner: &Contender<'_>, request: &Request) -> Rejection {
     let (id, ours, theirs) = (&winner.candidate.id, winner.quality.kld_mean, other.quality.kld_mean);
+    if winner.holds_context(request) && !other.holds_context(request) && other.quality.beats(&winner.quality)
+    {
+        let (short, long) = (other.fit.context_tokens, winner.fit.context_tokens);
+        let fix = format!(
+            "it holds {short} tokens of context here, {id} {long}: ask for {short} or fewer to have it"
+        );
+        return plain_rejection(&other.candidate.id, Code::Context, fix);
+    }
     let fix = if let Objective::Speed { .. } = request.objective {
         format!("{id} is expected to be faster")
     } else if winner.quality.beats(&other.quality) {
@@ -299,107 +324,6 @@ fn nearest(
         shortfall_bytes,
         text: format!("{} fits once {} more are free", least.id, bytes(shortfall_bytes)),
     })
-}
-
-/// What a speed is taken from, where it was not measured here.
-fn speed_assumption(evidence: Evidence) -> Option<Reason> {
-    let (code, source) = match evidence {
-        Evidence::Measured | Evidence::Calibrated => return None,
-        Evidence::Profile => (ReasonCode::SpeedProfile, "speed is what such a chip is expected to reach"),
-        Evidence::Guess => (ReasonCode::SpeedGuessed, "speed is a guess from the processor's class"),
-    };
-    Some(code.because(format!("{source}, until it is measured")))
-}
-
-fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<Reason> {
-    let limit = host.memory.limits.first();
-    let uncapped = request.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
-    let (code, source) = match (request.memory_budget_bytes, limit) {
-        _ if have < uncapped => {
-            (ReasonCode::BudgetCapped, format!("capped by the app; there were {}", bytes(uncapped)))
-        }
-        (Some(_), _) => (ReasonCode::BudgetAsked, "the budget that was asked for".to_string()),
-        (None, Some(limit)) => {
-            let left = bytes(limit.headroom_bytes);
-            let text = format!("{} leaves {left}, less a reserve for everything else", limit.source);
-            (ReasonCode::BudgetLimit, text)
-        }
-        (None, None) => (ReasonCode::BudgetUnlimited, "the system states no limit".to_string()),
-    };
-    let mapped = "weights are mapped from their file, which the system may evict; they are counted whole";
-    vec![
-        code.because(format!("memory for a model: {} ({source})", bytes(have))),
-        ReasonCode::MappedCounted.because(mapped),
-    ]
-}
-
-/// The concession in precision: variants that are better and fit, but are not as fast as asked.
-fn lowered(candidates: &[Candidate], winner: &Contender<'_>, rejected: &[Rejection]) -> Option<Reason> {
-    let slow = rejected.iter().filter(|one| matches!(one.code, Code::Speed | Code::Ttft));
-    let better = slow.filter_map(|one| candidates.iter().find(|candidate| candidate.id == one.id));
-    let better = better.filter(|candidate| {
-        let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
-        quality.beats(&winner.quality)
-    });
-    let ids: Vec<&str> = better.map(|candidate| candidate.id.as_str()).collect();
-    (!ids.is_empty()).then(|| {
-        let text =
-            format!("precision lowered for speed: better, but not as fast as asked: {}", ids.join(", "));
-        ReasonCode::PrecisionLowered.because(text)
-    })
-}
-
-/// What earlier loads taught, where the estimate rests on it.
-fn learned(winner: &Contender<'_>, residuals: &Residuals) -> Option<Reason> {
-    let (fit, architecture) = (&winner.fit, &winner.candidate.description.architecture);
-    let residual = residuals.of(fit.backend, architecture).filter(|residual| residual.n > 0)?;
-    let (formula, now) = (fit.memory.formula_compute_bytes, fit.memory.compute_bytes);
-    let loads = if residual.n == 1 { "one load".to_string() } else { format!("{} loads", residual.n) };
-    Some(ReasonCode::MemoryLearned.because(format!(
-        "{} for computing instead of {}, as {loads} of such models on this machine showed",
-        bytes(now),
-        bytes(formula)
-    )))
-}
-
-fn reasons(winner: &Contender<'_>, have: u64, others: usize, request: &Request) -> Vec<Reason> {
-    let founded = if winner.quality.measured { "measured" } else { "guessed" };
-    let of = match others {
-        0 => "it is the one variant that fits".to_string(),
-        n => format!("no better one is known of the {} variants that fit", n + 1),
-    };
-    let [slow, fast] = winner.speed.decode_tokens_per_s;
-    let memory = &winner.fit.memory;
-    let best =
-        format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean);
-    let takes = format!("it takes {} of {} memory", bytes(winner.fit.host_bytes()), bytes(have));
-    let mut reasons = vec![ReasonCode::Best.because(best), ReasonCode::Memory.because(takes)];
-    if memory.device_bytes > 0 {
-        let text = format!("{} lie on the device", bytes(memory.device_bytes));
-        reasons.push(ReasonCode::DeviceMemory.because(text));
-    }
-    let evidence = winner.speed.evidence.name();
-    let speed = format!("{slow:.0} to {fast:.0} tokens/s are expected when writing ({evidence})");
-    reasons.push(ReasonCode::Speed.because(speed));
-    reasons.extend(learned(winner, &request.residuals));
-    if memory.projector_bytes > 0 {
-        let text = format!("{} of it for the projector that reads images", bytes(memory.projector_bytes));
-        reasons.push(ReasonCode::Projector.because(text));
-    }
-    if let Some(draft) = &request.draft {
-        let text = format!("{} of it for the draft model {}", bytes(memory.draft_bytes), draft.id);
-        reasons.push(ReasonCode::Draft.because(text));
-    }
-    if let Some(backend) = winner.fit.batches {
-        let [slow, fast] = winner.speed.prefill_tokens_per_s;
-        let (name, at_once) = (backend.name(), winner.fit.n_ubatch);
-        reasons.push(ReasonCode::PromptsElsewhere.because(format!(
-            "prompts are computed by {name}, for which weights in the host's memory are copied every {at_once} tokens: \
-             {slow:.0} to {fast:.0} tokens/s"
-        )));
-    }
-    reasons.extend(winner.fit.concessions.iter().cloned());
-    reasons
 }
 
 /// `7947872` → `7.6 MiB`.

@@ -1,5 +1,6 @@
 //! The ladder of concessions: for one variant, the first configuration that fits, and what it gives up.
-//! Context first, then the cache's types, then the batch; layers on a device wherever they fit. Must not compare variants.
+//! A context that was not asked for is bounded by the usual one; then the cache's types give way, then the batch, and only then
+//! the context further; layers on a device wherever they fit. Must not compare variants.
 
 use crate::choose::bytes;
 use crate::kv_precision::{KvStep, steps};
@@ -8,7 +9,7 @@ use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Reason, ReasonCod
 use families::Form;
 
 /// Context that is offered when none is asked for, in tokens.
-const USUAL_CONTEXT: u64 = 4096;
+pub(crate) const USUAL_CONTEXT: u64 = 4096;
 /// Shortest context that is offered, in tokens.
 pub(crate) const SHORTEST_CONTEXT: u64 = 512;
 const UBATCHES: [u32; 2] = [512, 128];
@@ -78,9 +79,9 @@ fn descend_with(
     let wished = request.context_tokens.unwrap_or(USUAL_CONTEXT).clamp(1, longest);
     let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
     let mut least: Option<Fit> = None;
-    for n_ubatch in ubatches(candidate) {
-        for step in steps(&candidate.description, wished) {
-            for context_tokens in contexts(wished, shortest) {
+    for context_tokens in contexts(wished, shortest) {
+        for n_ubatch in ubatches(candidate) {
+            for step in steps(&candidate.description, wished) {
                 let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
                 let setup = Setup { repack, ..Setup::new(context_tokens, step.types, n_ubatch.into()) };
                 let mut fit = configuration(model, candidate, request, setup, batches);
@@ -169,15 +170,14 @@ fn configuration(
     let gpu_layers = match (device, request.gpu_layers) {
         (None, _) => 0,
         (Some(_), Some(asked)) => asked.min(layers),
-        (Some(device), None) => {
-            let room = (device.free_bytes as f64 * DEVICE_SHARE) as u64;
-            most(layers, |gpu_layers| at(gpu_layers).1.device_bytes <= room)
-        }
+        (Some(device), None) => most(layers, |gpu_layers| at(gpu_layers).1.device_bytes <= room(device)),
     };
     let (backend, memory) = at(gpu_layers);
     let (context_tokens, n_ubatch) = (setup.context_tokens, setup.n_ubatch as u32);
     let (cache, unified) = (setup.cache, device.is_some_and(|device| device.unified));
-    let batches = device.filter(|_| batches && gpu_layers < layers).map(|device| device.backend);
+    let has_room = |device: &&BackendDevice| memory.device_bytes <= room(device);
+    let batches = device.filter(|_| batches && gpu_layers < layers).filter(has_room);
+    let batches = batches.map(|device| device.backend);
     let device = device.filter(|_| gpu_layers > 0 || batches.is_some()).map(|device| device.name.clone());
     Fit {
         memory,
@@ -191,6 +191,11 @@ fn configuration(
         batches,
         unified,
     }
+}
+
+/// What of a device's memory is used, in bytes.
+fn room(device: &BackendDevice) -> u64 {
+    (device.free_bytes as f64 * DEVICE_SHARE) as u64
 }
 
 /// Bytes of the variant's largest matrix; of one that is known as a sum alone, those of a layer.

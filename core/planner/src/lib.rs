@@ -5,6 +5,7 @@
 
 mod allocation;
 mod choose;
+mod explain;
 mod kv_precision;
 mod ladder;
 mod memory;

@@ -21,6 +21,8 @@ pub enum Code {
     Feature,
     /// No engine here runs it.
     Engine,
+    /// It is better, and holds a much shorter context than another that is good.
+    Context,
     /// Another variant is better and fits too.
     QualityDominated,
     /// Not signed by a trusted key.

@@ -222,6 +222,9 @@ fn prompts_go_to_a_device_that_cannot_hold_the_layers() {
     let whole = on(24 << 30, 2048).chosen.unwrap();
     assert!(!whole.copies_weights);
     assert_eq!((whole.backend, whole.prompt_backend, whole.gpu_layers), (Backend::Cuda, Backend::Cuda, 29));
+    // Without room for what is copied nothing is.
+    let none = on(20 << 20, 2048).chosen.unwrap();
+    assert_eq!((none.copies_weights, none.memory.device_bytes, none.device), (false, 0, None));
     // Prompts shorter than a batch stay where the weights are.
     let short = on(900 << 20, 8).chosen.unwrap();
     assert!(!short.copies_weights && short.prompt_backend == short.backend);

@@ -71,6 +71,30 @@ fn the_best_variant_that_fits_is_chosen() {
 }
 
 #[test]
+fn the_usual_context_is_kept_before_a_better_variant_with_a_short_one() {
+    let candidates = candidates();
+    let at = |gib: f64, request: &Request| plan(&host((gib * 1073741824.0) as u64), &candidates, request);
+    // Q8_0 fits with 512 to 2048 tokens.
+    let usual = at(8.35, &Request::default());
+    let choice = usual.chosen.as_ref().unwrap();
+    assert_eq!((choice.id.as_str(), choice.context_tokens), ("gguf/Q4_K_M", 4096));
+    let better = usual.rejected.iter().find(|one| one.id == "gguf/Q8_0").unwrap();
+    assert_eq!(better.code, Code::Context, "{better:?}");
+    let short: u64 = better.fix.split(' ').nth(2).unwrap().parse().unwrap();
+    assert!((512..4096).contains(&short), "{}", better.fix);
+    let asked = Request { context_tokens: Some(short), ..Request::default() };
+    assert_eq!(at(8.35, &asked).chosen.unwrap().id, "gguf/Q8_0");
+    // The cache gives way before the context does.
+    let cache = at(8.6, &Request { variant: Some("gguf/Q8_0".into()), ..Request::default() }).chosen.unwrap();
+    assert_eq!((cache.context_tokens, cache.type_k), (4096, "Q8_0"));
+    // A variant that loses much does not stand before a good one with a short context.
+    let good = at(4.45, &Request::default());
+    let choice = good.chosen.as_ref().unwrap();
+    assert_eq!(choice.id, "gguf/IQ4_XS", "{good:?}");
+    assert!(choice.context_tokens < 4096);
+}
+
+#[test]
 fn an_asked_context_is_kept_and_the_cache_gives_way() {
     let request =
         Request { context_tokens: Some(32768), variant: Some("gguf/Q2_K".into()), ..Request::default() };
