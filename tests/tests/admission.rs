@@ -187,8 +187,8 @@ fn a_draft_model_takes_what_the_engine_says() {
     let engine = GgufEngine::start(EngineOptions::default()).expect("starts");
     let mut models = models(&engine, folder.path());
     let (k, v, n_ubatch) = ("F16", "F16", 512);
-    for index in 0..models.len() {
-        let candidate = &models[index].candidate;
+    for model in &mut models {
+        let candidate = &model.candidate;
         let draft = planner::Draft {
             id: candidate.id.clone(),
             description: candidate.description.clone(),
@@ -201,7 +201,7 @@ fn a_draft_model_takes_what_the_engine_says() {
         let plan = planner::plan(&host(64 << 30), std::slice::from_ref(candidate), &request);
         let choice = plan.chosen.expect("64 GiB do");
         assert_eq!((choice.type_k, choice.n_ubatch), (k, n_ubatch));
-        let taken = models[index].bytes(context, k, v, n_ubatch);
+        let taken = model.bytes(context, k, v, n_ubatch);
         let predicted = choice.memory.draft_bytes;
         let room = (taken / 100).max(1 << 20);
         assert!(predicted.abs_diff(taken) <= room, "{}: {predicted}, the engine {taken}", choice.id);

@@ -31,7 +31,7 @@ fn main() {
         let engine = GgufEngine::start(EngineOptions::default()).unwrap();
         return serve(&engine, std::io::stdin(), std::io::stdout().lock()).unwrap();
     }
-    let tests: [(&str, fn(&Stage)); 5] = [
+    let tests: [Test; 5] = [
         ("the_numbers_are_those_of_this_process", the_numbers_are_those_of_this_process),
         ("errors_say_the_same", errors_say_the_same),
         ("work_is_stopped_from_outside", work_is_stopped_from_outside),
@@ -43,6 +43,9 @@ fn main() {
         println!("test {name} ... ok");
     }
 }
+
+/// A test and its name.
+type Test = (&'static str, fn(&Stage));
 
 struct Stage {
     folder: tempfile::TempDir,
@@ -212,9 +215,16 @@ fn a_killed_process_is_an_error_and_is_replaced(stage: &Stage) {
     assert_eq!(computed(&mut *again), expected);
     assert_eq!(stage.processes().len(), before.len() + 2);
     assert!(engine.measure(&stage.model, &LoadSettings::default(), &settings()).is_ok());
+    // One that ends while nobody asks is replaced as well.
+    let second = stage.processes().into_iter().find(|id| !before.contains(id) && *id != own[0]).unwrap();
+    assert!(Command::new("kill").args(["-9", &second]).status().unwrap().success());
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let mut third = Arc::clone(&model).new_context(&settings()).expect("it is opened in a new process");
+    assert_eq!(computed(&mut *third), expected);
     // Without the model its process goes.
-    drop((context, again, model));
-    let last = stage.processes().into_iter().find(|id| !before.contains(id) && *id != own[0]).unwrap();
+    drop((context, again, third, model));
+    let gone = [own[0].clone(), second];
+    let last = stage.processes().into_iter().find(|id| !before.contains(id) && !gone.contains(id)).unwrap();
     assert!(!Command::new("kill").args(["-0", &last]).output().unwrap().status.success());
 }
 

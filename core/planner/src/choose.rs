@@ -32,6 +32,14 @@ impl Contender<'_> {
         let usual = USUAL_CONTEXT.min(self.candidate.description.max_context.max(1));
         request.context_tokens.is_some() || self.fit.context_tokens >= usual
     }
+
+    /// Whether it is better than the one that was chosen and lacks its context.
+    pub(crate) fn stands_back(&self, winner: &Self, request: &Request) -> bool {
+        winner.holds_context(request)
+            && !self.holds_context(request)
+            && self.quality.beats(&winner.quality)
+            && request.objective == Objective::Quality
+    }
 }
 
 /// Makes a plan. Pure: the same inputs give the same plan. Takes about a millisecond per variant.
@@ -74,7 +82,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         let text = "quality is guessed from the precision: the manifest has no measurement";
         assumptions.push(ReasonCode::QualityGuessed.because(text));
     }
-    let mut why = reasons(&winner, have, contenders.len(), request);
+    let mut why = reasons(&winner, have, &contenders, request);
     why.extend(lowered(candidates, &winner, &rejected));
     let suits = preference(host, winner.candidate, winner.fit.gpu_layers);
     let suited = |reason| ReasonCode::FormatSuits.because(format!("{}: {reason}", winner.candidate.id));
@@ -89,6 +97,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         copies_weights: fit.batches.is_some(),
         device: fit.device,
         gpu_layers: fit.gpu_layers,
+        layers_asked: request.gpu_layers.is_some(),
         unified: fit.unified,
         context_tokens: fit.context_tokens,
         type_k: fit.cache.k.name(),
@@ -272,8 +281,7 @@ fn plain_rejection(id: &str, code: Code, fix: String) -> Rejection {
 
 fn beaten(other: &Contender<'_>, winner: &Contender<'_>, request: &Request) -> Rejection {
     let (id, ours, theirs) = (&winner.candidate.id, winner.quality.kld_mean, other.quality.kld_mean);
-    if winner.holds_context(request) && !other.holds_context(request) && other.quality.beats(&winner.quality)
-    {
+    if other.stands_back(winner, request) {
         let (short, long) = (other.fit.context_tokens, winner.fit.context_tokens);
         let fix = format!(
             "it holds {short} tokens of context here, {id} {long}: ask for {short} or fewer to have it"
@@ -326,8 +334,8 @@ fn nearest(
     })
 }
 
-/// `7947872` → `7.6 MiB`.
-pub(crate) fn bytes(count: u64) -> String {
+/// A number of bytes for people: `7947872` → `7.6 MiB`.
+pub fn bytes(count: u64) -> String {
     let value = count as f64;
     match count {
         0..1024 => format!("{count} B"),

@@ -60,6 +60,7 @@ pub(crate) fn lowered(
 /// What earlier loads taught, where the estimate rests on it.
 fn learned(winner: &Contender<'_>, residuals: &Residuals) -> Option<Reason> {
     let (fit, architecture) = (&winner.fit, &winner.candidate.description.architecture);
+    fit.batches.is_none().then_some(())?;
     let residual = residuals.of(fit.backend, architecture).filter(|residual| residual.n > 0)?;
     let (formula, now) = (fit.memory.formula_compute_bytes, fit.memory.compute_bytes);
     let loads = if residual.n == 1 { "one load".to_string() } else { format!("{} loads", residual.n) };
@@ -70,11 +71,21 @@ fn learned(winner: &Contender<'_>, residuals: &Residuals) -> Option<Reason> {
     )))
 }
 
-pub(crate) fn reasons(winner: &Contender<'_>, have: u64, others: usize, request: &Request) -> Vec<Reason> {
+pub(crate) fn reasons(
+    winner: &Contender<'_>,
+    have: u64,
+    others: &[Contender<'_>],
+    request: &Request,
+) -> Vec<Reason> {
     let founded = if winner.quality.measured { "measured" } else { "guessed" };
-    let of = match others {
-        0 => "it is the one variant that fits".to_string(),
-        n => format!("no better one is known of the {} variants that fit", n + 1),
+    let n_fit = others.len() + 1;
+    let of = match others.iter().any(|other| other.stands_back(winner, request)) {
+        true => {
+            let context = winner.fit.context_tokens;
+            format!("no better one of the {n_fit} variants that fit holds {context} tokens of context")
+        }
+        false if n_fit == 1 => "it is the one variant that fits".to_string(),
+        false => format!("no better one is known of the {n_fit} variants that fit"),
     };
     let [slow, fast] = winner.speed.decode_tokens_per_s;
     let memory = &winner.fit.memory;

@@ -19,7 +19,7 @@ pub mod speed;
 mod threads;
 mod ways;
 
-pub use choose::plan;
+pub use choose::{bytes, plan};
 pub use kv_precision::{CacheStep, MeasuredKv};
 pub use memory::{
     CacheTypes, Draft, MemoryAudit, MemoryEstimate, MemoryModel, Part, Projector, Repack, Residual,

@@ -86,6 +86,8 @@ pub struct Choice {
     pub device: Option<String>,
     /// Layers on the device of the backend.
     pub gpu_layers: u32,
+    /// Whether so many were asked for.
+    pub layers_asked: bool,
     /// Whether what lies on the device lies in the host's memory.
     pub unified: bool,
     /// Context in tokens.

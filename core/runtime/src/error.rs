@@ -53,8 +53,9 @@ pub enum Error {
     NothingFits(String),
     /// What was planned takes more than there is by now, by the engine's own account before anything is loaded.
     #[error(
-        "{id} needs {need_bytes} bytes of {place}, {have_bytes} are left by now, {} too few{}",
-        need_bytes.saturating_sub(*have_bytes), smaller(nearest.as_ref())
+        "{id} needs {} of {place}, {} are left by now, {} too few{}",
+        planner::bytes(*need_bytes), planner::bytes(*have_bytes),
+        planner::bytes(need_bytes.saturating_sub(*have_bytes)), smaller(nearest.as_ref())
     )]
     NoRoom {
         /// The variant.

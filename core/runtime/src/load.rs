@@ -93,6 +93,7 @@ impl Runtime {
         for _ in 0..MOST_STEPS {
             let Some(lack) = self.lack(&plan, &allowance)? else {
                 plan.why.append(&mut stepped);
+                plan.allowance = allowance;
                 let model = self.load_unasked(&plan, progress, cancel)?;
                 return Ok((plan, model));
             };
@@ -116,7 +117,8 @@ impl Runtime {
         let (choice, candidate, path) = self.chosen(plan)?;
         // From here on nobody evicts the files that are about to be read.
         let hold = self.bundle().map(Bundle::hold).transpose()?;
-        let placed = self.tuned_placement(choice, candidate, path, planned_setting(choice));
+        let have_bytes = plan.allowance.now_bytes(self.budget_now(&plan.allowance));
+        let placed = self.tuned_placement(choice, candidate, path, planned_setting(choice), have_bytes);
         let engine = self.engine();
         let model = LoadedModel::load(engine, path, choice.clone(), placed, hold, progress, cancel)?;
         model.steering().set_max_threads(self.host().cpu.usable_cpus);
@@ -142,9 +144,10 @@ impl Runtime {
             true => measured.model_bytes + measured.context_bytes + measured.compute_bytes,
             false => measured.buffers.iter().filter(on_host).map(all).fold(0, u64::saturating_add),
         };
-        // The engine does not count where it keeps logits, nor what a process takes beside.
+        // The engine does not count where it keeps logits, nor what lies beside the model.
         let logits = candidate.description.vocab_size.saturating_mul(4);
-        let need_bytes = buffers.saturating_add(logits).saturating_add(memory.overhead_bytes);
+        let beside = [logits, memory.overhead_bytes, memory.projector_bytes, memory.draft_bytes];
+        let need_bytes = beside.into_iter().fold(buffers, u64::saturating_add);
         if need_bytes > have_bytes {
             return Ok(Some(Lack { device: None, need_bytes, have_bytes, planned_bytes }));
         }
@@ -162,8 +165,10 @@ impl Runtime {
 
     /// What this machine has to spare by now; of a machine that was described, what the description said.
     fn budget_now(&self, allowance: &Allowance) -> u64 {
-        let now = self.is_here().then(hardware::detect).and_then(|host| host.ok());
-        now.map_or(allowance.host_bytes, |host| host.memory.budget_bytes)
+        match self.is_here() {
+            true => hardware::conditions().memory.budget_bytes,
+            false => allowance.host_bytes,
+        }
     }
 }
 
@@ -181,10 +186,10 @@ impl Lack {
         let (id, context) =
             plan.chosen.as_ref().map_or(("", 0), |choice| (&choice.id, choice.context_tokens));
         ReasonCode::SteppedDown.because(format!(
-            "stepped down from {id} with {context} tokens: the engine needs {} bytes of {}, {} are left by now",
-            self.need_bytes,
+            "stepped down from {id} with {context} tokens: the engine needs {} of {}, {} are left by now",
+            planner::bytes(self.need_bytes),
             self.place(),
-            self.have_bytes
+            planner::bytes(self.have_bytes)
         ))
     }
 

@@ -112,7 +112,8 @@ impl LoadedModel {
         // Another context or placement than the planned one says nothing about the plan.
         let planned = n_ctx == self.planned_tokens()
             && n_ubatch == self.choice.n_ubatch
-            && self.gpu_layers == self.choice.gpu_layers;
+            && self.gpu_layers == self.choice.gpu_layers
+            && !self.choice.copies_weights;
         let audit = planned.then(|| self.audit(&context.memory()));
         if let Some(audit) = &audit {
             self.steering.learning.audited(&self.choice, audit);

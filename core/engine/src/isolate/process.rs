@@ -59,9 +59,12 @@ impl Process {
         Ok(Self { child: Mutex::new(child), turn, ended: AtomicBool::new(false) })
     }
 
-    /// Whether it has ended.
+    /// Whether it has ended, asked or not.
     pub(super) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be told is found out by the next ask.
+        let exited = matches!(child.try_wait(), Ok(Some(_)));
+        exited || self.ended.load(Ordering::Acquire)
     }
 
     /// Its number in the system.

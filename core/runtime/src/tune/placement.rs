@@ -15,11 +15,11 @@ use tuner::{Lookup, Setting};
 
 impl Runtime {
     /// Counts of layers to race, the loaded one first; all of them fit into memory at once, so that each is loaded once. The
-    /// start alone where there is no device, no dry run to ask, or prompts are computed with copies of weights.
+    /// start alone where there is no device, no dry run to ask, a count that the app asked for, or prompts that are computed with
+    /// copies of weights.
     pub(super) fn placements(&self, model: &LoadedModel) -> Vec<u32> {
         let (choice, start) = (model.choice(), model.gpu_layers());
-        let known =
-            self.variant(&choice.id).filter(|_| self.engine().has_dry_run() && !choice.copies_weights);
+        let known = self.variant(&choice.id).filter(|_| self.engine().has_dry_run() && is_open(choice));
         let (Some(mut device), Some((candidate, path))) = (self.placing_device(choice), known) else {
             return vec![start];
         };
@@ -75,14 +75,16 @@ impl Runtime {
     }
 
     /// The settings for loading `choice`, with the layers where an earlier race on this machine found them faster, if that still
-    /// fits; the count of layers beside.
+    /// fits `have_bytes` of the host and the device; the count of layers beside.
     pub(crate) fn tuned_placement(
         &self,
         choice: &Choice,
         candidate: &Candidate,
         path: &Path,
         start: Setting,
+        have_bytes: u64,
     ) -> Option<(LoadSettings, u32)> {
+        let device = self.placing_device(choice).filter(|_| is_open(choice))?;
         let context = u32::try_from(choice.context_tokens).unwrap_or(u32::MAX);
         let key = key::of(self.host(), self.engine(), path, context, start).ok()?;
         let (cache, _) = Store::new(self.tuning_folder()?).read();
@@ -96,13 +98,17 @@ impl Runtime {
         if layers == choice.gpu_layers || layers > candidate.description.n_layers.saturating_add(1) {
             return None;
         }
-        let device = self.placing_device(choice)?;
         let measured = self.measured(choice, &device, path, layers)?;
         let (on_host, on_device) = places(&measured, choice.unified);
-        let room = on_host <= self.conditions_now().memory.budget_bytes.max(choice.memory.host_bytes());
-        (room && on_device <= device.memory_free_bytes)
+        let on_host = on_host.saturating_add(choice.memory.overhead_bytes);
+        (on_host <= have_bytes && on_device <= device.memory_free_bytes)
             .then(|| (placed(choice, Some(&device.name), layers), layers))
     }
+}
+
+/// Whether layers may lie elsewhere than planned.
+fn is_open(choice: &Choice) -> bool {
+    !choice.copies_weights && !choice.layers_asked
 }
 
 /// Bytes in the host's memory and on the device.
