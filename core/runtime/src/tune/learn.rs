@@ -29,6 +29,8 @@ struct Kept {
     /// For plans; `None` where the speeds tell of no one backend.
     speeds: Option<Speeds>,
     audits: Audits,
+    /// What the model took, until an answer shows that it is of use.
+    audit: Option<(Choice, MemoryAudit)>,
     dirty: bool,
     written: Instant,
 }
@@ -48,7 +50,8 @@ impl Learning {
     ) {
         let (cache, _) = store.read();
         let (news, written) = (cache, Instant::now());
-        *self.kept() = Some(Kept { store, key, recall, news, speeds, audits, dirty: false, written });
+        *self.kept() =
+            Some(Kept { store, key, recall, news, speeds, audits, audit: None, dirty: false, written });
     }
 
     pub(super) fn recall(&self) -> Option<Recall> {
@@ -68,6 +71,9 @@ impl Learning {
     pub(crate) fn observe(&self, conditions: Conditions, threads: (u32, u32), usage: &Usage) {
         let mut kept = self.kept();
         let Some(kept) = kept.as_mut() else { return };
+        if let Err(error) = kept.write_audit() {
+            tracing::warn!(%error, "nothing is remembered of this model's memory");
+        }
         let decode = (usage.completion_tokens > LEAST_WRITTEN).then(|| usage.decode_tokens_per_s());
         let read = usage.prompt_tokens.saturating_sub(usage.reused_tokens);
         let prompt = (read >= LEAST_READ).then(|| usage.prompt_tokens_per_s());
@@ -84,21 +90,26 @@ impl Learning {
         }
     }
 
-    /// Keeps what a load took, for the next plan.
+    /// Takes in what a load took. It is written with the first answer: what fails before leaves nothing behind.
     pub(crate) fn audited(&self, choice: &Choice, audit: &MemoryAudit) {
-        let kept = self.kept();
-        let outcome = kept.as_ref().map_or(Ok(()), |kept| kept.audits.keep(choice, audit));
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "nothing is remembered of this model's memory");
+        if let Some(kept) = self.kept().as_mut() {
+            kept.audit = Some((choice.clone(), audit.clone()));
         }
     }
 
     pub(super) fn save(&self) -> bundle::Result<()> {
-        self.kept().as_mut().map_or(Ok(()), Kept::write)
+        self.kept().as_mut().map_or(Ok(()), |kept| {
+            kept.write_audit()?;
+            kept.write()
+        })
     }
 }
 
 impl Kept {
+    fn write_audit(&mut self) -> bundle::Result<()> {
+        self.audit.take().map_or(Ok(()), |(choice, audit)| self.audits.keep(&choice, &audit))
+    }
+
     fn write(&mut self) -> bundle::Result<()> {
         if self.dirty {
             self.written = Instant::now();

@@ -2,7 +2,7 @@
 //! Knows the public API only.
 
 use crate::fake_engine::Fake;
-use crate::stage::{model_file, reciting};
+use crate::stage::{generate, greedy, model_file, reciting};
 use llama_pajamas::engine::MemoryUse;
 use llama_pajamas::hardware::{Cpu, Host, Memory};
 use llama_pajamas::planner::{Choice, Reason, ReasonCode};
@@ -37,8 +37,9 @@ fn start(fake: Fake, folder: &Path, context: u64) -> Plan {
     };
     let plan = runtime.plan(&request);
     let model = runtime.load(&plan, &mut |_| {}, &CancelToken::new()).expect("loads");
-    let session = model.session(&SessionSettings::default()).expect("opens");
+    let mut session = model.session(&SessionSettings::default()).expect("opens");
     assert!(session.memory_audit().is_some());
+    generate(&mut session, "Say ", &greedy()).expect("answers");
     plan
 }
 
