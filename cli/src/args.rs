@@ -70,6 +70,13 @@ pub(crate) enum Command {
     /// Get, check and sign bundles
     #[command(subcommand)]
     Bundle(Bundle),
+    /// Be the other half of `--isolate`: an engine that answers on standard input and output
+    #[command(hide = true)]
+    ServeEngine {
+        /// The CPU kernel variant to use
+        #[arg(long)]
+        cpu_variant: Option<String>,
+    },
     /// Print a completion script for your shell
     Completions {
         #[arg(value_enum)]
@@ -189,6 +196,9 @@ pub(crate) struct Wishes {
     /// Layers to put on a GPU [default: the plan's]
     #[arg(long, value_name = "N")]
     pub(crate) gpu_layers: Option<u32>,
+    /// Compute in a process of its own: a GPU driver that ends its process does not end this one
+    #[arg(long)]
+    pub(crate) isolate: bool,
     /// Refuse bundles that no key of this folder has signed
     #[arg(long, value_name = "DIR")]
     pub(crate) trust: Option<PathBuf>,

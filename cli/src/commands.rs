@@ -7,6 +7,7 @@ pub(crate) mod embed;
 mod foresee;
 pub(crate) mod hardware;
 pub(crate) mod info;
+pub(crate) mod isolate;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod quantize;
@@ -18,7 +19,10 @@ use crate::fetch::{Located, Take, locate};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::{Bundle, SignaturePolicy, TrustStore};
-use llama_pajamas::{Dry, GenerateSettings, Mirostat, PlanRequest, Runtime, RuntimeSettings, Step};
+use llama_pajamas::planner::ReasonCode;
+use llama_pajamas::{
+    CancelToken, Dry, GenerateSettings, LoadedModel, Mirostat, PlanRequest, Runtime, RuntimeSettings, Step,
+};
 use std::path::Path;
 
 /// Opens what `model` names, after the signature check that `wishes` ask for. What came from a hub stays in the cache
@@ -35,8 +39,17 @@ fn open(
     }
     // Without a folder nothing is remembered, and everything works.
     let tuning_folder = wishes.network.cache().ok();
-    let settings = RuntimeSettings { cpu_variant, tuning_folder, ..RuntimeSettings::default() };
+    let engine = wishes.isolate.then(|| isolate::engine(cpu_variant.as_deref())).transpose()?;
+    let settings = RuntimeSettings { cpu_variant, tuning_folder, engine, ..RuntimeSettings::default() };
     Ok((Runtime::open(&located.path, settings)?, located))
+}
+
+/// Plans and loads; steps down the ladder are told on the error channel.
+fn load(runtime: &Runtime, wishes: &Wishes, cancel: &CancelToken) -> Result<LoadedModel> {
+    let (plan, model) = runtime.plan_and_load(&request(wishes)?, &mut |_| {}, cancel)?;
+    let stepped = plan.why.iter().filter(|reason| reason.code == ReasonCode::SteppedDown);
+    stepped.for_each(|reason| eprintln!("note: {}", reason.text));
+    Ok(model)
 }
 
 fn check_signature(path: &Path, trust: &Path) -> Result<()> {

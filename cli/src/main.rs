@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => commands::chat::run(args, &screen),
         Command::Embed(args) => commands::embed::run(args, &screen),
         Command::Bundle(args) => commands::bundle::run(args, &screen),
+        Command::ServeEngine { cpu_variant } => commands::isolate::serve(cpu_variant.clone()),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(*shell, &mut command, "llama-pajamas", &mut std::io::stdout());

@@ -60,7 +60,8 @@ typedef enum lp_status {
     LP_CANCELLED = 6,        /* the caller stopped a load */
     LP_ENGINE = 7,           /* the engine failed */
     LP_INTERNAL = 8,         /* anything else */
-    LP_PANIC = 9             /* a defect of the library was caught: free the objects of the call */
+    LP_PANIC = 9,            /* a defect of the library was caught: free the objects of the call */
+    LP_BUSY = 10             /* no new work is taken at the moment: the device is hot or short of memory */
 } lp_status;
 
 typedef struct lp_error lp_error;     /* why a call failed */
@@ -108,6 +109,9 @@ typedef struct lp_runtime_options {
     /* The CPU variant to use, e.g. "x64"; NULL, the default: the best of this processor. A process
      * has one variant: the first that is used stays, another is refused with LP_ENGINE. */
     const char *cpu_variant;
+    /* Folder in which what is measured on this device is kept between starts: tuned settings, speeds,
+     * memory; made when needed. NULL, the default: nothing is kept. */
+    const char *tuning_folder;
 } lp_runtime_options;
 
 LP_API void lp_runtime_options_init(lp_runtime_options *options, size_t struct_size);
@@ -140,7 +144,8 @@ typedef struct lp_plan_options {
 LP_API void lp_plan_options_init(lp_plan_options *options, size_t struct_size);
 
 /* Chooses a variant and settings for this device and explains the choice: `*json` becomes a JSON
- * object with "chosen" (null when nothing fits), "why", "rejected", "assumptions" and "evidence",
+ * object with "chosen" (null when nothing fits), "why", "rejected", "assumptions", each with a stable
+ * "code", and "evidence",
  * to be freed with lp_string_free. Reads no weights. `options` is optional. */
 LP_API lp_status lp_runtime_plan(const lp_runtime *runtime, const lp_plan_options *options, char **json,
                                  lp_error **error);
@@ -153,7 +158,9 @@ LP_API void lp_string_free(char *text);
 /* Told how much is loaded, 0 to 1. Return 0 to go on, anything else to stop with LP_CANCELLED. */
 typedef int (*lp_progress_fn)(void *user_data, float fraction);
 
-/* Plans as lp_runtime_plan does and loads what is chosen; LP_DOES_NOT_FIT when nothing fits.
+/* Plans as lp_runtime_plan does and loads what is chosen. Before anything is loaded the engine lays
+ * the model out without its weights; where that does not fit the memory that is left by now, the next
+ * smaller plan is made. LP_DOES_NOT_FIT when nothing fits.
  * `options`, `progress` and `user_data` are optional. */
 LP_API lp_status lp_runtime_load(const lp_runtime *runtime, const lp_plan_options *options,
                                  lp_progress_fn progress, void *user_data, lp_model **out, lp_error **error);
@@ -204,8 +211,15 @@ typedef enum lp_event_kind {
     LP_EVENT_PROMPT = 0, /* the prompt is computed: prompt_tokens, reused_tokens */
     LP_EVENT_TOKEN = 1,  /* a token was chosen: token_id */
     LP_EVENT_TEXT = 2,   /* text of the answer: text, text_bytes; whole characters */
-    LP_EVENT_DONE = 3    /* the last event: stop_reason, prompt_tokens, reused_tokens,
+    LP_EVENT_DONE = 3,   /* the last event: stop_reason, prompt_tokens, reused_tokens,
                             completion_tokens */
+    LP_EVENT_PROGRESS = 4, /* a part of the prompt is computed and more is to come: computed_tokens
+                              of prompt_tokens, without those that were remembered */
+    LP_EVENT_CHANGE = 5,   /* how the model is run changed, what it says does not: text, text_bytes,
+                              a JSON object, {"governed":{"threads":{"from":4,"to":3,"because":"heat"}}}
+                              or {"paced":{"from":4,"to":2,"because":"too_late"}} */
+    LP_EVENT_TUNING = 6    /* a tuning went on: text, text_bytes, a JSON object with "knob",
+                              "elapsed_s", "budget_s", "values" and their "tokens_per_s" */
 } lp_event_kind;
 
 /* Valid during the callback. Only the fields named at its kind have a meaning; skip kinds that you
@@ -219,6 +233,7 @@ typedef struct lp_event {
     uint64_t prompt_tokens;
     uint64_t reused_tokens; /* of the prompt, remembered from the session's last call */
     uint64_t completion_tokens;
+    uint64_t computed_tokens;
 } lp_event;
 
 /* Receives events. Return 0 to go on, anything else to stop; what it returns for LP_EVENT_DONE does
@@ -242,6 +257,66 @@ typedef struct lp_message {
 LP_API lp_status lp_session_chat(lp_session *session, const lp_message *messages, size_t n_messages,
                                  const lp_generate_options *options, const lp_cancel *cancel,
                                  lp_event_fn on_event, void *user_data, lp_error **error);
+
+/* ---- the device ---- */
+
+/* What is new of the device. Negative numbers, and 0 for usable_cpus, mean: nothing new. */
+typedef struct lp_signals {
+    size_t struct_size;
+    /* 0 cool, 1 warm, 2 hot. Android's thermal status: 0 and 1 are cool, 2 and 3 warm, 4 and above
+     * hot. Apple's thermal state: nominal and fair are cool, serious is warm, critical is hot. */
+    int32_t heat;
+    /* 0 enough, 1 low, 2 critical. */
+    int32_t memory;
+    /* Hardware threads that the process may use. */
+    uint32_t usable_cpus;
+    /* 0 mains, 1 battery. */
+    int32_t power;
+    /* 1: the user asked to save energy; 0: no longer. */
+    int32_t saver;
+    /* 1: the app went to the background; 0: it came back. */
+    int32_t background;
+} lp_signals;
+
+LP_API void lp_signals_init(lp_signals *signals, size_t struct_size);
+
+/* Tells what an app knows of the device and the library cannot see. Sessions of the model obey from
+ * their next step on: fewer threads, shorter parts of prompts, or no new work. Every reaction is told
+ * to `on_event` as LP_EVENT_CHANGE before this returns, and to the callbacks of running generations.
+ * Call it on every change and, where nothing watches, every few seconds with `signals` NULL, because
+ * time relaxes what signals tightened. `signals`, `on_event` and `user_data` are optional. */
+LP_API lp_status lp_model_report(const lp_model *model, const lp_signals *signals, lp_event_fn on_event,
+                                 void *user_data, lp_error **error);
+
+typedef struct lp_watch lp_watch; /* reads the device's signals */
+
+/* Reads the device's signals every `every_ms` (2000 do) on a thread of its own, where the system tells
+ * them, as long as the watch and the model live. `on_event` is optional; unlike other callbacks it runs
+ * on that thread, with LP_EVENT_CHANGE alone, and its answer does not matter. */
+LP_API lp_status lp_model_watch(const lp_model *model, uint32_t every_ms, lp_event_fn on_event,
+                                void *user_data, lp_watch **out, lp_error **error);
+
+/* Ends a watch; its callback does not run afterwards. Not to be called from that callback. */
+LP_API void lp_watch_free(lp_watch *watch);
+
+typedef struct lp_tune_options {
+    size_t struct_size;
+    /* Most seconds for everything. Default 12. */
+    double budget_s;
+    /* Not 0: leave alone what changes rounding. Default 0. */
+    uint32_t bit_exact;
+} lp_tune_options;
+
+LP_API void lp_tune_options_init(lp_tune_options *options, size_t struct_size);
+
+/* Races settings of `model`, which came from `runtime`, and uses the best from now on; the tuning
+ * folder keeps them. Nothing else should be computed meanwhile. `on_event` hears LP_EVENT_TUNING and
+ * may stop it, as `cancel` can; what is sure by then is kept, and being stopped is no error. `*json`
+ * becomes the report, to be freed with lp_string_free. `options`, `cancel`, `on_event` and
+ * `user_data` are optional. */
+LP_API lp_status lp_model_tune(const lp_runtime *runtime, const lp_model *model,
+                               const lp_tune_options *options, const lp_cancel *cancel,
+                               lp_event_fn on_event, void *user_data, char **json, lp_error **error);
 
 #ifdef __cplusplus
 }

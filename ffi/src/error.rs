@@ -33,6 +33,8 @@ pub enum lp_status {
     LP_INTERNAL = 8,
     /// A defect of the library was caught. Free the objects of the call and go on without them.
     LP_PANIC = 9,
+    /// No new work is taken at the moment.
+    LP_BUSY = 10,
 }
 
 /// An error on its way out.
@@ -120,10 +122,11 @@ fn status_of(error: &llama_pajamas::Error) -> lp_status {
         E::Gguf { .. } | E::Family { .. } | E::Tokenizer(_) | E::Template(_) => lp_status::LP_INVALID_FILE,
         E::Bundle(error) => bundle_status(error),
         E::Engine(error) => engine_status(error),
-        E::NothingFits(_) => lp_status::LP_DOES_NOT_FIT,
+        E::NothingFits(_) | E::NoRoom { .. } => lp_status::LP_DOES_NOT_FIT,
         E::Request { what: "prompt", .. } => lp_status::LP_CONTEXT_FULL,
         E::Request { .. } => lp_status::LP_INVALID_ARGUMENT,
         E::Cancelled => lp_status::LP_CANCELLED,
+        E::Refused { .. } => lp_status::LP_BUSY,
         _ => lp_status::LP_INTERNAL,
     }
 }

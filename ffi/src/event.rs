@@ -8,7 +8,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::ops::ControlFlow;
 
-use llama_pajamas::{Event, StopReason, Usage};
+use llama_pajamas::{Change, Event, StopReason, Usage};
 
 /// Why an answer ended.
 #[repr(C)]
@@ -38,6 +38,12 @@ pub enum lp_event_kind {
     LP_EVENT_TEXT = 2,
     /// The last event.
     LP_EVENT_DONE = 3,
+    /// A part of the prompt is computed.
+    LP_EVENT_PROGRESS = 4,
+    /// How the model is run changed.
+    LP_EVENT_CHANGE = 5,
+    /// Tuning went on.
+    LP_EVENT_TUNING = 6,
 }
 
 /// One step of a generation, valid during the callback.
@@ -60,6 +66,8 @@ pub struct lp_event {
     pub reused_tokens: u64,
     /// Tokens of the answer.
     pub completion_tokens: u64,
+    /// Tokens of the prompt that are computed so far.
+    pub computed_tokens: u64,
 }
 
 /// Receives events; returns 0 to go on.
@@ -87,7 +95,12 @@ impl Listener {
                 reused_tokens: reused as u64,
                 ..blank(lp_event_kind::LP_EVENT_PROMPT)
             },
-            Event::Progress { .. } | Event::Change(_) => return ControlFlow::Continue(()),
+            Event::Progress { computed, total } => lp_event {
+                computed_tokens: computed as u64,
+                prompt_tokens: total as u64,
+                ..blank(lp_event_kind::LP_EVENT_PROGRESS)
+            },
+            Event::Change(change) => return self.change(&change),
             Event::Token(token_id) => lp_event { token_id, ..blank(lp_event_kind::LP_EVENT_TOKEN) },
             Event::Text(text) => lp_event {
                 text: text.as_ptr().cast(),
@@ -95,6 +108,21 @@ impl Listener {
                 ..blank(lp_event_kind::LP_EVENT_TEXT)
             },
         })
+    }
+
+    /// Tells a change of how the model is run.
+    pub(crate) fn change(&self, change: &Change) -> ControlFlow<()> {
+        self.json(lp_event_kind::LP_EVENT_CHANGE, change)
+    }
+
+    /// Tells how far a tuning is.
+    pub(crate) fn tuning(&self, step: &serde_json::Value) -> ControlFlow<()> {
+        self.json(lp_event_kind::LP_EVENT_TUNING, step)
+    }
+
+    fn json(&self, kind: lp_event_kind, value: &impl serde::Serialize) -> ControlFlow<()> {
+        let text = serde_json::to_string(value).expect("names and numbers become JSON");
+        self.call(&lp_event { text: text.as_ptr().cast(), text_bytes: text.len(), ..lp_event::blank(kind) })
     }
 
     /// Tells the end.
@@ -131,6 +159,7 @@ impl lp_event {
             prompt_tokens: 0,
             reused_tokens: 0,
             completion_tokens: 0,
+            computed_tokens: 0,
         }
     }
 }

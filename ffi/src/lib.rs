@@ -20,6 +20,9 @@ mod session;
 
 mod event;
 
+mod signals;
+mod tune;
+
 use std::ffi::c_char;
 
 pub use cancel::{lp_cancel, lp_cancel_free, lp_cancel_lower, lp_cancel_new, lp_cancel_raise};
@@ -30,6 +33,9 @@ pub use runtime::{
     lp_plan_options, lp_plan_options_init, lp_runtime, lp_runtime_free, lp_runtime_open, lp_runtime_options,
     lp_runtime_options_init, lp_runtime_plan, lp_string_free,
 };
+pub use signals::{lp_model_report, lp_model_watch, lp_signals, lp_signals_init, lp_watch, lp_watch_free};
+pub use tune::{lp_model_tune, lp_tune_options, lp_tune_options_init};
+
 pub use session::{
     lp_generate_options, lp_generate_options_init, lp_message, lp_session, lp_session_chat, lp_session_free,
     lp_session_generate, lp_session_open,

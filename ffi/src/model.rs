@@ -38,14 +38,14 @@ pub unsafe extern "C" fn lp_runtime_load(
         guarded(error, || {
             let place = Place::new(out, "out")?;
             let runtime = object(runtime, "runtime")?;
-            let plan = runtime.0.plan(&options(plan_options)?.request()?);
+            let request = options(plan_options)?.request()?;
             let cancel = CancelToken::new();
             let mut watch = |fraction| {
                 if progress.is_some_and(|progress| progress(user_data, fraction) != 0) {
                     cancel.cancel();
                 }
             };
-            let model = runtime.0.load(&plan, &mut watch, &cancel)?;
+            let (_, model) = runtime.0.plan_and_load(&request, &mut watch, &cancel)?;
             place.fill(Box::into_raw(Box::new(lp_model(model))));
             Ok(())
         })

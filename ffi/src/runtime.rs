@@ -5,7 +5,7 @@
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
 use std::ffi::{CString, c_char};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use llama_pajamas::{PlanRequest, Runtime, RuntimeSettings};
 
@@ -24,12 +24,18 @@ pub struct lp_runtime_options {
     pub struct_size: usize,
     /// The CPU variant to use; null: the best of this processor.
     pub cpu_variant: *const c_char,
+    /// Folder for what is measured; null: nothing is kept.
+    pub tuning_folder: *const c_char,
 }
 
 // SAFETY: `repr(C)`, the size first, numbers and pointers.
 unsafe impl Options for lp_runtime_options {
     fn defaults() -> Self {
-        Self { struct_size: size_of::<Self>(), cpu_variant: std::ptr::null() }
+        Self {
+            struct_size: size_of::<Self>(),
+            cpu_variant: std::ptr::null(),
+            tuning_folder: std::ptr::null(),
+        }
     }
 }
 
@@ -124,9 +130,10 @@ pub unsafe extern "C" fn lp_runtime_open(
         guarded(error, || {
             let place = Place::new(out, "out")?;
             let path = text(path, "path")?;
-            let cpu_variant = optional_text(options(open_options)?.cpu_variant, "cpu_variant")?;
-            let settings =
-                RuntimeSettings { cpu_variant: cpu_variant.map(str::to_owned), ..Default::default() };
+            let asked = options(open_options)?;
+            let cpu_variant = optional_text(asked.cpu_variant, "cpu_variant")?.map(str::to_owned);
+            let tuning_folder = optional_text(asked.tuning_folder, "tuning_folder")?.map(PathBuf::from);
+            let settings = RuntimeSettings { cpu_variant, tuning_folder, ..Default::default() };
             let runtime = Runtime::open(Path::new(path), settings)?;
             place.fill(Box::into_raw(Box::new(lp_runtime(runtime))));
             Ok(())

@@ -36,7 +36,7 @@ fn a_c_program_opens_plans_loads_and_generates() {
         .arg("-lllama_pajamas_ffi"));
     let missing = dir.path().join("missing");
     let said = run(Command::new(&program).args([&model, &garbage, &missing]));
-    assert_eq!(said, "bad arguments\nplanning\ngenerating\noptions\nchatting\ndone\n");
+    assert_eq!(said, "bad arguments\nplanning\ntuning\ngoverning\ngenerating\noptions\nchatting\ndone\n");
 }
 
 #[test]

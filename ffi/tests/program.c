@@ -51,6 +51,10 @@ typedef struct answer {
     int tokens[256];
     size_t n_tokens;
     size_t n_done;
+    size_t n_progress;
+    size_t n_changes;
+    size_t n_tuning;
+    char json[512]; /* of the last change or tuning */
     lp_event last;
     size_t stop_after; /* ask to stop at this token; 0: never */
     lp_cancel *raise;  /* raise at the first token */
@@ -76,6 +80,17 @@ static int listen(void *user_data, const lp_event *event) {
     case LP_EVENT_DONE:
         heard->n_done++;
         return 1;
+    case LP_EVENT_PROGRESS:
+        EXPECT(event->computed_tokens > 0 && event->computed_tokens < event->prompt_tokens);
+        heard->n_progress++;
+        return 0;
+    case LP_EVENT_CHANGE:
+    case LP_EVENT_TUNING:
+        EXPECT(event->text_bytes > 0 && event->text_bytes < sizeof heard->json && event->text[0] == '{');
+        memcpy(heard->json, event->text, event->text_bytes);
+        heard->json[event->text_bytes] = 0;
+        event->kind == LP_EVENT_CHANGE ? heard->n_changes++ : heard->n_tuning++;
+        return 0;
     default:
         return 0;
     }
@@ -210,6 +225,57 @@ static void chatting(lp_session *session) {
     puts("chatting");
 }
 
+/* A warm device computes prompts in shorter parts, which sessions tell; a hot one takes no work. */
+static void governing(const lp_model *model, lp_session *session) {
+    lp_error *error = NULL;
+    answer reported = {0}, heard = {0};
+    lp_signals signals;
+    lp_signals_init(&signals, sizeof signals);
+    EXPECT(signals.struct_size == sizeof signals && signals.heat == -1 && signals.usable_cpus == 0);
+    OK(lp_model_report(model, &signals, listen, &reported, &error));
+    EXPECT(reported.n_changes == 0);
+    signals.heat = 1;
+    signals.background = 1;
+    OK(lp_model_report(model, &signals, listen, &reported, &error));
+    EXPECT(reported.n_changes > 0 && strstr(reported.json, "\"governed\"") && strstr(reported.json, "\"because\""));
+    char prompt[201];
+    memset(prompt, 'a', sizeof prompt - 1);
+    prompt[sizeof prompt - 1] = 0;
+    lp_generate_options options = greedy(4);
+    OK(lp_session_generate(session, prompt, &options, NULL, listen, &heard, &error));
+    EXPECT(heard.n_changes == reported.n_changes && heard.n_progress > 0 && heard.n_done == 1);
+    signals.heat = 2;
+    OK(lp_model_report(model, &signals, NULL, NULL, &error));
+    FAILS(lp_session_generate(session, prompt, &options, NULL, NULL, NULL, &error), LP_BUSY);
+    signals.heat = 7;
+    FAILS(lp_model_report(model, &signals, NULL, NULL, &error), LP_INVALID_ARGUMENT);
+    FAILS(lp_model_report(NULL, &signals, NULL, NULL, &error), LP_INVALID_ARGUMENT);
+    lp_watch *watch = NULL;
+    OK(lp_model_watch(model, 1000, listen, &reported, &watch, &error));
+    EXPECT(watch != NULL);
+    lp_watch_free(watch), lp_watch_free(NULL);
+    puts("governing");
+}
+
+static void tuning(const lp_runtime *runtime, const lp_model *model) {
+    lp_error *error = NULL;
+    char *json = NULL;
+    answer heard = {0};
+    lp_tune_options options;
+    lp_tune_options_init(&options, sizeof options);
+    EXPECT(options.budget_s == 12.0 && options.bit_exact == 0);
+    options.budget_s = 4.0;
+    OK(lp_model_tune(runtime, model, &options, NULL, listen, &heard, &json, &error));
+    EXPECT(strstr(json, "\"knobs\":[") && strstr(json, "\"setting\":{"));
+    EXPECT(strstr(json, "\"halted\":null") == NULL || heard.n_tuning > 0);
+    EXPECT(heard.n_tuning == 0 || strstr(heard.json, "\"tokens_per_s\":["));
+    lp_string_free(json);
+    options.budget_s = -1.0;
+    FAILS(lp_model_tune(runtime, model, &options, NULL, NULL, NULL, &json, &error), LP_INVALID_ARGUMENT);
+    EXPECT(json == NULL);
+    puts("tuning");
+}
+
 int main(int argc, char **argv) {
     EXPECT(argc == 4);
     EXPECT(lp_abi_version() == LP_ABI_VERSION && strchr(lp_version(), '.'));
@@ -227,6 +293,11 @@ int main(int argc, char **argv) {
     options.n_threads = 2;
     OK(lp_runtime_load(runtime, &options, count_progress, &progress, &model, &error));
     EXPECT(progress > 0);
+    OK(lp_session_open(model, &session, &error));
+    tuning(runtime, model);
+    governing(model, session);
+    lp_session_free(session), lp_model_free(model);
+    OK(lp_runtime_load(runtime, &options, NULL, NULL, &model, &error));
     OK(lp_session_open(model, &session, &error));
     /* In any order: a session keeps what it needs. */
     lp_runtime_free(runtime);

@@ -106,6 +106,7 @@ fn models(engine: &GgufEngine, folder: &std::path::Path) -> Vec<Known> {
                 quality: None,
                 compatible_backends: vec!["cpu".into()],
                 present: true,
+                projector: None,
                 blocked: None,
             };
             known.push(Known { candidate, dry, measured: HashMap::new() });
@@ -178,4 +179,31 @@ fn ten_thousand_budgets() {
     assert!(admitted > 2000 && refused > 2000, "{admitted} {refused}");
     assert!(wrongly * 100 <= refused, "{wrongly} of {refused} refused although they fit");
     println!("{admitted} admitted, {refused} refused, {wrongly} of them although they would fit");
+}
+
+#[test]
+fn a_draft_model_takes_what_the_engine_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = GgufEngine::start(EngineOptions::default()).expect("starts");
+    let mut models = models(&engine, folder.path());
+    let (k, v, n_ubatch) = ("F16", "F16", 512);
+    for model in &mut models {
+        let candidate = &model.candidate;
+        let draft = planner::Draft {
+            id: candidate.id.clone(),
+            description: candidate.description.clone(),
+            weights_bytes: candidate.weights_bytes,
+            tensors: candidate.tensors.clone(),
+        };
+        let context = candidate.description.max_context.min(2048);
+        let request =
+            Request { context_tokens: Some(context), draft: Some(Arc::new(draft)), ..Request::default() };
+        let plan = planner::plan(&host(64 << 30), std::slice::from_ref(candidate), &request);
+        let choice = plan.chosen.expect("64 GiB do");
+        assert_eq!((choice.type_k, choice.n_ubatch), (k, n_ubatch));
+        let taken = model.bytes(context, k, v, n_ubatch);
+        let predicted = choice.memory.draft_bytes;
+        let room = (taken / 100).max(1 << 20);
+        assert!(predicted.abs_diff(taken) <= room, "{}: {predicted}, the engine {taken}", choice.id);
+    }
 }

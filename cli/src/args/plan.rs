@@ -40,6 +40,15 @@ pub(crate) struct Plan {
     /// Latest first token that will do, in seconds, to a prompt of the usual length
     #[arg(long, value_name = "SECONDS")]
     pub(crate) max_first_token: Option<f64>,
+    /// Images are to be read: count the projector in, leave variants without one out
+    #[arg(long)]
+    pub(crate) images: bool,
+    /// A draft model to be loaded beside it: GGUF file, bundle (its first variant), config.json with --draft-precision
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) draft: Option<String>,
+    /// Of a draft model's config.json: its precision
+    #[arg(long, value_name = "NAME", requires = "draft")]
+    pub(crate) draft_precision: Option<String>,
     /// The whole answer: settings, memory and speed by part, what was refused and why, what was assumed
     #[arg(long)]
     pub(crate) explain: bool,

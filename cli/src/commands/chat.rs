@@ -1,6 +1,6 @@
 //! `chat`: a conversation with line editing. Ctrl-C stops the answer and not the program; Ctrl-D ends it.
 
-use super::{generate_settings, open, request};
+use super::{generate_settings, load, open};
 use crate::args::Chat;
 use crate::interrupt;
 use crate::screen::Screen;
@@ -19,8 +19,7 @@ pub(crate) fn run(args: &Chat, screen: &Screen) -> Result<()> {
     }
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let plan = runtime.plan(&request(&args.wishes)?);
-    let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
+    let model = load(&runtime, &args.wishes, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let settings = generate_settings(&args.sampling);
     let mut system = args.system.clone();

@@ -1,6 +1,6 @@
 //! `embed`: texts to vectors, one line each; with a query, to scores.
 
-use super::{open, request};
+use super::{load, open};
 use crate::args::{self, Embed};
 use crate::interrupt;
 use crate::screen::Screen;
@@ -12,8 +12,7 @@ use std::io::{Read, Write};
 pub(crate) fn run(args: &Embed, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let plan = runtime.plan(&request(&args.wishes)?);
-    let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
+    let model = load(&runtime, &args.wishes, &cancel)?;
     let settings = EmbedSettings {
         pooling: args.pooling.map(of_engine),
         max_tokens: None,

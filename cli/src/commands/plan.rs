@@ -4,15 +4,18 @@ use super::foresee::{candidates, is_described, machine};
 use super::{open, request};
 use crate::args::{Plan, Wishes};
 use crate::screen::Screen;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use llama_pajamas::Error;
-use llama_pajamas::planner::{self, Candidate, Code};
+use llama_pajamas::planner::{self, Candidate, Code, Draft};
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
     let mut request = request(&args.wishes)?;
     request.min_decode_tokens_per_s = args.min_speed;
     request.max_first_token_s = args.max_first_token;
+    request.images = args.images;
+    request.draft = draft(args, screen)?.map(Arc::new);
     let described = !args.precision.is_empty() || is_described(Path::new(&args.model));
     let plan = if args.target.host.is_none() && !described {
         let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
@@ -40,4 +43,16 @@ pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
         Some(refusal) => Err(Error::NothingFits(refusal).into()),
         None => Ok(()),
     }
+}
+
+/// The draft model that `--draft` names.
+fn draft(args: &Plan, screen: &Screen) -> Result<Option<Draft>> {
+    let Some(model) = &args.draft else { return Ok(None) };
+    let Wishes { network, trust, .. } = &args.wishes;
+    let precision: Vec<String> = args.draft_precision.iter().cloned().collect();
+    let found = candidates(model, &precision, network, trust.as_deref(), screen)?;
+    let Some(Candidate { id, description, weights_bytes, tensors, .. }) = found.into_iter().next() else {
+        bail!("--draft: {model} has no variants");
+    };
+    Ok(Some(Draft { id, description, weights_bytes, tensors }))
 }

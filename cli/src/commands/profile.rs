@@ -1,7 +1,7 @@
 //! `profile`: what a model takes in memory, predicted and measured: it is loaded and writes a few tokens.
 //! Owns the table of both; must not estimate anything itself.
 
-use super::{open, request};
+use super::{load, open};
 use crate::args::Profile;
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
@@ -33,9 +33,8 @@ pub(crate) fn run(args: &Profile, screen: &Screen) -> Result<()> {
     let mut wishes = args.wishes.clone();
     wishes.context = args.context_length.or(wishes.context);
     let (runtime, _located) = open(&args.model, &wishes, None, screen)?;
-    let plan = runtime.plan(&request(&wishes)?);
     let before = hardware::process_memory();
-    let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
+    let model = load(&runtime, &wishes, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let settings = GenerateSettings {
         max_tokens: WRITTEN_TOKENS,

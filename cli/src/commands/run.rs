@@ -1,6 +1,6 @@
 //! `run`: one prompt, one answer, streamed.
 
-use super::{generate_settings, open, request};
+use super::{generate_settings, load, open};
 use crate::args::Run;
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
@@ -51,8 +51,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     let start = Instant::now();
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, args.cpu_variant.clone(), screen)?;
-    let plan = runtime.plan(&request(&args.wishes)?);
-    let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
+    let model = load(&runtime, &args.wishes, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let loaded = start.elapsed();
     let mut prompt = args.prompt.clone();
@@ -102,7 +101,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     }
     if screen.json {
         screen.print_json(&serde_json::json!({
-            "text": answer, "tokens": tokens, "usage": usage, "plan": plan.chosen,
+            "text": answer, "tokens": tokens, "usage": usage, "plan": model.choice(),
             "seconds_to_ready": loaded.as_secs_f64(),
             "seconds_to_first_token": first_token.map(|t| t.as_secs_f64()),
             "prompt_tokens_per_s": usage.prompt_tokens_per_s(), "decode_tokens_per_s": usage.decode_tokens_per_s(),

@@ -1,6 +1,6 @@
 //! `tune`: races settings on this machine, shows the race, and remembers what won.
 
-use super::{open, request};
+use super::{load, open};
 use crate::args::Tune;
 use crate::interrupt;
 use crate::screen::Screen;
@@ -18,8 +18,7 @@ pub(crate) fn run(args: &Tune, screen: &Screen) -> Result<()> {
     }
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let plan = runtime.plan(&request(&args.wishes)?);
-    let model = runtime.load(&plan, &mut |_| {}, &cancel)?;
+    let model = load(&runtime, &args.wishes, &cancel)?;
     let recall = model.recall();
     let settings = TuneSettings {
         budget: Duration::from_secs_f64(args.budget),

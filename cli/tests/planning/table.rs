@@ -2,7 +2,7 @@
 
 use super::{READING_SPEEDS, candidates, check, gib, plan_for, range, repository};
 use llama_pajamas::hardware::{Host, typical};
-use llama_pajamas::planner::{Candidate, Choice, Code, Plan, Rejection};
+use llama_pajamas::planner::{Candidate, Choice, Code, Plan, ReasonCode, Rejection};
 use std::fmt::Write;
 
 const MACHINES: [(&str, &str); 10] = [
@@ -59,6 +59,10 @@ fn chosen(host: &Host, choice: &Choice, layers: u32) -> String {
         n if n >= layers => format!("{}, all layers", choice.backend.name()),
         n => format!("{}, {n} of {layers} layers", choice.backend.name()),
     };
+    let by = match choice.copies_weights {
+        true => format!("{by}, prompts by {}", choice.prompt_backend.name()),
+        false => by,
+    };
     let memory = match (choice.memory.device_bytes, host.memory.unified) {
         (0, _) | (_, true) => gib(choice.memory.total_bytes()),
         (device, false) => format!(
@@ -82,10 +86,10 @@ fn why(plan: &Plan, candidates: &[Candidate], speed: Option<f64>) -> String {
     if plan.chosen.is_none() {
         parts.extend(plan.refusal());
     }
-    let concession = |text: &&str| {
-        ["instead of", "shortened", "layers on", "no layer"].iter().any(|word| text.contains(word))
-    };
-    parts.extend(plan.why.iter().map(|reason| reason.text.as_str()).filter(concession).map(String::from));
+    const CONCESSIONS: [ReasonCode; 4] =
+        [ReasonCode::ContextShortened, ReasonCode::KvPrecision, ReasonCode::Ubatch, ReasonCode::Offload];
+    let given_up = plan.why.iter().filter(|reason| CONCESSIONS.contains(&reason.code));
+    parts.extend(given_up.map(|reason| reason.text.clone()));
     let told = [Code::MemHard, Code::MemSoft, Code::MaxAlloc, Code::Speed];
     let size = |id: &str| candidates.iter().find(|one| one.id == id).map_or(0, |one| one.weights_bytes);
     let taken = plan.chosen.as_ref().map_or(u64::MAX, |choice| size(&choice.id));

@@ -3,10 +3,10 @@
 //! Owns: [`DeviceInfo`]. May know: nothing else. Must not know: the host's own view of its
 //! hardware (crate `hardware`), which is the truth about CPU memory.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What kind of device computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceKind {
     /// The processor and its memory.
@@ -20,7 +20,7 @@ pub enum DeviceKind {
 }
 
 /// A device that an engine can put layers on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceInfo {
     /// The engine's name for it, unique: `CPU`, `Vulkan0`, `CUDA0`.
     pub name: String,

@@ -36,6 +36,11 @@ pub trait Engine: Send + Sync {
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Arc<dyn Model>, Error>;
 
+    /// Whether it has a dry run, [`Engine::dry_load`].
+    fn has_dry_run(&self) -> bool {
+        false
+    }
+
     /// Lays out the model at `path` as [`Engine::load`] would, from the file's header alone: no weight is read, and no
     /// memory is taken for it. Takes milliseconds; the result serves any number of settings of contexts.
     ///

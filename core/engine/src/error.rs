@@ -188,6 +188,12 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
+    /// The process in which the engine runs ended, cannot be started, or refuses (module `isolate`).
+    #[error("the engine's process: {reason}")]
+    Process {
+        /// What became of it.
+        reason: String,
+    },
     /// A buffer's length does not fit the rows.
     #[error("{what} has length {got}, expected {expected}")]
     Length {

@@ -20,6 +20,9 @@ mod settings;
 #[cfg(feature = "gguf")]
 pub mod gguf;
 
+#[cfg(feature = "isolate")]
+pub mod isolate;
+
 pub use cancel::CancelToken;
 pub use context::{Context, Logits, Vectors};
 pub use device::{DeviceInfo, DeviceKind};

@@ -2,10 +2,10 @@
 //!
 //! Owns: [`MemoryUse`]. May know: nothing else. Must not know: budgets (crate `planner`).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Bytes in use, in total and per buffer type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryUse {
     /// Weights, in bytes. Memory-mapped weights are counted although the system may evict them.
     pub model_bytes: u64,
@@ -18,7 +18,7 @@ pub struct MemoryUse {
 }
 
 /// The part of [`MemoryUse`] that lies in one type of buffer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BufferUse {
     /// The engine's name of the buffer type: `CPU`, `CPU_REPACK`, `Vulkan0`.
     pub name: String,

@@ -6,13 +6,16 @@
 use serde::{Deserialize, Serialize};
 
 /// How to load a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadSettings {
     /// How many layers to put on GPUs, counted from the last; more than the model has means all.
     /// Default 0.
     pub gpu_layers: u32,
     /// Names of the GPUs to use (see [`crate::DeviceInfo::name`]), in order; `None`: all of them.
     pub devices: Option<Vec<String>>,
+    /// Keep GPUs open that hold no layer, so that they compute large batches with weights copied from the host's memory
+    /// ([`ContextSettings::offload_ops`]); only weights that are not rearranged (`repack`) are copied. Default false.
+    pub batches_on_gpus: bool,
     /// Map the file into memory instead of reading it, so that the system can evict and share the
     /// weights. Default true.
     pub mmap: bool,
@@ -25,12 +28,19 @@ pub struct LoadSettings {
 
 impl Default for LoadSettings {
     fn default() -> Self {
-        Self { gpu_layers: 0, devices: None, mmap: true, repack: true, check_tensors: false }
+        Self {
+            gpu_layers: 0,
+            devices: None,
+            batches_on_gpus: false,
+            mmap: true,
+            repack: true,
+            check_tensors: false,
+        }
     }
 }
 
 /// What a context computes of its tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// Logits: [`crate::Context::decode`].
     #[default]
@@ -56,7 +66,7 @@ pub enum Pooling {
 }
 
 /// How to open a context. No value is left to the engine's own defaults.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContextSettings {
     /// What it computes. Default logits.
     pub purpose: Purpose,

@@ -1,8 +1,11 @@
 //! Projectors: the vision encoder of a larger model and what leads from it into the decoder, as one file of their own.
 //! Owns the tables of `data/projectors`: keys, names and shapes; must not know a decoder's tensors or bytes.
 
+mod encoder;
 mod fields;
 mod outputs;
+
+pub use encoder::Encoder;
 
 use crate::config::Config;
 use crate::detect::check_requirements;

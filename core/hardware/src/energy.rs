@@ -13,6 +13,45 @@ pub struct EnergyReading {
     pub counters: Vec<EnergyCounter>,
     /// Power in watts, where the machine counts nothing.
     pub watts: Option<f64>,
+    /// Whether that is all of the machine, devices included.
+    pub is_whole: bool,
+}
+
+/// What a device's driver states of one device, as NVIDIA's counts: millijoules since the driver was loaded, and milliwatts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceEnergy {
+    /// Counted energy; older devices count none.
+    pub millijoules: Option<u64>,
+    /// Power now.
+    pub milliwatts: Option<u32>,
+}
+
+impl EnergyReading {
+    /// Of devices: counters where each has one, else the sum of their powers; `None` where they state neither.
+    pub fn of_devices(source: &str, devices: &[DeviceEnergy]) -> Option<Self> {
+        let counted: Option<Vec<u64>> = devices.iter().map(|device| device.millijoules).collect();
+        let counters = counted.unwrap_or_default().into_iter().map(|millijoules| EnergyCounter {
+            microjoules: millijoules.saturating_mul(1000),
+            range_microjoules: u64::MAX,
+        });
+        let counters: Vec<EnergyCounter> = counters.collect();
+        let powers: Option<Vec<u32>> = devices.iter().map(|device| device.milliwatts).collect();
+        let watts = powers.filter(|powers| counters.is_empty() && !powers.is_empty());
+        let watts = watts.map(|powers| powers.into_iter().map(f64::from).sum::<f64>() / 1e3);
+        let states = !counters.is_empty() || watts.is_some();
+        states.then(|| Self { source: source.into(), counters, watts, is_whole: false })
+    }
+
+    /// With what another source states beside it, unless this is the whole machine already.
+    pub fn beside(mut self, other: Option<Self>) -> Self {
+        if let Some(other) = other.filter(|_| !self.is_whole) {
+            self.source = format!("{} and {}", self.source, other.source);
+            self.counters.extend(other.counters);
+            self.watts = self.watts.into_iter().chain(other.watts).reduce(|one, other| one + other);
+            self.is_whole = other.is_whole;
+        }
+        self
+    }
 }
 
 /// A counter of energy.

@@ -6,6 +6,7 @@
 //! unknown with its reason; it is neither guessed nor an error.
 
 mod apple;
+mod conditions;
 mod energy;
 mod error;
 mod files;
@@ -65,7 +66,8 @@ mod isa;
 #[path = "isa_x86_64.rs"]
 mod isa;
 
-pub use energy::{EnergyCounter, EnergyMeter, EnergyReading};
+pub use conditions::Conditions;
+pub use energy::{DeviceEnergy, EnergyCounter, EnergyMeter, EnergyReading};
 pub use error::{Error, Result};
 pub use files::FILES;
 pub use host::{
@@ -93,9 +95,18 @@ pub fn process_memory() -> Option<ProcessMemory> {
     linux::process::read(&native::root())
 }
 
-/// What this machine reports of its energy now; `None` where it reports nothing, or not to this process.
+/// What this machine reports of its energy now, NVIDIA's devices included where the feature `nvml` is on; `None` where it reports
+/// nothing, or not to this process.
 pub fn energy() -> Option<EnergyReading> {
-    linux::energy::read(&native::root())
+    let machine = linux::energy::read(&native::root());
+    if machine.as_ref().is_some_and(|reading| reading.is_whole) {
+        return machine;
+    }
+    let devices = EnergyReading::of_devices("NVIDIA devices (NVML)", &nvml::energies());
+    match machine {
+        Some(machine) => Some(machine.beside(devices)),
+        None => devices,
+    }
 }
 
 /// The same of files handed over: paths relative to the root, and what stands in them.
@@ -110,6 +121,22 @@ pub fn energy_in<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Op
 /// None today: what cannot be read is listed in [`Host::unknown`].
 pub fn detect() -> Result<Host> {
     Ok(with_profiles(&native::root(), native::read))
+}
+
+/// What changes on this machine while a program runs: a few files on Linux and Android, in some milliseconds; elsewhere the
+/// whole description is read.
+pub fn conditions() -> Conditions {
+    native::conditions(&native::root())
+}
+
+/// The same of the machine below `root`, as [`detect_at`] takes it.
+///
+/// # Errors
+/// As [`detect_at`].
+pub fn conditions_at(root: &Path) -> Result<Conditions> {
+    let root = Root::open(root)?;
+    let foreign = root.exists(apple::TABLE) || root.exists(windows::TABLE);
+    Ok(if foreign { Conditions::of(&replayed(&root)) } else { linux::conditions(&root) })
 }
 
 /// Describes the machine below `root`: a folder that stands for `/` (or holds `sysctl.txt` of a Mac or `windows.json`),

@@ -16,12 +16,23 @@ mod topology;
 
 pub(crate) use memory::budget;
 
-use crate::Host;
 use crate::root::Root;
+use crate::{Conditions, Host};
 
 /// The entry that carries Android's system properties, as `getprop` prints or `build.prop` writes them: apps may not
 /// read the files, so the native reader asks the system and lays its answer here.
 pub(crate) const PROPERTIES: &str = "android/properties";
+
+/// What changes while a program runs; no other file is looked at.
+pub(crate) fn conditions(root: &Root) -> Conditions {
+    Conditions {
+        usable_cpus: cpu::usable_now(root),
+        memory: memory::read(root, None),
+        pressure: pressure::read(root),
+        thermal: thermal::read(root),
+        power: power::read(root),
+    }
+}
 
 pub(crate) fn read(root: &Root) -> Host {
     let android =

@@ -1,6 +1,6 @@
 //! This machine, on Android: the real root, and the system properties, whose files apps may not read.
 
-pub(crate) use crate::linux::read;
+pub(crate) use crate::linux::{conditions, read};
 
 use crate::linux::PROPERTIES;
 use crate::root::Root;

@@ -3,6 +3,7 @@
 
 pub(crate) use crate::apple::read;
 
+use crate::Conditions;
 use crate::apple::{NAMES, TABLE};
 use crate::native_memory;
 use crate::root::Root;
@@ -21,4 +22,8 @@ pub(crate) fn root() -> Root {
         let _ = writeln!(text, "native.available_bytes: {bytes}");
     }
     Root::table(BTreeMap::new()).with(TABLE, text)
+}
+
+pub(crate) fn conditions(root: &Root) -> Conditions {
+    Conditions::of(&read(root))
 }

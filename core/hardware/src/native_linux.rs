@@ -1,6 +1,6 @@
 //! This machine, on Linux: the real root.
 
-pub(crate) use crate::linux::read;
+pub(crate) use crate::linux::{conditions, read};
 
 use crate::root::Root;
 use std::path::Path;

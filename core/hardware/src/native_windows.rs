@@ -3,6 +3,7 @@
 
 pub(crate) use crate::windows::read;
 
+use crate::Conditions;
 use crate::isa;
 use crate::root::Root;
 use crate::windows::{self, TABLE, Windows, WindowsCore, WindowsMemory};
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use windows_registry::LOCAL_MACHINE;
 
 const PROCESSOR: &str = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0";
+const POWER: &str = r"SYSTEM\CurrentControlSet\Control\Power\User\PowerSchemes";
 const BIOS: &str = r"HARDWARE\DESCRIPTION\System\BIOS";
 
 pub(crate) fn root() -> Root {
@@ -32,6 +34,7 @@ pub(crate) fn root() -> Root {
             commit_available_bytes: None,
             page_file_bytes: Some(system.total_swap()),
         },
+        power: windows::scheme(registry(POWER, "ActivePowerScheme").as_deref()),
         ..Windows::default()
     };
     let text = serde_json::to_string(&description).expect("strings and numbers are JSON");
@@ -49,4 +52,8 @@ fn cores() -> Vec<WindowsCore> {
         |class| processors.iter().filter(|processor| processor.efficiency_class() == class).count() as u32;
     let n_cores = sysinfo::System::physical_core_count().map_or(0, |count| count as u32);
     windows::cores(kind(EfficiencyClass::Performance), kind(EfficiencyClass::Efficiency), n_cores)
+}
+
+pub(crate) fn conditions(root: &Root) -> Conditions {
+    Conditions::of(&read(root))
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use llama_pajamas_hardware::{EnergyMeter, energy_in};
+use llama_pajamas_hardware::{DeviceEnergy, EnergyMeter, EnergyReading, energy_in};
 use std::time::Duration;
 
 fn at(seconds: f64) -> Duration {
@@ -72,4 +72,29 @@ fn a_battery_counts_only_while_it_gives() {
 fn counters_that_root_alone_may_read_are_no_reading() {
     let files: Vec<_> = rapl("1").into_iter().filter(|(path, _)| !path.ends_with("energy_uj")).collect();
     assert_eq!(read(&files), None);
+}
+
+#[test]
+fn devices_count_beside_the_processor_and_not_beside_the_whole_machine() {
+    let device = |millijoules, milliwatts| DeviceEnergy { millijoules, milliwatts };
+    let devices = |list: &[DeviceEnergy]| EnergyReading::of_devices("devices", list);
+    let both = |microjoules: &str, millijoules| {
+        let reading = read(&rapl(microjoules)).unwrap();
+        reading.beside(devices(&[device(Some(millijoules), Some(90_000))]))
+    };
+    let mut meter = EnergyMeter::start(both("1000000", 5_000), at(0.0));
+    meter.add(both("3000000", 8_500), at(1.0));
+    assert!((meter.joules() - (2.0 + 3.5)).abs() < 1e-9, "{}", meter.joules());
+    assert_eq!(meter.source(), "processor packages (powercap) and devices");
+    // One that counts nothing makes all of them powers.
+    let powers = |first| devices(&[device(Some(1), Some(first)), device(None, Some(20_000))]).unwrap();
+    let mut meter = EnergyMeter::start(powers(30_000), at(0.0));
+    meter.add(powers(50_000), at(2.0));
+    assert!((meter.joules() - 60.0 * 2.0).abs() < 1e-9, "{}", meter.joules());
+    assert_eq!((devices(&[]), devices(&[device(None, None)])), (None, None));
+    // A battery feeds the devices too.
+    let files = [("type", "Battery"), ("status", "Discharging"), ("power_now", "6000000")]
+        .map(|(file, text)| (format!("sys/class/power_supply/BAT0/{file}"), text.to_string()));
+    let battery = read(&files).unwrap();
+    assert_eq!(battery.clone().beside(devices(&[device(Some(1), None)])), battery);
 }

@@ -1,9 +1,9 @@
 //! Every recorded machine, against what its own file expects. `UPDATE_EXPECT=1 cargo test` writes the expectations anew:
 //! read the difference.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
-use llama_pajamas_hardware::{FILES, Host, detect_at, record};
+use llama_pajamas_hardware::{Conditions, FILES, Host, conditions, conditions_at, detect_at, record};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -189,4 +189,33 @@ fn the_list_of_files_names_every_kind_that_is_read() {
     };
     let missing: Vec<&String> = read.iter().filter(|path| !known(path)).collect();
     assert!(missing.is_empty(), "read and not in the list of files: {missing:#?}");
+}
+
+/// The short way sees what the long one sees.
+#[test]
+fn conditions_are_those_of_the_whole_description() {
+    let mut n_counted = 0;
+    for path in hosts() {
+        let (host, now) = (detect_at(&path).unwrap(), conditions_at(&path).unwrap());
+        let whole = Conditions::of(&host);
+        let name = path.display();
+        assert_eq!(now.memory.limits, whole.memory.limits, "{name}");
+        assert_eq!(now.memory.budget_bytes, whole.memory.budget_bytes, "{name}");
+        assert_eq!((&now.pressure, &now.thermal), (&whole.pressure, &whole.thermal), "{name}");
+        assert_eq!(now.power, whole.power, "{name}");
+        // Where only /proc/cpuinfo lists processors, the short way does not say.
+        assert!([0, whole.usable_cpus].contains(&now.usable_cpus), "{name}: {}", now.usable_cpus);
+        n_counted += usize::from(now.usable_cpus > 0);
+    }
+    assert!(n_counted > 40, "{n_counted}");
+}
+
+/// This machine, many times: a watch does it every few seconds.
+#[test]
+fn conditions_are_read_in_a_moment() {
+    let begin = std::time::Instant::now();
+    (0..20).for_each(|_| _ = std::hint::black_box(conditions()));
+    let each = begin.elapsed() / 20;
+    println!("{each:?}");
+    assert!(each < std::time::Duration::from_millis(30), "{each:?}");
 }

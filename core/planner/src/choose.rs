@@ -1,24 +1,45 @@
 //! The choice: every variant goes down its ladder; the best quality that fits wins, and the rest hear why not.
 //! Must not know how a configuration is laid out; that is the ladder's.
 
-use crate::allocation::{TooSmall, sift};
-use crate::ladder::{Fit, device, shorter_context};
+use crate::allocation::sift;
+use crate::explain::{assumptions, lowered, reasons, speed_assumption};
+use crate::ladder::{Fit, USUAL_CONTEXT, device, shorter_context};
 use crate::memory::Repack;
 use crate::preference::preference;
 use crate::speed::{SpeedModel, Tables};
 use crate::ways::{Judged, best_way, miss, seconds};
 use crate::{
-    Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, Reason, Rejection,
-    Request, SpeedEstimate, threads,
+    Backend, Candidate, Choice, Code, Evidence, Nearest, Objective, Plan, QualityEstimate, ReasonCode,
+    Rejection, Request, SpeedEstimate, kv_precision, threads,
 };
 use hardware::Host;
 
 /// A variant that fits, with all that it is judged by.
-struct Contender<'a> {
-    candidate: &'a Candidate,
-    quality: QualityEstimate,
-    speed: SpeedEstimate,
-    fit: Fit,
+pub(crate) struct Contender<'a> {
+    pub(crate) candidate: &'a Candidate,
+    pub(crate) quality: QualityEstimate,
+    pub(crate) speed: SpeedEstimate,
+    pub(crate) fit: Fit,
+}
+
+/// Divergence, in nats, up to which a smaller variant with the usual context stands before a better one with a shorter context:
+/// precisions of four bits and more, by their priors.
+const FAITHFUL_KLD: f64 = 0.06;
+
+impl Contender<'_> {
+    /// Whether it holds as long a context as was asked for; where none was, the usual one.
+    fn holds_context(&self, request: &Request) -> bool {
+        let usual = USUAL_CONTEXT.min(self.candidate.description.max_context.max(1));
+        request.context_tokens.is_some() || self.fit.context_tokens >= usual
+    }
+
+    /// Whether it is better than the one that was chosen and lacks its context.
+    pub(crate) fn stands_back(&self, winner: &Self, request: &Request) -> bool {
+        winner.holds_context(request)
+            && !self.holds_context(request)
+            && self.quality.beats(&winner.quality)
+            && request.objective == Objective::Quality
+    }
 }
 
 /// Makes a plan. Pure: the same inputs give the same plan. Takes about a millisecond per variant.
@@ -45,6 +66,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         assumptions.extend(speed_assumption(Evidence::Guess));
         return Plan {
             chosen: None,
+            allowance: request.allowance(host),
             why: Vec::new(),
             rejected,
             nearest,
@@ -57,22 +79,35 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     // In the order of the candidates, whatever stage they fell at.
     let rejected = in_order_of(candidates, rejected);
     if !winner.quality.measured {
-        assumptions.push("quality is guessed from the precision: the manifest has no measurement".into());
+        let text = "quality is guessed from the precision: the manifest has no measurement";
+        assumptions.push(ReasonCode::QualityGuessed.because(text));
     }
-    let mut why = reasons(&winner, have, contenders.len());
+    let mut why = reasons(&winner, have, &contenders, request);
     why.extend(lowered(candidates, &winner, &rejected));
     let suits = preference(host, winner.candidate, winner.fit.gpu_layers);
-    why.extend(suits.map(|reason| Reason { text: format!("{}: {reason}", winner.candidate.id) }));
+    let suited = |reason| ReasonCode::FormatSuits.because(format!("{}: {reason}", winner.candidate.id));
+    why.extend(suits.map(suited));
     let n_threads_batch = request.n_threads.unwrap_or_else(|| threads::batch_threads(host)).max(1);
     let Contender { candidate, quality, speed, fit } = winner;
     let chosen = Choice {
         id: candidate.id.clone(),
         precision: candidate.precision.clone(),
         backend: fit.backend,
+        prompt_backend: fit.batches.unwrap_or(fit.backend),
+        copies_weights: fit.batches.is_some(),
+        device: fit.device,
         gpu_layers: fit.gpu_layers,
+        layers_asked: request.gpu_layers.is_some(),
+        unified: fit.unified,
         context_tokens: fit.context_tokens,
         type_k: fit.cache.k.name(),
         type_v: fit.cache.v.name(),
+        cache_steps: kv_precision::stated(
+            &candidate.description,
+            fit.context_tokens,
+            fit.n_ubatch.into(),
+            fit.cache,
+        ),
         n_threads,
         n_threads_batch,
         n_ubatch: fit.n_ubatch,
@@ -82,7 +117,8 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     };
     let evidence = speed.evidence;
     assumptions.extend(speed_assumption(evidence));
-    Plan { chosen: Some(chosen), why, rejected, nearest: None, assumptions, evidence }
+    let allowance = request.allowance(host);
+    Plan { chosen: Some(chosen), allowance, why, rejected, nearest: None, assumptions, evidence }
 }
 
 fn judge<'a>(
@@ -103,7 +139,8 @@ fn judge<'a>(
         Ok(judged) => judged,
         Err(least) => return Err(memory_rejection(candidate, request, &least, have, Repack::of(host))),
     };
-    fit.concessions.extend(small.iter().map(TooSmall::text));
+    let left_out = small.iter().map(|small| ReasonCode::MaxAlloc.because(small.text()));
+    fit.concessions.extend(left_out);
     let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
     if let Some((code, fix)) = miss(&speed, request) {
         return plain(code, fix);
@@ -118,19 +155,23 @@ fn judge<'a>(
 }
 
 /// Of the variants that none is known to beat, one in a format that suits the hardware, then the one with fewest bytes, present
-/// before absent, measured before predicted. More memory adds variants, so it can only add betters: it never leads to a variant
-/// known to be worse. Where speed is the objective: the fastest.
+/// before absent, measured before predicted. Variants with a shorter context than the usual one stand back where another is
+/// faithful and holds that. Where speed is the objective: the fastest.
 fn best(host: &Host, contenders: &[Contender<'_>], request: &Request) -> Option<usize> {
     let places = contenders.iter().enumerate();
     match request.objective {
         Objective::Quality => {
-            let beaten =
-                |one: &Contender<'_>| contenders.iter().any(|other| other.quality.beats(&one.quality));
+            let holds = |one: &&Contender<'_>| one.holds_context(request);
+            let faithful = contenders.iter().filter(holds).any(|one| one.quality.kld_mean <= FAITHFUL_KLD);
+            let stands = |one: &Contender<'_>| !faithful || one.holds_context(request);
+            let beaten = |one: &Contender<'_>| {
+                contenders.iter().any(|other| stands(other) && other.quality.beats(&one.quality))
+            };
             let cost = |one: &Contender<'_>| {
                 let suits = preference(host, one.candidate, one.fit.gpu_layers).is_some();
                 (!suits, one.candidate.weights_bytes, !one.candidate.present, one.speed.evidence.rank())
             };
-            let left = places.filter(|(_, one)| !beaten(one));
+            let left = places.filter(|(_, one)| stands(one) && !beaten(one));
             left.min_by_key(|(_, one)| cost(one)).map(|(place, _)| place)
         }
         Objective::Speed { .. } => {
@@ -174,6 +215,14 @@ fn refusal(candidate: &Candidate, request: &Request) -> Option<(Code, String)> {
     }
     if let Some(blocked) = &candidate.blocked {
         return Some(blocked.clone());
+    }
+    if request.images && candidate.projector.is_none() {
+        return Some((Code::Feature, "it has no projector, and images are to be read".into()));
+    }
+    let ours = candidate.description.vocab_size;
+    if let Some(draft) = request.draft.as_ref().filter(|draft| draft.description.vocab_size != ours) {
+        let (id, theirs) = (&draft.id, draft.description.vocab_size);
+        return Some((Code::Feature, format!("the draft model {id} knows {theirs} tokens, this one {ours}")));
     }
     let cpu = candidate.compatible_backends.iter().any(|name| name == Backend::Cpu.name());
     if cpu || device(candidate, request).is_some() {
@@ -232,6 +281,13 @@ fn plain_rejection(id: &str, code: Code, fix: String) -> Rejection {
 
 fn beaten(other: &Contender<'_>, winner: &Contender<'_>, request: &Request) -> Rejection {
     let (id, ours, theirs) = (&winner.candidate.id, winner.quality.kld_mean, other.quality.kld_mean);
+    if other.stands_back(winner, request) {
+        let (short, long) = (other.fit.context_tokens, winner.fit.context_tokens);
+        let fix = format!(
+            "it holds {short} tokens of context here, {id} {long}: ask for {short} or fewer to have it"
+        );
+        return plain_rejection(&other.candidate.id, Code::Context, fix);
+    }
     let fix = if let Objective::Speed { .. } = request.objective {
         format!("{id} is expected to be faster")
     } else if winner.quality.beats(&other.quality) {
@@ -278,74 +334,8 @@ fn nearest(
     })
 }
 
-/// What a speed is taken from, where it was not measured here.
-fn speed_assumption(evidence: Evidence) -> Option<String> {
-    let source = match evidence {
-        Evidence::Measured | Evidence::Calibrated => return None,
-        Evidence::Profile => "speed is what such a chip is expected to reach",
-        Evidence::Guess => "speed is a guess from the processor's class",
-    };
-    Some(format!("{source}, until it is measured"))
-}
-
-fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<String> {
-    let limit = host.memory.limits.first();
-    let uncapped = request.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
-    let source = match (request.memory_budget_bytes, limit) {
-        _ if have < uncapped => format!("capped by the app; there were {}", bytes(uncapped)),
-        (Some(_), _) => "the budget that was asked for".to_string(),
-        (None, Some(limit)) => format!(
-            "{} leaves {}, less a reserve for everything else",
-            limit.source,
-            bytes(limit.headroom_bytes)
-        ),
-        (None, None) => "the system states no limit".to_string(),
-    };
-    vec![
-        format!("memory for a model: {} ({source})", bytes(have)),
-        "weights are mapped from their file, which the system may evict; they are counted whole".into(),
-    ]
-}
-
-/// The concession in precision: variants that are better and fit, but are not as fast as asked.
-fn lowered(candidates: &[Candidate], winner: &Contender<'_>, rejected: &[Rejection]) -> Option<Reason> {
-    let slow = rejected.iter().filter(|one| matches!(one.code, Code::Speed | Code::Ttft));
-    let better = slow.filter_map(|one| candidates.iter().find(|candidate| candidate.id == one.id));
-    let better = better.filter(|candidate| {
-        let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
-        quality.beats(&winner.quality)
-    });
-    let ids: Vec<&str> = better.map(|candidate| candidate.id.as_str()).collect();
-    (!ids.is_empty()).then(|| Reason {
-        text: format!("precision lowered for speed: better, but not as fast as asked: {}", ids.join(", ")),
-    })
-}
-
-fn reasons(winner: &Contender<'_>, have: u64, others: usize) -> Vec<Reason> {
-    let founded = if winner.quality.measured { "measured" } else { "guessed" };
-    let of = match others {
-        0 => "it is the one variant that fits".to_string(),
-        n => format!("no better one is known of the {} variants that fit", n + 1),
-    };
-    let [slow, fast] = winner.speed.decode_tokens_per_s;
-    let memory = &winner.fit.memory;
-    let mut texts = vec![
-        format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean),
-        format!("it takes {} of {} memory", bytes(winner.fit.host_bytes()), bytes(have)),
-    ];
-    if memory.device_bytes > 0 {
-        texts.push(format!("{} lie on the device", bytes(memory.device_bytes)));
-    }
-    texts.push(format!(
-        "{slow:.0} to {fast:.0} tokens/s are expected when writing ({})",
-        winner.speed.evidence.name()
-    ));
-    texts.extend(winner.fit.concessions.iter().cloned());
-    texts.into_iter().map(|text| Reason { text }).collect()
-}
-
-/// `7947872` → `7.6 MiB`.
-pub(crate) fn bytes(count: u64) -> String {
+/// A number of bytes for people: `7947872` → `7.6 MiB`.
+pub fn bytes(count: u64) -> String {
     let value = count as f64;
     match count {
         0..1024 => format!("{count} B"),

@@ -4,7 +4,7 @@
 use crate::memory::CacheTypes;
 use families::{Description, Form};
 use formats::gguf::GgmlType;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
 /// From this many tokens on values may have fewer than eight bits: below, their cache is small beside the weights.
@@ -15,8 +15,72 @@ const LONG_CONTEXT_TOKENS: u64 = 8192;
 pub(crate) struct KvStep {
     #[serde(flatten)]
     pub(crate) types: CacheTypes,
+    /// On each model that was measured.
+    measured: Vec<MeasuredKv>,
+}
+
+/// What a type of the cache cost on one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredKv {
+    /// The model.
+    pub model: String,
     /// Mean KL divergence of the next token from that with a cache of halves, in nats.
-    pub(crate) kld_mean: f64,
+    pub kld_mean: f64,
+    /// Its standard error over chunks of text.
+    pub standard_error: f64,
+}
+
+impl KvStep {
+    /// The worst that was measured; `None` for halves, from which all are measured.
+    pub(crate) fn worst(&self) -> Option<&MeasuredKv> {
+        self.measured.iter().max_by(|one, other| one.kld_mean.total_cmp(&other.kld_mean))
+    }
+
+    /// Divergence and where it was measured, as a clause.
+    pub(crate) fn text(&self) -> String {
+        self.worst().map_or_else(String::new, |worst| {
+            let MeasuredKv { model, kld_mean, standard_error } = worst;
+            let others = self.measured.len() - 1;
+            format!(
+                "divergence {kld_mean:.5} ± {standard_error:.5} from it on {model}, the worst of {} measured",
+                others + 1
+            )
+        })
+    }
+}
+
+/// A type that the cache of a choice can have, its bytes and what it costs in quality.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CacheStep {
+    /// Type of cached keys, as ggml names it.
+    pub type_k: &'static str,
+    /// Type of cached values, as ggml names it.
+    pub type_v: &'static str,
+    /// Bytes of caches and states with it, in the context of the choice.
+    pub kv_bytes: u64,
+    /// The worst that was measured of it; `None` for halves, from which the others are measured.
+    pub measured: Option<MeasuredKv>,
+    /// Whether the choice has it.
+    pub is_chosen: bool,
+}
+
+/// Every step for a context of `context_tokens`, halves first.
+pub(crate) fn stated(
+    description: &Description,
+    context_tokens: u64,
+    n_ubatch: u64,
+    chosen: CacheTypes,
+) -> Vec<CacheStep> {
+    let stated = |step: KvStep| {
+        Some(CacheStep {
+            type_k: step.types.k.name(),
+            type_v: step.types.v.name(),
+            kv_bytes: step.types.bytes(description, context_tokens, n_ubatch)?,
+            measured: step.worst().cloned(),
+            is_chosen: step.types == chosen,
+        })
+    };
+    steps(description, context_tokens).into_iter().filter_map(stated).collect()
 }
 
 #[derive(Deserialize)]
@@ -66,7 +130,29 @@ mod tests {
         let steps = steps(&qwen3(128), 32768);
         assert!(steps.iter().all(|step| step.types.v.bits_per_weight() >= 4.0));
         assert!(steps.is_sorted_by(|a, b| bits(a) >= bits(b)), "{long:?}");
-        assert!(steps.is_sorted_by(|a, b| a.kld_mean <= b.kld_mean), "{steps:?}");
+        let worst = |step: &KvStep| step.worst().map_or(0.0, |worst| worst.kld_mean);
+        assert!(steps.is_sorted_by(|a, b| worst(a) <= worst(b)), "{steps:?}");
+        // Every step was measured on every model.
+        let models = |step: &KvStep| -> Vec<String> {
+            step.measured.iter().map(|measured| measured.model.clone()).collect()
+        };
+        assert!(models(&steps[0]).is_empty() && models(&steps[1]).len() == 3);
+        assert!(steps[1..].iter().all(|step| models(step) == models(&steps[1])), "{steps:?}");
+    }
+
+    #[test]
+    fn every_step_is_stated_with_its_bytes_and_its_cost() {
+        let chosen = CacheTypes::both(GgmlType::Q8_0);
+        let stated = stated(&qwen3(128), 32768, 512, chosen);
+        assert_eq!(stated.len(), 7);
+        // 36 layers, 8 heads of 128, keys and values.
+        let values = 36 * 8 * 128 * 32768;
+        assert_eq!(stated[0].kv_bytes, 2 * values * 2);
+        assert_eq!(stated[1].kv_bytes, 2 * values * 34 / 32);
+        assert_eq!(stated[0].measured, None);
+        assert!(stated[1..].iter().all(|step| step.measured.as_ref().is_some_and(|one| one.kld_mean > 0.0)));
+        let chosen: Vec<&str> = stated.iter().filter(|step| step.is_chosen).map(|step| step.type_v).collect();
+        assert_eq!(chosen, ["Q8_0"]);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The ladder of concessions: for one variant, the first configuration that fits, and what it gives up.
-//! Context first, then the cache's types, then the batch; layers on a device wherever they fit. Must not compare variants.
+//! A context that was not asked for is bounded by the usual one; then the cache's types give way, then the batch, and only then
+//! the context further; layers on a device wherever they fit. Must not compare variants.
 
 use crate::choose::bytes;
 use crate::kv_precision::{KvStep, steps};
 use crate::memory::{CacheTypes, MemoryModel, Repack, Setup, Weights};
-use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Request};
+use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Reason, ReasonCode, Request};
 use families::Form;
 
 /// Context that is offered when none is asked for, in tokens.
-const USUAL_CONTEXT: u64 = 4096;
+pub(crate) const USUAL_CONTEXT: u64 = 4096;
 /// Shortest context that is offered, in tokens.
 pub(crate) const SHORTEST_CONTEXT: u64 = 512;
 const UBATCHES: [u32; 2] = [512, 128];
@@ -24,7 +25,11 @@ pub(crate) struct Fit {
     pub(crate) context_tokens: u64,
     pub(crate) cache: CacheTypes,
     pub(crate) n_ubatch: u32,
-    pub(crate) concessions: Vec<String>,
+    pub(crate) concessions: Vec<Reason>,
+    /// The device that holds layers or computes batches.
+    pub(crate) device: Option<String>,
+    /// Its backend, where it computes batches with weights that it does not hold.
+    pub(crate) batches: Option<Backend>,
     /// Whether what lies on the device lies in the host's memory too.
     pub(crate) unified: bool,
 }
@@ -50,16 +55,36 @@ pub(crate) fn descend(
     have: u64,
     repack: Repack,
 ) -> Result<Fit, Box<Fit>> {
+    descend_with(model, candidate, request, have, (repack, false))
+}
+
+/// The same with prompts computed on a device, whose weights are copied there as they lie in the file.
+pub(crate) fn descend_with_batches(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    have: u64,
+) -> Result<Fit, Box<Fit>> {
+    descend_with(model, candidate, request, have, (Repack::Never, true))
+}
+
+fn descend_with(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    have: u64,
+    (repack, batches): (Repack, bool),
+) -> Result<Fit, Box<Fit>> {
     let longest = candidate.description.max_context.max(1);
     let wished = request.context_tokens.unwrap_or(USUAL_CONTEXT).clamp(1, longest);
     let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
     let mut least: Option<Fit> = None;
-    for n_ubatch in ubatches(candidate) {
-        for step in steps(&candidate.description, wished) {
-            for context_tokens in contexts(wished, shortest) {
+    for context_tokens in contexts(wished, shortest) {
+        for n_ubatch in ubatches(candidate) {
+            for step in steps(&candidate.description, wished) {
                 let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
                 let setup = Setup { repack, ..Setup::new(context_tokens, step.types, n_ubatch.into()) };
-                let mut fit = configuration(model, candidate, request, setup);
+                let mut fit = configuration(model, candidate, request, setup, batches);
                 if runs(candidate, &fit) && fit.host_bytes() <= have {
                     fit.concessions = concessions(&fit, candidate, request, wished, &step);
                     return Ok(fit);
@@ -119,27 +144,64 @@ fn runs(candidate: &Candidate, fit: &Fit) -> bool {
     cpu || fit.gpu_layers > candidate.description.n_layers
 }
 
-fn configuration(model: &MemoryModel<'_>, candidate: &Candidate, request: &Request, setup: Setup) -> Fit {
+fn configuration(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    setup: Setup,
+    batches: bool,
+) -> Fit {
     // The output counts as a layer of its own.
     let layers = candidate.description.n_layers.saturating_add(1);
     let device = device(candidate, request);
     let at = |gpu_layers: u32| {
         let backend = device.filter(|_| gpu_layers > 0).map_or(Backend::Cpu, |device| device.backend);
-        let residual = request.residuals.of(backend, &candidate.description.architecture);
-        (backend, model.estimate(&Setup { gpu_layers, ..setup }, residual))
+        // What was learned was learned without batches elsewhere.
+        let residual =
+            request.residuals.of(backend, &candidate.description.architecture).filter(|_| !batches);
+        let setup = Setup { gpu_layers, ..setup };
+        let mut memory = model.estimate(&setup, residual);
+        memory.accompany(candidate, request, &setup);
+        if batches && gpu_layers < layers {
+            model.add_batches(&mut memory, &setup, largest_matrix_bytes(candidate));
+        }
+        (backend, memory)
     };
     let gpu_layers = match (device, request.gpu_layers) {
         (None, _) => 0,
         (Some(_), Some(asked)) => asked.min(layers),
-        (Some(device), None) => {
-            let room = (device.free_bytes as f64 * DEVICE_SHARE) as u64;
-            most(layers, |gpu_layers| at(gpu_layers).1.device_bytes <= room)
-        }
+        (Some(device), None) => most(layers, |gpu_layers| at(gpu_layers).1.device_bytes <= room(device)),
     };
     let (backend, memory) = at(gpu_layers);
     let (context_tokens, n_ubatch) = (setup.context_tokens, setup.n_ubatch as u32);
     let (cache, unified) = (setup.cache, device.is_some_and(|device| device.unified));
-    Fit { memory, backend, gpu_layers, context_tokens, cache, n_ubatch, concessions: Vec::new(), unified }
+    let has_room = |device: &&BackendDevice| memory.device_bytes <= room(device);
+    let batches = device.filter(|_| batches && gpu_layers < layers).filter(has_room);
+    let batches = batches.map(|device| device.backend);
+    let device = device.filter(|_| gpu_layers > 0 || batches.is_some()).map(|device| device.name.clone());
+    Fit {
+        memory,
+        backend,
+        gpu_layers,
+        context_tokens,
+        cache,
+        n_ubatch,
+        concessions: Vec::new(),
+        device,
+        batches,
+        unified,
+    }
+}
+
+/// What of a device's memory is used, in bytes.
+fn room(device: &BackendDevice) -> u64 {
+    (device.free_bytes as f64 * DEVICE_SHARE) as u64
+}
+
+/// Bytes of the variant's largest matrix; of one that is known as a sum alone, those of a layer.
+fn largest_matrix_bytes(candidate: &Candidate) -> u64 {
+    let known = candidate.work.as_ref().map(|work| work.largest_matrix_bytes).filter(|bytes| *bytes > 0);
+    known.unwrap_or(candidate.weights_bytes / u64::from(candidate.description.n_layers.max(1)))
 }
 
 /// The largest number up to `top` that fits, where fewer fit whenever more do, and none always does.
@@ -161,35 +223,37 @@ fn concessions(
     request: &Request,
     wished: u64,
     step: &KvStep,
-) -> Vec<String> {
+) -> Vec<Reason> {
     let mut told = Vec::new();
     if let Some(asked) = request.context_tokens.filter(|asked| *asked > wished) {
-        told.push(format!("context bounded to {wished} tokens: the model was not made for {asked}"));
+        let text = format!("context bounded to {wished} tokens: the model was not made for {asked}");
+        told.push(ReasonCode::ContextBounded.because(text));
     }
     if fit.context_tokens < wished {
-        told.push(format!("context shortened from {wished} to {} tokens to fit", fit.context_tokens));
+        let text = format!("context shortened from {wished} to {} tokens to fit", fit.context_tokens);
+        told.push(ReasonCode::ContextShortened.because(text));
     }
     if fit.cache != CacheTypes::F16 {
-        told.push(format!(
-            "key-value cache in {} instead of F16 to fit: divergence {:.5} from it",
+        told.push(ReasonCode::KvPrecision.because(format!(
+            "key-value cache in {} instead of F16 to fit: {}",
             fit.cache.text(),
-            step.kld_mean
-        ));
+            step.text()
+        )));
     }
     if fit.n_ubatch < UBATCHES[0] && candidate.description.form == Form::Decoder {
-        told.push(format!(
+        told.push(ReasonCode::Ubatch.because(format!(
             "prompts computed {} tokens at a time instead of {} to fit",
             fit.n_ubatch, UBATCHES[0]
-        ));
+        )));
     }
     let layers = candidate.description.n_layers.saturating_add(1);
     if let Some(device) = device(candidate, request).filter(|_| fit.gpu_layers < layers) {
         let free = bytes(device.free_bytes);
-        told.push(match (fit.gpu_layers, request.gpu_layers) {
+        told.push(ReasonCode::Offload.because(match (fit.gpu_layers, request.gpu_layers) {
             (0, None) => format!("no layer on {}: {free} free", device.name),
             (n, None) => format!("{n} of {layers} layers on {}: {free} free", device.name),
             (n, Some(_)) => format!("{n} of {layers} layers on {}, as asked", device.name),
-        });
+        }));
     }
     told
 }

@@ -5,24 +5,29 @@
 
 mod allocation;
 mod choose;
+mod explain;
 mod kv_precision;
 mod ladder;
 mod memory;
 mod plan;
 mod preference;
 mod quality;
+mod reason;
 mod render;
 mod request;
 pub mod speed;
 mod threads;
 mod ways;
 
-pub use choose::plan;
+pub use choose::{bytes, plan};
+pub use kv_precision::{CacheStep, MeasuredKv};
 pub use memory::{
-    CacheTypes, MemoryAudit, MemoryEstimate, MemoryModel, Part, Repack, Residual, Residuals, Setup, Weights,
+    CacheTypes, Draft, MemoryAudit, MemoryEstimate, MemoryModel, Part, Projector, Repack, Residual,
+    Residuals, Setup, Weights,
 };
-pub use plan::{Choice, Code, Evidence, Nearest, Plan, Reason, Rejection};
+pub use plan::{Allowance, Choice, Code, Evidence, Nearest, Plan, Rejection};
 pub use quality::QualityEstimate;
+pub use reason::{Reason, ReasonCode};
 pub use request::{Backend, BackendDevice, Candidate, Objective, Request};
 pub use speed::SpeedEstimate;
 pub use threads::prior_threads;

@@ -3,7 +3,9 @@
 
 mod allocator;
 mod audit;
+mod batches;
 mod cache;
+mod companions;
 mod compute;
 mod estimate;
 mod graph;
@@ -13,5 +15,6 @@ mod weights;
 
 pub use audit::{MemoryAudit, Part, Residual, Residuals};
 pub use cache::CacheTypes;
+pub use companions::{Draft, Projector};
 pub use estimate::{MemoryEstimate, MemoryModel, Setup};
 pub use weights::{Repack, Weights};

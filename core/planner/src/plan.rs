@@ -1,6 +1,6 @@
 //! The answer: a choice, its reasons, and why nothing else was chosen.
 
-use crate::{Backend, MemoryEstimate, QualityEstimate, SpeedEstimate};
+use crate::{Backend, CacheStep, MemoryEstimate, QualityEstimate, Reason, SpeedEstimate};
 use serde::{Deserialize, Serialize};
 
 /// Stable codes of reasons against a variant.
@@ -21,6 +21,8 @@ pub enum Code {
     Feature,
     /// No engine here runs it.
     Engine,
+    /// It is better, and holds a much shorter context than another that is good.
+    Context,
     /// Another variant is better and fits too.
     QualityDominated,
     /// Not signed by a trusted key.
@@ -76,14 +78,26 @@ pub struct Choice {
     pub precision: String,
     /// What computes.
     pub backend: Backend,
+    /// What computes prompts.
+    pub prompt_backend: Backend,
+    /// Whether it computes them with copies of weights that stay in the host's memory.
+    pub copies_weights: bool,
+    /// Name in the engine of the device that holds layers or computes prompts.
+    pub device: Option<String>,
     /// Layers on the device of the backend.
     pub gpu_layers: u32,
+    /// Whether so many were asked for.
+    pub layers_asked: bool,
+    /// Whether what lies on the device lies in the host's memory.
+    pub unified: bool,
     /// Context in tokens.
     pub context_tokens: u64,
     /// Type of cached keys, as ggml names it.
     pub type_k: &'static str,
     /// Type of cached values, as ggml names it.
     pub type_v: &'static str,
+    /// The types that the cache could have, from the best, each with what it costs.
+    pub cache_steps: Vec<CacheStep>,
     /// Threads for single tokens.
     pub n_threads: u32,
     /// Threads for prompts.
@@ -96,13 +110,6 @@ pub struct Choice {
     pub speed: SpeedEstimate,
     /// Expected quality.
     pub quality: QualityEstimate,
-}
-
-/// A sentence for the choice, with its figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Reason {
-    /// Plain text.
-    pub text: String,
 }
 
 /// Why a variant was not chosen.
@@ -135,11 +142,33 @@ pub struct Nearest {
     pub text: String,
 }
 
+/// The memory that a plan was made for: what a load holds it to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Allowance {
+    /// Of the host, in bytes.
+    pub host_bytes: u64,
+    /// Whether it was asked for, whatever the host has to spare.
+    pub asked: bool,
+    /// Most of the host's, in bytes, whatever it has to spare.
+    pub cap_bytes: Option<u64>,
+    /// Most of a device's, in bytes, whatever is free.
+    pub device_cap_bytes: Option<u64>,
+}
+
+impl Allowance {
+    /// What a host that has `budget_bytes` to spare by now allows, in bytes.
+    pub fn now_bytes(&self, budget_bytes: u64) -> u64 {
+        if self.asked { self.host_bytes } else { budget_bytes.min(self.cap_bytes.unwrap_or(u64::MAX)) }
+    }
+}
+
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
     /// What to do; `None` when nothing fits.
     pub chosen: Option<Choice>,
+    /// The memory it was made for.
+    pub allowance: Allowance,
     /// Reasons for it.
     pub why: Vec<Reason>,
     /// Every other variant.
@@ -147,7 +176,7 @@ pub struct Plan {
     /// What would fit, when nothing does for want of memory.
     pub nearest: Option<Nearest>,
     /// What was taken for granted.
-    pub assumptions: Vec<String>,
+    pub assumptions: Vec<Reason>,
     /// How well the figures are founded.
     pub evidence: Evidence,
 }

@@ -1,7 +1,7 @@
 //! A plan as text, for terminals and logs: in short, or whole. Must not decide or compute anything.
 
 use crate::choose::bytes;
-use crate::{Choice, Plan, Rejection};
+use crate::{CacheStep, Choice, MeasuredKv, Plan, Reason, Rejection};
 use std::fmt::Write;
 
 impl Plan {
@@ -41,9 +41,10 @@ impl Plan {
                 lines.iter().for_each(|line| _ = writeln!(text, "  - {line}"));
             }
         };
-        section("why", self.why.iter().map(|reason| reason.text.clone()).collect());
+        let texts = |reasons: &[Reason]| reasons.iter().map(|reason| reason.text.clone()).collect();
+        section("why", texts(&self.why));
         section("not chosen", self.rejected.iter().map(rejection).collect());
-        section("assumed", self.assumptions.clone());
+        section("assumed", texts(&self.assumptions));
         text
     }
 }
@@ -66,7 +67,11 @@ fn headline(chosen: &Choice) -> String {
         0 => String::new(),
         n => format!(", {n} layers on the device"),
     };
-    format!("plan     {} on {}{offload}", chosen.id, chosen.backend.name())
+    let prompts = match chosen.copies_weights {
+        false => String::new(),
+        true => format!(", prompts on {}", chosen.prompt_backend.name()),
+    };
+    format!("plan     {} on {}{offload}{prompts}", chosen.id, chosen.backend.name())
 }
 
 fn context(chosen: &Choice) -> String {
@@ -78,6 +83,21 @@ fn cache(chosen: &Choice) -> String {
         true => chosen.type_k.to_string(),
         false => format!("{} keys, {} values", chosen.type_k, chosen.type_v),
     }
+}
+
+fn cache_step(step: &CacheStep) -> String {
+    let types = match step.type_k == step.type_v {
+        true => step.type_k.to_string(),
+        false => format!("{} + {}", step.type_k, step.type_v),
+    };
+    let cost = match &step.measured {
+        None => String::new(),
+        Some(MeasuredKv { model, kld_mean, standard_error }) => {
+            format!("  divergence {kld_mean:.5} ± {standard_error:.5} (measured on {model})")
+        }
+    };
+    let mark = if step.is_chosen { "  chosen" } else { "" };
+    format!("{types:15}{:>11}{cost}{mark}", bytes(step.kv_bytes))
 }
 
 fn on_device(chosen: &Choice) -> String {
@@ -102,7 +122,14 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     let memory = &chosen.memory;
     let mut line = |name: &str, what: String| _ = writeln!(text, "{name:17}{what}");
     line("variant", format!("{} ({})", chosen.id, chosen.precision));
-    line("computed by", chosen.backend.name().to_string());
+    let by = chosen.backend.name();
+    line(
+        "computed by",
+        match chosen.copies_weights {
+            false => by.to_string(),
+            true => format!("{by}, prompts by {}", chosen.prompt_backend.name()),
+        },
+    );
     line("context", format!("{} tokens", chosen.context_tokens));
     line("key-value cache", cache(chosen));
     if chosen.gpu_layers > 0 {
@@ -116,10 +143,20 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     part("key-value cache", memory.kv_bytes);
     part("compute", memory.compute_bytes);
     part("everything else", memory.overhead_bytes);
+    if memory.projector_bytes > 0 {
+        part("projector", memory.projector_bytes);
+    }
+    if memory.draft_bytes > 0 {
+        part("draft model", memory.draft_bytes);
+    }
     part("uncertainty", memory.uncertainty_bytes);
     part("in all", memory.total_bytes());
     if memory.device_bytes > 0 {
         part("on the device", memory.device_bytes);
+    }
+    if chosen.cache_steps.len() > 1 {
+        let _ = writeln!(text, "\nkey-value cache by precision");
+        chosen.cache_steps.iter().for_each(|step| _ = writeln!(text, "  {}", cache_step(step)));
     }
     let speed = &chosen.speed;
     let _ = writeln!(text, "\nspeed\n  {}", writing(chosen));

@@ -2,11 +2,12 @@
 //! Owns how caps bound what the host offers; must not choose.
 
 use crate::speed::{Calibration, Observation, Work};
-use crate::{QualityEstimate, Residuals};
+use crate::{Allowance, Draft, Projector, QualityEstimate, Residuals};
 use families::Description;
 use formats::gguf::TensorSpec;
 use hardware::{Gpu, Host};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,6 +110,8 @@ pub struct Candidate {
     pub compatible_backends: Vec<String>,
     /// Whether its files are on this machine.
     pub present: bool,
+    /// What it reads images with, where it has that.
+    pub projector: Option<Projector>,
     /// Why it cannot be used whatever the memory, where that is so.
     pub blocked: Option<(crate::Code, String)>,
 }
@@ -151,6 +154,10 @@ pub struct Request {
     /// What was measured on this machine with variants of this and other models: `model` is [`Candidate::model_name`],
     /// `variant` the candidate's id.
     pub observations: Vec<Observation>,
+    /// Images are to be read: the projector is counted, and variants without one are out.
+    pub images: bool,
+    /// A draft model to be loaded beside the chosen variant, with a context as long.
+    pub draft: Option<Arc<Draft>>,
     /// Only this variant.
     pub variant: Option<String>,
     /// Memory that may be used instead of the host's budget, in bytes.
@@ -174,6 +181,16 @@ impl Request {
     pub fn memory_bytes(&self, host: &Host) -> u64 {
         let budget = self.memory_budget_bytes.unwrap_or(host.memory.budget_bytes);
         self.memory_cap_bytes.map_or(budget, |cap| budget.min(cap))
+    }
+
+    /// What a load of the plan holds to.
+    pub(crate) fn allowance(&self, host: &Host) -> Allowance {
+        Allowance {
+            host_bytes: self.memory_bytes(host),
+            asked: self.memory_budget_bytes.is_some(),
+            cap_bytes: self.memory_cap_bytes,
+            device_cap_bytes: self.device_memory_cap_bytes,
+        }
     }
 
     /// The same request with every device's free memory bounded by the cap.

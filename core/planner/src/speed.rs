@@ -15,7 +15,7 @@ mod work;
 
 pub use calibration::{Calibration, Observation, calibrate};
 pub use classes::{CostClass, Source, Tables};
-pub(crate) use configuration::{Configuration, USUAL_PROMPT_TOKENS};
+pub(crate) use configuration::{Batches, Configuration, USUAL_PROMPT_TOKENS};
 pub use contest::Way;
 pub use estimate::{Prediction, SpeedEstimate};
 pub use model::SpeedModel;

@@ -1,10 +1,10 @@
 //! The ways to run one variant: on the processor alone and with each device that serves it, each down its own ladder; the
 //! fastest that keeps what was asked for wins. Must not compare variants.
 
-use crate::ladder::{Fit, descend, model_of};
+use crate::ladder::{Fit, descend, descend_with_batches, model_of};
 use crate::memory::Repack;
-use crate::speed::{Configuration, SpeedModel, USUAL_PROMPT_TOKENS};
-use crate::{Backend, Candidate, Code, Request, SpeedEstimate};
+use crate::speed::{Batches, Configuration, SpeedModel, USUAL_PROMPT_TOKENS};
+use crate::{Backend, Candidate, Code, Reason, ReasonCode, Request, SpeedEstimate};
 use hardware::Host;
 use std::cmp::Reverse;
 
@@ -36,8 +36,13 @@ pub(crate) fn best_way(
         Ok(fit) => (vec![fit], None),
         Err(least) => (Vec::new(), Some(least)),
     };
-    for fit in others {
-        let known = |one: &Fit| (one.backend, one.gpu_layers) == (fit.backend, fit.gpu_layers);
+    let with_batches = (!asked).then(|| subsets(request)).into_iter().flatten().filter(copies_batches);
+    let with_batches =
+        with_batches.filter_map(|request| descend_with_batches(&model, candidate, &request, have).ok());
+    let with_batches = with_batches.filter(|fit| fit.batches.is_some());
+    for fit in others.chain(with_batches) {
+        let kind = |one: &Fit| (one.backend, one.gpu_layers, one.batches);
+        let known = |one: &Fit| kind(one) == kind(&fit);
         if !fits.iter().any(known) {
             fits.push(fit);
         }
@@ -47,7 +52,7 @@ pub(crate) fn best_way(
     let mut judged: Vec<Judged> = judged.collect();
     let rank = |one: &Judged| (miss(&one.speed, request).is_some(), Reverse(one.fit.context_tokens));
     let best = judged.iter().enumerate().min_by(|(_, one), (_, other)| {
-        rank(one).cmp(&rank(other)).then(seconds(&one.speed).total_cmp(&seconds(&other.speed)))
+        rank(one).cmp(&rank(other)).then(expected(one).total_cmp(&expected(other)))
     });
     let Some((best, _)) = best else {
         return Err(least.expect("a way that does not fit is told by the request's own"));
@@ -55,6 +60,26 @@ pub(crate) fn best_way(
     let mut best = judged.remove(best);
     best.fit.concessions.extend(judged.iter().filter_map(|other| told(&best.speed, other)));
     Ok(best)
+}
+
+/// Backends that compute batches with weights in the host's memory, as far as the engine has them do it.
+const COPYING: [Backend; 3] = [Backend::Vulkan, Backend::Cuda, Backend::Metal];
+
+fn copies_batches(request: &Request) -> bool {
+    request.devices.iter().any(|device| COPYING.contains(&device.backend))
+}
+
+/// Seconds that ways are compared by. How fast weights are copied is known least: a way that copies them must be faster
+/// though it reads at its slow end.
+fn expected(judged: &Judged) -> f64 {
+    let speed = &judged.speed;
+    match judged.fit.batches {
+        None => seconds(speed),
+        Some(_) => {
+            let slowly = [speed.prefill_tokens_per_s[0]; 2];
+            seconds(&SpeedEstimate { prefill_tokens_per_s: slowly, ..*speed })
+        }
+    }
 }
 
 /// The request with each of its devices alone, and with none.
@@ -73,6 +98,7 @@ fn expect(
     let configuration = Configuration {
         backend: fit.backend,
         gpu_layers: fit.gpu_layers,
+        batches: fit.batches.map(|backend| Batches { backend, n_ubatch: fit.n_ubatch, unified: fit.unified }),
         context_tokens: fit.context_tokens,
         prompt_tokens: request.prompt_tokens.unwrap_or(USUAL_PROMPT_TOKENS),
     };
@@ -106,13 +132,16 @@ pub(crate) fn seconds(speed: &SpeedEstimate) -> f64 {
 }
 
 /// What is worth telling of a way that was not taken: that it reads much faster, though it takes longer altogether.
-fn told(best: &SpeedEstimate, other: &Judged) -> Option<String> {
+fn told(best: &SpeedEstimate, other: &Judged) -> Option<Reason> {
     let [slow, fast] = other.speed.prefill_tokens_per_s;
     let ratio = (slow * fast).sqrt() / best.prefill_tokens_per_s.iter().product::<f64>().sqrt().max(1e-9);
-    let on = match other.fit.backend {
+    let on = match other.fit.batches.unwrap_or(other.fit.backend) {
         Backend::Cpu => "the processor alone".to_string(),
         backend => backend.name().to_string(),
     };
-    (ratio > MUCH_FASTER)
-        .then(|| format!("{on} would read prompts faster, {slow:.0} to {fast:.0} tokens/s, but write slower"))
+    (ratio > MUCH_FASTER).then(|| {
+        let text =
+            format!("{on} would read prompts faster, {slow:.0} to {fast:.0} tokens/s, but write slower");
+        ReasonCode::PromptBackend.because(text)
+    })
 }

@@ -5,7 +5,7 @@
 use hardware::{Fact, Host, Limit, Memory, Origin};
 use llama_pajamas_planner::speed::{Observation, Phase, SpeedModel, Tables, Work};
 use llama_pajamas_planner::{
-    Backend, BackendDevice, Candidate, Choice, Code, Evidence, Objective, Plan, Request, plan,
+    Backend, BackendDevice, Candidate, Choice, Code, Evidence, Objective, Plan, ReasonCode, Request, plan,
 };
 
 /// A phone with 12 GiB to spare.
@@ -48,6 +48,7 @@ fn candidates() -> Vec<Candidate> {
         quality: None,
         compatible_backends: ["cpu", "opencl", "hexagon"].map(String::from).to_vec(),
         present: true,
+        projector: None,
         blocked: None,
     };
     [("Q8_0", 1.83), ("Q6_K", 1.41), ("Q4_K_M", 1.10), ("Q4_0", 1.05), ("Q2_K", 0.78), ("IQ2_M", 0.70)]
@@ -179,4 +180,58 @@ fn measurements_on_this_device_stand_above_what_is_known_of_such_devices() {
     assert_eq!(calibrated.speed.evidence, Evidence::Calibrated);
     let blank = chosen(only("Q4_0", &[])).speed.decode_tokens_per_s;
     assert!(calibrated.speed.decode_tokens_per_s[1] < blank[0], "{calibrated:?}");
+}
+
+/// A desktop of four cores with a discrete device that has little memory free.
+fn desktop() -> Host {
+    let mut host = phone();
+    (host.os, host.arch) = ("linux".into(), "x86_64".into());
+    host.memory.unified = false;
+    (host.cpu.usable_cpus, host.cpu.usable_cores, host.cpu.fast_cores) = (4, 4, 4);
+    host.priors.bandwidth_gbs =
+        Some(Fact { range: [40.0, 40.0], origin: Origin::Profile, source: "test".into() });
+    host
+}
+
+fn cuda(free_bytes: u64, precision: &str, prompt_tokens: u32) -> (Vec<Candidate>, Request) {
+    let mut candidates = candidates();
+    candidates.iter_mut().for_each(|one| one.compatible_backends = vec!["cpu".into(), "cuda".into()]);
+    let devices = vec![BackendDevice { free_bytes, ..device(Backend::Cuda) }];
+    let variant = Some(format!("gguf/{precision}"));
+    let request = Request { devices, variant, prompt_tokens: Some(prompt_tokens), ..Request::default() };
+    (candidates, request)
+}
+
+#[test]
+fn prompts_go_to_a_device_that_cannot_hold_the_layers() {
+    let on = |free_bytes, prompt_tokens| {
+        let (candidates, request) = cuda(free_bytes, "Q8_0", prompt_tokens);
+        plan(&desktop(), &candidates, &request)
+    };
+    let split = on(900 << 20, 2048);
+    let choice = split.chosen.clone().unwrap();
+    assert!(choice.copies_weights && choice.prompt_backend == Backend::Cuda, "{split:?}");
+    assert!(choice.gpu_layers < 29 && choice.device.as_deref() == Some("cuda"), "{choice:?}");
+    // What is copied needs room on the device, and no more than there is.
+    assert!(choice.memory.device_bytes > 0 && choice.memory.device_bytes <= 900 << 20);
+    assert_eq!(choice.memory.repacked_bytes, 0);
+    let told = split.why.iter().find(|reason| reason.code == ReasonCode::PromptsElsewhere);
+    assert!(told.is_some_and(|reason| reason.text.contains("prompts are computed by cuda")), "{split:?}");
+    assert!(split.render().contains("prompts by cuda"));
+    // A device that holds everything needs no copies.
+    let whole = on(24 << 30, 2048).chosen.unwrap();
+    assert!(!whole.copies_weights);
+    assert_eq!((whole.backend, whole.prompt_backend, whole.gpu_layers), (Backend::Cuda, Backend::Cuda, 29));
+    // Without room for what is copied nothing is.
+    let none = on(20 << 20, 2048).chosen.unwrap();
+    assert_eq!((none.copies_weights, none.memory.device_bytes, none.device), (false, 0, None));
+    // Prompts shorter than a batch stay where the weights are.
+    let short = on(900 << 20, 8).chosen.unwrap();
+    assert!(!short.copies_weights && short.prompt_backend == short.backend);
+}
+
+#[test]
+fn backends_that_copy_no_weights_compute_no_prompts_for_others() {
+    let choice = chosen(only("Q2_K", &[Backend::Opencl]));
+    assert_eq!((choice.backend, choice.prompt_backend, choice.device), (Backend::Cpu, Backend::Cpu, None));
 }

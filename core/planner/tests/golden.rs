@@ -76,6 +76,7 @@ fn candidates(model: &Model, description: &Description) -> Vec<Candidate> {
         quality: None,
         compatible_backends: vec!["cpu".into(), "vulkan".into()],
         present: true,
+        projector: None,
         blocked: None,
     };
     model.variants.iter().map(candidate).collect()

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use hardware::{Cpu, Host, Limit, Memory};
-use llama_pajamas_planner::{Backend, BackendDevice, Candidate, Code, QualityEstimate, Request, plan};
+use llama_pajamas_planner::{
+    Backend, BackendDevice, Candidate, Code, Draft, Projector, QualityEstimate, ReasonCode, Request, plan,
+};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn host(budget_bytes: u64) -> Host {
     Host {
@@ -49,6 +52,7 @@ fn candidates() -> Vec<Candidate> {
         quality: None,
         compatible_backends: vec!["cpu".into()],
         present: true,
+        projector: None,
         blocked: None,
     };
     [("Q8_0", 8.70), ("Q4_K_M", 5.02), ("IQ4_XS", 4.55), ("Q2_K", 3.27)].map(candidate).into()
@@ -64,6 +68,30 @@ fn the_best_variant_that_fits_is_chosen() {
     assert_eq!(chosen(16.0, &Request::default()), Some(("gguf/Q8_0".into(), 4096, "F16")));
     assert_eq!(chosen(6.0, &Request::default()), Some(("gguf/Q4_K_M".into(), 4096, "F16")));
     assert_eq!(chosen(2.0, &Request::default()), None);
+}
+
+#[test]
+fn the_usual_context_is_kept_before_a_better_variant_with_a_short_one() {
+    let candidates = candidates();
+    let at = |gib: f64, request: &Request| plan(&host((gib * 1073741824.0) as u64), &candidates, request);
+    // Q8_0 fits with 512 to 2048 tokens.
+    let usual = at(8.35, &Request::default());
+    let choice = usual.chosen.as_ref().unwrap();
+    assert_eq!((choice.id.as_str(), choice.context_tokens), ("gguf/Q4_K_M", 4096));
+    let better = usual.rejected.iter().find(|one| one.id == "gguf/Q8_0").unwrap();
+    assert_eq!(better.code, Code::Context, "{better:?}");
+    let short: u64 = better.fix.split(' ').nth(2).unwrap().parse().unwrap();
+    assert!((512..4096).contains(&short), "{}", better.fix);
+    let asked = Request { context_tokens: Some(short), ..Request::default() };
+    assert_eq!(at(8.35, &asked).chosen.unwrap().id, "gguf/Q8_0");
+    // The cache gives way before the context does.
+    let cache = at(8.6, &Request { variant: Some("gguf/Q8_0".into()), ..Request::default() }).chosen.unwrap();
+    assert_eq!((cache.context_tokens, cache.type_k), (4096, "Q8_0"));
+    // A variant that loses much does not stand before a good one with a short context.
+    let good = at(4.45, &Request::default());
+    let choice = good.chosen.as_ref().unwrap();
+    assert_eq!(choice.id, "gguf/IQ4_XS", "{good:?}");
+    assert!(choice.context_tokens < 4096);
 }
 
 #[test]
@@ -108,7 +136,13 @@ fn a_device_takes_what_fits_and_spares_the_host() {
     let choice = part.chosen.unwrap();
     assert!((1..37).contains(&choice.gpu_layers), "{}", choice.gpu_layers);
     assert!(choice.memory.device_bytes < 4 << 30);
-    assert!(part.why.iter().any(|reason| reason.text.contains("layers on Vulkan0")), "{:?}", part.why);
+    assert!(
+        part.why
+            .iter()
+            .any(|told| told.code == ReasonCode::Offload && told.text.contains("layers on Vulkan0")),
+        "{:?}",
+        part.why
+    );
     // Variants that do not name the backend stay on the processor.
     let cpu = plan(&host(16 << 30), &candidates(), &request(24 << 30)).chosen.unwrap();
     assert_eq!((cpu.backend, cpu.gpu_layers, cpu.memory.device_bytes), (Backend::Cpu, 0, 0));
@@ -132,7 +166,11 @@ fn caps_of_the_app_bound_the_host_and_the_device() {
     let plan = plan(&host(64 << 30), &gpu_candidates(), &request);
     let choice = plan.chosen.expect("a small variant fits");
     assert!(choice.memory.host_bytes() <= 6 << 30 && choice.memory.device_bytes <= 2 << 30, "{choice:?}");
-    assert!(plan.assumptions.iter().any(|text| text.contains("capped by the app")), "{:?}", plan.assumptions);
+    assert!(
+        plan.assumptions.iter().any(|told| told.code == ReasonCode::BudgetCapped),
+        "{:?}",
+        plan.assumptions
+    );
     assert_eq!(Request { memory_budget_bytes: Some(1), ..request }.memory_bytes(&host(64 << 30)), 1);
 }
 
@@ -252,4 +290,53 @@ proptest! {
         prop_assert_eq!(ids, ["gguf/IQ4_XS", "gguf/Q2_K", "gguf/Q4_K_M", "gguf/Q8_0"]);
         prop_assert_eq!(&small, &plan(&host(budget), &gpu_candidates(), &request));
     }
+}
+
+#[test]
+fn a_projector_counts_where_images_are_to_be_read() {
+    let mut candidates = candidates();
+    let request = Request { images: true, ..Request::default() };
+    let refused = plan(&host(16 << 30), &candidates, &request);
+    assert!(refused.chosen.is_none() && refused.rejected.iter().all(|one| one.code == Code::Feature));
+    let file_bytes = 800 << 20;
+    candidates[1].projector = Some(Projector { file_bytes, encoder: None });
+    let with = plan(&host(16 << 30), &candidates, &request);
+    let memory = with.chosen.as_ref().unwrap().memory;
+    let alone = Request { variant: Some("gguf/Q4_K_M".into()), ..Request::default() };
+    let without = plan(&host(16 << 30), &candidates, &alone).chosen.unwrap().memory;
+    assert_eq!((memory.projector_bytes, without.projector_bytes), (file_bytes, 0));
+    // Of an encoder without a shape, the computation may take as much again.
+    assert_eq!(memory.total_bytes(), without.total_bytes() + 2 * file_bytes);
+    assert!(with.why.iter().any(|told| told.code == ReasonCode::Projector), "{:?}", with.why);
+    // What fits alone does not fit with its projector.
+    let least = without.total_bytes() + file_bytes;
+    let short = Request { context_tokens: Some(4096), ..alone };
+    assert!(plan(&host(least), &candidates, &short).chosen.is_some());
+    let images = Request { images: true, ..short };
+    assert!(plan(&host(least), &candidates, &images).chosen.is_none());
+}
+
+#[test]
+fn a_draft_model_counts_with_a_context_of_its_own() {
+    let candidates = candidates();
+    let large = &candidates[0];
+    let draft = |vocab: u64| {
+        let mut description = large.description.clone();
+        description.vocab_size = vocab;
+        Arc::new(Draft { id: "small".into(), description, weights_bytes: 600 << 20, tensors: Vec::new() })
+    };
+    let context_tokens = Some(4096);
+    let with =
+        Request { draft: Some(draft(large.description.vocab_size)), context_tokens, ..Request::default() };
+    let without = Request { context_tokens, ..Request::default() };
+    let both = plan(&host(16 << 30), &candidates, &with);
+    let memory = both.chosen.as_ref().unwrap().memory;
+    let alone = plan(&host(16 << 30), &candidates, &without).chosen.unwrap().memory;
+    let kv_and_compute = alone.kv_bytes + alone.compute_bytes;
+    assert_eq!(memory.draft_bytes, (600 << 20) + kv_and_compute);
+    assert!(memory.total_bytes() >= alone.total_bytes() + memory.draft_bytes);
+    assert!(both.why.iter().any(|told| told.code == ReasonCode::Draft), "{:?}", both.why);
+    let other = Request { draft: Some(draft(1000)), ..with };
+    let refused = plan(&host(16 << 30), &candidates, &other);
+    assert_eq!(refused.rejected[0].code, Code::Feature, "{:?}", refused.rejected);
 }

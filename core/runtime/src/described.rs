@@ -39,6 +39,7 @@ fn candidate(description: &Description, recipe: Recipe) -> Option<Candidate> {
         quality: kept(description, &estimate),
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: false,
+        projector: None,
         blocked: None,
     })
 }

@@ -51,6 +51,24 @@ pub enum Error {
     /// No variant fits.
     #[error("no variant fits this machine: {0}")]
     NothingFits(String),
+    /// What was planned takes more than there is by now, by the engine's own account before anything is loaded.
+    #[error(
+        "{id} needs {} of {place}, {} are left by now, {} too few{}",
+        planner::bytes(*need_bytes), planner::bytes(*have_bytes),
+        planner::bytes(need_bytes.saturating_sub(*have_bytes)), smaller(nearest.as_ref())
+    )]
+    NoRoom {
+        /// The variant.
+        id: String,
+        /// `memory`, or the name of a device.
+        place: String,
+        /// What it takes there.
+        need_bytes: u64,
+        /// What is left.
+        have_bytes: u64,
+        /// The variant and context that would fit now, where one does.
+        nearest: Option<(String, u64)>,
+    },
     /// Logits that no token can be chosen from.
     #[error("logits: {0}")]
     Logits(String),
@@ -73,4 +91,10 @@ pub enum Error {
     /// Stopped by the caller.
     #[error("cancelled")]
     Cancelled,
+}
+
+fn smaller(nearest: Option<&(String, u64)>) -> String {
+    nearest.map_or_else(String::new, |(id, context)| {
+        format!("; {id} with {context} tokens of context would fit")
+    })
 }

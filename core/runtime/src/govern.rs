@@ -15,6 +15,7 @@ use crate::tune::Learning;
 use crate::{Error, LoadedModel, Result};
 use planner::Choice;
 use serde::Serialize;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -85,12 +86,7 @@ pub(crate) struct InForce {
 
 impl Steering {
     pub(crate) fn new(choice: &Choice) -> Self {
-        let setting = Setting {
-            n_threads: choice.n_threads,
-            n_threads_batch: choice.n_threads_batch,
-            n_ubatch: choice.n_ubatch,
-            gpu_layers: choice.gpu_layers,
-        };
+        let setting = planned_setting(choice);
         let slowest = choice.speed.decode_tokens_per_s[0];
         let state = State {
             start: setting,
@@ -198,6 +194,16 @@ impl Steering {
     }
 }
 
+/// The setting that a plan begins with.
+pub(crate) fn planned_setting(choice: &Choice) -> Setting {
+    Setting {
+        n_threads: choice.n_threads,
+        n_threads_batch: choice.n_threads_batch,
+        n_ubatch: choice.n_ubatch,
+        gpu_layers: choice.gpu_layers,
+    }
+}
+
 fn governor_settings(setting: &Setting) -> GovernorSettings {
     GovernorSettings::new(setting.n_threads.max(setting.n_threads_batch), setting.n_ubatch.max(512))
 }
@@ -232,6 +238,17 @@ impl LoadedModel {
     /// Reads this machine's signals every `every` (2 s do) on a thread of its own, as long as the returned value and the
     /// model live; `on_reaction` hears what comes of them, on that thread.
     pub fn watch(&self, every: Duration, on_reaction: impl FnMut(&Reaction) + Send + 'static) -> Watch {
-        Watch::start(self.shared_steering(), every, Box::new(on_reaction))
+        Watch::start(self.shared_steering(), every, None, Box::new(on_reaction))
+    }
+
+    /// The same of the machine below `root` instead of this one: a folder that stands for `/`, or a recorded machine, as
+    /// [`hardware::detect_at`] takes them. For what runs in a container and sees the machine elsewhere, and for replays.
+    pub fn watch_at(
+        &self,
+        root: &Path,
+        every: Duration,
+        on_reaction: impl FnMut(&Reaction) + Send + 'static,
+    ) -> Watch {
+        Watch::start(self.shared_steering(), every, Some(root.into()), Box::new(on_reaction))
     }
 }

@@ -9,6 +9,7 @@ mod embed;
 mod error;
 mod events;
 mod govern;
+mod load;
 mod model;
 mod open;
 mod sampler;

@@ -31,6 +31,8 @@ pub struct LoadedModel {
     rank_template: Option<String>,
     pooling: Option<Pooling>,
     choice: Choice,
+    /// Layers on a device, which tuning may have found to be better than the choice's.
+    gpu_layers: u32,
     steering: Arc<Steering>,
     architecture: String,
     /// Mapped weights are read as long as the model lives: the bundle is in use until then.
@@ -42,12 +44,14 @@ impl LoadedModel {
         engine: &dyn Engine,
         path: &Path,
         choice: Choice,
+        placed: Option<(LoadSettings, u32)>,
         hold: Option<UseGuard>,
         progress: &mut dyn FnMut(f32),
         cancel: &CancelToken,
     ) -> Result<Self> {
         let header = read_header(path)?;
-        let settings = load_settings(&choice);
+        let planned = || (load_settings(&choice), choice.gpu_layers);
+        let (settings, gpu_layers) = placed.unwrap_or_else(planned);
         let mut watch = |share| {
             progress(share);
             if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -65,6 +69,7 @@ impl LoadedModel {
             pooling: pooling.map(of_engine),
             steering: Arc::new(Steering::new(&choice)),
             choice,
+            gpu_layers,
             architecture: header.metadata.str("general.architecture").unwrap_or_default().to_string(),
             _hold: hold.map(Arc::new),
         })
@@ -104,9 +109,15 @@ impl LoadedModel {
             Form::Encoder | Form::EncoderDecoder { .. } => n_ctx,
         };
         let context = self.writing_context(n_ctx, n_ubatch, self.steering.max_threads())?;
-        // Another context than the planned one says nothing about the plan.
-        let planned = n_ctx == self.planned_tokens() && n_ubatch == self.choice.n_ubatch;
+        // Another context or placement than the planned one says nothing about the plan.
+        let planned = n_ctx == self.planned_tokens()
+            && n_ubatch == self.choice.n_ubatch
+            && self.gpu_layers == self.choice.gpu_layers
+            && !self.choice.copies_weights;
         let audit = planned.then(|| self.audit(&context.memory()));
+        if let Some(audit) = &audit {
+            self.steering.learning.audited(&self.choice, audit);
+        }
         let parts = (Arc::clone(&self.tokenizer), Arc::clone(&self.template));
         Ok(Session::new(context, form, parts, &self.steering, audit))
     }
@@ -142,6 +153,7 @@ impl LoadedModel {
             weights: part(planned.weights_bytes.saturating_add(twice), actual.model_bytes),
             kv: part(planned.kv_bytes, actual.context_bytes),
             compute: part(planned.compute_bytes, actual.compute_bytes.saturating_add(logits)),
+            formula_compute_bytes: planned.formula_compute_bytes,
             resident: None,
         }
     }
@@ -165,6 +177,22 @@ impl LoadedModel {
     /// How the vectors of a text's tokens become one, where the file says so.
     pub fn pooling(&self) -> Option<Pooling> {
         self.pooling
+    }
+
+    /// Layers on a device.
+    pub(crate) fn gpu_layers(&self) -> u32 {
+        self.gpu_layers
+    }
+
+    /// The same model with its weights loaded once more, in other places.
+    pub(crate) fn loaded_again(
+        &self,
+        engine: &dyn Engine,
+        path: &Path,
+        settings: &LoadSettings,
+    ) -> Result<Self> {
+        let model = engine.load(path, settings, &mut |_| ControlFlow::Continue(()))?;
+        Ok(Self { model, gpu_layers: settings.gpu_layers, ..self.clone() })
     }
 
     /// What its sessions share.
@@ -220,7 +248,13 @@ impl LoadedModel {
 
 /// How a plan has a model loaded.
 pub(crate) fn load_settings(choice: &Choice) -> LoadSettings {
-    LoadSettings { gpu_layers: choice.gpu_layers, ..LoadSettings::default() }
+    LoadSettings {
+        gpu_layers: choice.gpu_layers,
+        devices: choice.device.as_ref().map(|name| vec![name.clone()]),
+        batches_on_gpus: choice.copies_weights,
+        repack: !choice.copies_weights,
+        ..LoadSettings::default()
+    }
 }
 
 /// How a plan has a context opened.

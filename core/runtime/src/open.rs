@@ -1,15 +1,15 @@
 //! Opening a bundle or a single file, and planning for it. Knows manifests and hosts; must not load weights.
 
-use crate::model::{LoadedModel, context_settings, load_settings};
-use crate::tune::seen_speeds;
+use crate::tune::{seen_memory, seen_speeds};
 use crate::{Error, Result};
-use bundle::{Bundle, Format, Presence};
-use engine::{CancelToken, ContextSettings, DeviceKind, Engine, MemoryUse, Purpose};
+use bundle::{Bundle, Format, Presence, Variant};
+use engine::{DeviceKind, Engine};
 use families::Description;
+use families::projector::Encoder;
 use formats::gguf::{Header, TensorSpec};
 use hardware::{Host, Supplied, SuppliedDevice};
 use planner::speed::Work;
-use planner::{Backend, BackendDevice, Candidate, Choice, Code, Plan, QualityEstimate, Request};
+use planner::{Backend, BackendDevice, Candidate, Code, Plan, Projector, QualityEstimate, Request};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,12 +103,24 @@ impl Runtime {
         self.engine.as_ref()
     }
 
+    /// The folder in which measurements are kept.
+    pub(crate) fn tuning_folder(&self) -> Option<&Path> {
+        self.tuning_folder.as_deref()
+    }
+
+    /// The variant of this id and its file, where that is on this machine.
+    pub(crate) fn variant(&self, id: &str) -> Option<(&Candidate, &Path)> {
+        let variant = self.variants.iter().find(|variant| variant.candidate.id == id)?;
+        Some((&variant.candidate, variant.path.as_deref()?))
+    }
+
     /// Every variant, as the planner sees it.
     pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.variants.iter().map(|variant| &variant.candidate)
     }
 
-    /// Plans for the host. Adds the engine's devices to those of the request, and what normal use has shown of speeds here.
+    /// Plans for the host. Adds the engine's devices to those of the request, and what normal
+    /// use has shown of speeds and memory here.
     pub fn plan(&self, request: &PlanRequest) -> Plan {
         let mut request = request.clone();
         let lower = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
@@ -117,57 +129,12 @@ impl Runtime {
         request.devices.extend(backend_devices(&*self.engine, &self.host));
         if let Some(folder) = &self.tuning_folder {
             request.observations.extend(seen_speeds(&self.host, self.engine(), folder));
+            if request.residuals.is_empty() {
+                request.residuals = seen_memory(&self.host, self.engine(), folder);
+            }
         }
         let candidates: Vec<Candidate> = self.candidates().cloned().collect();
         planner::plan(&self.host, &candidates, &request)
-    }
-
-    /// What the engine says that `plan` takes: it lays out the chosen file and a context without reading weights, in
-    /// milliseconds.
-    ///
-    /// # Errors
-    /// As [`Runtime::load`].
-    pub fn dry_run(&self, plan: &Plan) -> Result<MemoryUse> {
-        let (choice, candidate, path) = self.chosen(plan)?;
-        let reads = candidate.description.form == families::Form::Encoder;
-        let purpose = if reads { Purpose::Vectors(None) } else { Purpose::Logits };
-        let n_ctx = u32::try_from(choice.context_tokens).unwrap_or(u32::MAX);
-        let settings = ContextSettings { purpose, ..context_settings(choice, n_ctx, choice.n_ubatch) };
-        Ok(self.engine.measure(path, &load_settings(choice), &settings)?)
-    }
-
-    fn chosen<'a>(&'a self, plan: &'a Plan) -> Result<(&'a Choice, &'a Candidate, &'a Path)> {
-        let refusal = || Error::NothingFits(plan.refusal().unwrap_or_default());
-        let choice = plan.chosen.as_ref().ok_or_else(refusal)?;
-        let variant = self.variants.iter().find(|variant| variant.candidate.id == choice.id);
-        let here = variant.and_then(|variant| Some((&variant.candidate, variant.path.as_deref()?)));
-        let (candidate, path) = here.ok_or_else(|| Error::Request {
-            what: "plan",
-            expected: "a variant of this bundle that is on this machine".into(),
-            got: choice.id.clone(),
-        })?;
-        Ok((choice, candidate, path))
-    }
-
-    /// Loads what `plan` chose. `progress` hears the loaded share, 0 to 1; `cancel` stops it.
-    ///
-    /// # Errors
-    /// A plan that chose nothing, a file that is not here, what the engine refuses, [`Error::Cancelled`].
-    pub fn load(
-        &self,
-        plan: &Plan,
-        progress: &mut dyn FnMut(f32),
-        cancel: &CancelToken,
-    ) -> Result<LoadedModel> {
-        let (choice, candidate, path) = self.chosen(plan)?;
-        // From here on nobody evicts the files that are about to be read.
-        let hold = self.bundle.as_ref().map(Bundle::hold).transpose()?;
-        let model = LoadedModel::load(self.engine.as_ref(), path, choice.clone(), hold, progress, cancel)?;
-        model.steering().set_max_threads(self.host.cpu.usable_cpus);
-        if let Some(folder) = &self.tuning_folder {
-            self.recall(&model, path, folder, candidate);
-        }
-        Ok(model)
     }
 }
 
@@ -306,6 +273,7 @@ fn candidate_of(path: &Path, header: Header) -> Result<Candidate> {
         quality: None,
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: true,
+        projector: None,
         blocked: None,
     })
 }
@@ -364,11 +332,20 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
             }),
             compatible_backends: variant.compatible_backends.clone(),
             present: path.is_some(),
+            projector: projector_of(bundle, variant),
             blocked,
         };
         Opened { candidate, path }
     });
     Ok(opened.collect())
+}
+
+/// What a variant reads images with: its size by the manifest, its shape where the file is here.
+fn projector_of(bundle: &Bundle, variant: &Variant) -> Option<Projector> {
+    let entry = variant.projector()?;
+    let path = bundle.root().join(entry.path.as_str());
+    let encoder = read_header(&path).ok().and_then(|header| Encoder::of(&header.metadata));
+    Some(Projector { file_bytes: entry.bytes, encoder })
 }
 
 /// Why no file of the bundle can be opened: the first damage, else what there is instead.

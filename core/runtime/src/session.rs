@@ -72,7 +72,7 @@ impl Session {
     }
 
     /// The plan's memory beside what the engine took for the model and this session; `None` where the session's context is
-    /// not the planned one. What is learned from it makes later plans better: [`planner::Residuals::learn`].
+    /// not the planned one. Where there is a tuning folder the first answer keeps it there, and the next plan counts with it.
     pub fn memory_audit(&self) -> Option<&MemoryAudit> {
         self.audit.as_ref()
     }

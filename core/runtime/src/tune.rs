@@ -3,9 +3,11 @@
 //! Owns the calls that users make, and which knobs there are here. The race is the tuner's; contexts are opened and timed
 //! in `bench`; the file is kept by `store`. Never runs on its own: an app calls it when it is idle.
 
+mod audits;
 mod bench;
 mod key;
 mod learn;
+mod placement;
 mod speeds;
 mod store;
 
@@ -14,18 +16,20 @@ pub use store::TUNING_FILE;
 
 use crate::govern::{SettingFrom, signals_of};
 use crate::{Error, LoadedModel, Result, Runtime};
+use audits::Audits;
 use bench::EngineBench;
 use engine::{CancelToken, Engine, Form};
-use hardware::Host;
-use planner::Candidate;
+use hardware::{Conditions, Host};
 use planner::speed::Observation;
+use planner::{Candidate, Residuals};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
 use tuner::{
-    Exactness, Halt, Knob, KnobArms, Lookup, Miss, Topology, TuneReport, TuneSettings, TuneStep, Tuned,
+    Exactness, Halt, Knob, KnobArms, Lookup, Miss, Setting, Topology, TuneReport, TuneSettings, TuneStep,
+    Tuned,
 };
 
 /// What was tuned longer ago is measured again.
@@ -49,7 +53,8 @@ pub struct Recall {
 impl Runtime {
     /// Races settings of `model` on this machine for at most [`TuneSettings::budget`] (12 s) and uses the best from now on:
     /// sessions obey from their next answer on, later starts find it in the tuning folder, if there is one
-    /// ([`crate::RuntimeSettings::tuning_folder`]). Weights and types of the cache stay as they are.
+    /// ([`crate::RuntimeSettings::tuning_folder`]). Where layers lie is raced too, if a device is there and the placements fit
+    /// into memory at once; another one holds from the next load on. Weights and types of the cache stay as they are.
     ///
     /// `progress` hears every few blocks and may stop it, as `cancel` can from anywhere; what is known by then is kept only
     /// if it is sure. Nothing else should be computed meanwhile, above all not before the first answer.
@@ -70,8 +75,11 @@ impl Runtime {
         }
         let steering = model.steering();
         let knobs = self.knobs(model);
-        let mut bench = EngineBench::open(model, &knobs, self.is_here(), cancel)?;
-        let report = tuner::tune(steering.start(), &knobs, settings, &mut bench, progress);
+        let place = |layers: u32| self.placed(model, layers);
+        let mut bench = EngineBench::open(model, &knobs, self.is_here(), cancel, &place)?;
+        // What is loaded is where everything is compared with.
+        let start = Setting { gpu_layers: model.gpu_layers(), ..steering.start() };
+        let report = tuner::tune(start, &knobs, settings, &mut bench, progress);
         if let Some(error) = bench.take_error() {
             return Err(error);
         }
@@ -92,6 +100,16 @@ impl Runtime {
         Ok(report)
     }
 
+    /// `model` with its weights loaded once more, with so many layers on the device.
+    fn placed(&self, model: &LoadedModel, gpu_layers: u32) -> Result<LoadedModel> {
+        let known = self.variant(&model.choice().id).ok_or_else(|| Error::Request {
+            what: "tune",
+            expected: "a model that this runtime loaded".into(),
+            got: model.choice().id.clone(),
+        });
+        model.loaded_again(self.engine(), known?.1, &self.placed_settings(model, gpu_layers))
+    }
+
     /// The knobs and their arms for `model` on this machine, in the order in which they are raced.
     fn knobs(&self, model: &LoadedModel) -> Vec<KnobArms> {
         let cpu = &self.host().cpu;
@@ -103,7 +121,7 @@ impl Runtime {
         let start = model.steering().start();
         let exact = model.choice().context_tokens <= EXACT_PLACES;
         let threads = if exact { Exactness::BitExact } else { Exactness::RoundingOnly };
-        vec![
+        let mut knobs = vec![
             KnobArms {
                 knob: Knob::DecodeThreads,
                 values: tuner::thread_arms(start.n_threads, topology),
@@ -119,15 +137,21 @@ impl Runtime {
                 values: tuner::ubatch_arms(start.n_ubatch),
                 exactness: Exactness::RoundingOnly,
             },
-        ]
+        ];
+        let values = self.placements(model);
+        if values.len() > 1 {
+            knobs.push(KnobArms { knob: Knob::Placement, values, exactness: Exactness::RoundingOnly });
+        }
+        knobs
     }
 
     /// Uses what was tuned before for this model on this machine, and keeps what normal use shows from now on.
     pub(crate) fn recall(&self, model: &LoadedModel, path: &Path, folder: &Path, candidate: &Candidate) {
         let begin = Instant::now();
         let steering = model.steering();
-        steering.begin(&signals_of(self.host()));
-        let key = match key::of(self.host(), self.engine(), path, model, steering.start()) {
+        steering.begin(&signals_of(&Conditions::of(self.host())));
+        let context = u32::try_from(model.choice().context_tokens).unwrap_or(u32::MAX);
+        let key = match key::of(self.host(), self.engine(), path, context, steering.start()) {
             Ok(key) => key,
             Err(error) => {
                 tracing::warn!(%error, "nothing is remembered of this model");
@@ -151,13 +175,20 @@ impl Runtime {
         let recall = Recall { tuned, miss, problem, took: begin.elapsed() };
         let machine = key::machine(self.host(), self.engine());
         let speeds = speeds::Speeds::of(folder, machine, candidate, model.choice());
-        steering.learning.begin(store, key, recall, speeds);
+        let machine = key::machine(self.host(), self.engine());
+        let audits = Audits { folder: folder.into(), machine, model: key.model.clone() };
+        steering.learning.begin(store, key, recall, speeds, audits);
     }
 }
 
 /// Speeds that normal use has shown on this machine, for plans.
 pub(crate) fn seen_speeds(host: &Host, engine: &dyn Engine, folder: &Path) -> Vec<Observation> {
     speeds::read(folder, &key::machine(host, engine))
+}
+
+/// What earlier loads on this machine showed of memory, for plans.
+pub(crate) fn seen_memory(host: &Host, engine: &dyn Engine, folder: &Path) -> Residuals {
+    audits::residuals(folder, &key::machine(host, engine))
 }
 
 impl LoadedModel {
@@ -176,9 +207,11 @@ impl LoadedModel {
 }
 
 fn tuned(report: &TuneReport) -> Tuned {
+    let moved = report.setting.gpu_layers != report.start.gpu_layers;
+    let decode = if moved { Knob::Placement } else { Knob::DecodeThreads };
     Tuned {
         setting: report.setting,
-        decode_tokens_per_s: report.tokens_per_s(Knob::DecodeThreads),
+        decode_tokens_per_s: report.tokens_per_s(decode),
         prompt_tokens_per_s: report.tokens_per_s(Knob::BatchThreads),
         at_unix_s: now_unix_s(),
     }

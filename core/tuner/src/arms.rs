@@ -42,6 +42,19 @@ pub fn ubatch_arms(start: u32) -> Vec<u32> {
     std::iter::once(start).chain(smaller).collect()
 }
 
+/// Layers on a device to race, of `all` with the output: the start, the processor alone, everything, half, and a layer or two
+/// less, which leaves the device more room to compute.
+#[must_use]
+pub fn placement_arms(start: u32, all: u32) -> Vec<u32> {
+    let mut arms = vec![start];
+    for n in [0, all, all / 2, start.saturating_sub(2)] {
+        if !arms.contains(&n) && arms.len() < MAX_ARMS {
+            arms.push(n);
+        }
+    }
+    arms
+}
+
 fn pick(start: u32, topology: Topology, others: [u32; 6]) -> Vec<u32> {
     let mut arms = vec![start];
     for n in others {
@@ -72,6 +85,14 @@ mod tests {
         assert_eq!(batch_arms(8, of(28, 20, 8)), [8, 20, 28, 7, 9, 1]);
         // A start above what is left of the processor is raced against what is.
         assert_eq!(thread_arms(8, of(2, 2, 2)), [8, 2, 1]);
+    }
+
+    #[test]
+    fn layers_go_to_either_side_and_between() {
+        assert_eq!(placement_arms(0, 37), [0, 37, 18]);
+        assert_eq!(placement_arms(37, 37), [37, 0, 18, 35]);
+        assert_eq!(placement_arms(12, 37), [12, 0, 37, 18, 10]);
+        assert_eq!(placement_arms(0, 1), [0, 1]);
     }
 
     #[test]

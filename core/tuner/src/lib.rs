@@ -14,7 +14,7 @@ mod setting;
 mod statistics;
 mod tune;
 
-pub use arms::{MAX_ARMS, Topology, batch_arms, thread_arms, ubatch_arms};
+pub use arms::{MAX_ARMS, Topology, batch_arms, placement_arms, thread_arms, ubatch_arms};
 pub use bench::{Bench, Halt, Outcome};
 pub use cache::{Cache, Conditions, Entry, Heat, Key, Lookup, Miss, Observed, PowerFrom, SCHEMA, Tuned};
 pub use governor::{Cause, Governor, GovernorSettings, MemoryLevel, Reaction, Signals, Stance};

@@ -266,7 +266,7 @@ fn fixed_text(text: &str) -> [c_char; 128] {
 /// The list of GPUs for llama.cpp, which ends in null; an empty one keeps GPUs out altogether.
 fn offload_devices(settings: &LoadSettings) -> Result<Vec<ggml_backend_dev_t>, Error> {
     let mut list = match settings.gpu_layers {
-        0 => Vec::new(),
+        0 if !settings.batches_on_gpus => Vec::new(),
         _ => devices::gpus(settings.devices.as_deref())?,
     };
     list.push(std::ptr::null_mut());

@@ -137,6 +137,10 @@ impl Engine for GgufEngine {
         Ok(self.load_model(path, settings, progress)?)
     }
 
+    fn has_dry_run(&self) -> bool {
+        true
+    }
+
     fn dry_load(&self, path: &Path, settings: &LoadSettings) -> Result<Arc<dyn DryModel>, Error> {
         let file = validate::read(path)?;
         let mut no_progress = |_| ControlFlow::Continue(());

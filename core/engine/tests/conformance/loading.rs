@@ -112,3 +112,15 @@ fn there_is_a_cpu_and_unknown_gpus_are_refused() {
     let Err(error) = engine().load(&path, &how, &mut no_progress) else { panic!("loaded") };
     assert!(error.to_string().contains("Abacus0"), "{error}");
 }
+
+/// As plans load models whose prompts a GPU computes with copies of their weights; here there may be none.
+#[test]
+fn gpus_for_batches_alone_change_no_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = TinyModel::new().write(dir.path());
+    let load = LoadSettings { batches_on_gpus: true, repack: false, ..LoadSettings::default() };
+    let model = engine().load(&path, &load, &mut no_progress).unwrap();
+    let mut there = model.new_context(&settings()).expect("opens");
+    let prompt = tokens(40);
+    assert_close(&decode(&mut *there, &prompt), &decode(&mut *context(), &prompt), 2e-3);
+}

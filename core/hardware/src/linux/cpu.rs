@@ -123,21 +123,38 @@ pub(crate) fn read(root: &Root, properties: &Properties) -> (Cpu, String) {
     let logical = online.len().max(1) as u32;
     let in_mask = allowed.map_or(logical, |set| set.len() as u32);
     let quota_cpus = cgroup::cpu_quota(root);
-    // Rounded down: a quota of one and a half processors lets one thread run undisturbed.
-    let usable = f64::from(in_mask).min(quota_cpus.unwrap_or(f64::INFINITY)).floor() as u32;
     let cpu = Cpu {
         brand: brand.unwrap_or_else(|| "unknown".into()),
         signatures: signatures(&cpuinfo),
         isa,
         physical_cores: classes.iter().map(|class| class.n_cores).sum::<u32>().max(1),
         logical_cpus: logical,
-        usable_cpus: usable.max(1),
+        usable_cpus: usable(in_mask, quota_cpus),
         usable_cores: classes.iter().map(|class| class.n_usable_cores).sum::<u32>().max(1),
         fast_cores: classes.iter().find(|class| class.n_usable_cores > 0).map_or(1, |c| c.n_usable_cores),
         quota_cpus,
         core_classes: classes,
     };
     (cpu, arch)
+}
+
+/// Hardware threads that the process may use now, of those that the system lists; 0 where it lists none.
+pub(crate) fn usable_now(root: &Root) -> u32 {
+    let online = topology::online(root, &[]);
+    let allowed = topology::allowed(root).map(|set| match online.is_empty() {
+        true => set.len(),
+        false => set.intersection(&online).count(),
+    });
+    match allowed.filter(|count| *count > 0).unwrap_or(online.len()) {
+        0 => 0,
+        in_mask => usable(in_mask as u32, cgroup::cpu_quota(root)),
+    }
+}
+
+/// Rounded down: a quota of one and a half processors lets one thread run undisturbed.
+fn usable(in_mask: u32, quota_cpus: Option<f64>) -> u32 {
+    let usable = f64::from(in_mask).min(quota_cpus.unwrap_or(f64::INFINITY)).floor() as u32;
+    usable.max(1)
 }
 
 fn parse(text: &str) -> Cpuinfo {

@@ -22,7 +22,7 @@ fn packages(root: &Root) -> Option<EnergyReading> {
     let zones = root.numbered(folder, "intel-rapl:").into_iter();
     let counters: Vec<EnergyCounter> = zones.filter_map(|number| counter(u64::from(number))).collect();
     let source = "processor packages (powercap)".to_string();
-    (!counters.is_empty()).then_some(EnergyReading { source, counters, watts: None })
+    (!counters.is_empty()).then_some(EnergyReading { source, counters, watts: None, is_whole: false })
 }
 
 /// Monitors of current on a Jetson's board. The rail of the whole module stands for all; where none is named so, the
@@ -51,7 +51,8 @@ fn rails(root: &Root) -> Option<EnergyReading> {
         None if rails.is_empty() => return None,
         None => ("rails of the board".into(), rails.iter().map(|(_, watts)| watts).sum()),
     };
-    Some(EnergyReading { source, counters: Vec::new(), watts: Some(watts) })
+    // A module has its device on it.
+    Some(EnergyReading { source, counters: Vec::new(), watts: Some(watts), is_whole: true })
 }
 
 /// What a battery gives while nothing charges it: of the whole machine.
@@ -71,6 +72,7 @@ fn battery(root: &Root) -> Option<EnergyReading> {
             source: format!("battery {name}"),
             counters: Vec::new(),
             watts: Some(watts),
+            is_whole: true,
         })
     })
 }

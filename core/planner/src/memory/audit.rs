@@ -35,6 +35,8 @@ pub struct MemoryAudit {
     pub kv: Part,
     /// Buffers for computing.
     pub compute: Part,
+    /// The same as the formula alone predicts them: what is learned is learned of it, not of what was learned before.
+    pub formula_compute_bytes: u64,
     /// Growth of the process's resident memory since before the load, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident: Option<Part>,
@@ -75,7 +77,8 @@ impl Residual {
     }
 
     /// Moves the buffers for computing by what was learned, and allows for its spread. One audit does not narrow an
-    /// interval; it moves it.
+    /// interval; it moves it. Weights and caches are exact and stay as they are, and what admission counts for computing
+    /// never falls below the low end that the formula gives.
     pub(super) fn correct(&self, estimate: &mut MemoryEstimate) {
         if self.n == 0 {
             return;
@@ -87,7 +90,7 @@ impl Residual {
         let [low, high] = estimate.compute_interval_bytes;
         let (below, above) = (compute.saturating_sub(low), high.saturating_sub(compute));
         let spread = moved(compute, self.mean + P99_DEVIATIONS * self.spread()).saturating_sub(expected);
-        let above_now = spread.max((above as f64 * width) as u64);
+        let above_now = spread.max((above as f64 * width) as u64).max(low.saturating_sub(expected));
         let below_now = spread.max((below as f64 * width) as u64);
         estimate.compute_bytes = expected;
         estimate.compute_interval_bytes =
@@ -110,7 +113,14 @@ pub struct Residuals(BTreeMap<String, Residual>);
 impl Residuals {
     /// Takes an audit in.
     pub fn learn(&mut self, audit: &MemoryAudit) {
-        self.0.entry(key(audit.backend, &audit.architecture)).or_default().learn(audit.compute);
+        let part =
+            Part { predicted_bytes: audit.formula_compute_bytes, actual_bytes: audit.compute.actual_bytes };
+        self.0.entry(key(audit.backend, &audit.architecture)).or_default().learn(part);
+    }
+
+    /// Whether nothing was learned yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What is known of models of `architecture` on `backend`.
@@ -135,6 +145,7 @@ mod tests {
             weights: Part::default(),
             kv: Part::default(),
             compute,
+            formula_compute_bytes: predicted_bytes,
             resident: None,
         }
     }
@@ -142,6 +153,7 @@ mod tests {
     fn estimate() -> MemoryEstimate {
         MemoryEstimate {
             compute_bytes: 1000,
+            formula_compute_bytes: 1000,
             compute_interval_bytes: [900, 1300],
             uncertainty_bytes: 300,
             ..MemoryEstimate::default()
@@ -165,6 +177,31 @@ mod tests {
         assert!(narrow.uncertainty_bytes < 50, "{narrow:?}");
         let text = serde_json::to_string(&residuals).expect("serializes");
         assert_eq!(serde_json::from_str::<Residuals>(&text).expect("reads"), residuals);
+    }
+
+    #[test]
+    fn admission_never_counts_less_than_the_formula_is_sure_of() {
+        let mut residuals = Residuals::default();
+        for _ in 0..50 {
+            residuals.learn(&audit(1000, 600));
+        }
+        let mut moved = estimate();
+        residuals.of(Backend::Cpu, "qwen3").expect("learned").correct(&mut moved);
+        assert!((599..=601).contains(&moved.compute_bytes), "{moved:?}");
+        assert!(moved.total_bytes() >= 900 && moved.compute_interval_bytes[1] >= 900, "{moved:?}");
+    }
+
+    #[test]
+    fn what_was_corrected_is_not_learned_again() {
+        let mut residuals = Residuals::default();
+        for _ in 0..3 {
+            let mut planned = estimate();
+            residuals.of(Backend::Cpu, "qwen3").into_iter().for_each(|known| known.correct(&mut planned));
+            let compute = Part { predicted_bytes: planned.compute_bytes, actual_bytes: 1100 };
+            residuals.learn(&MemoryAudit { compute, ..audit(planned.formula_compute_bytes, 0) });
+        }
+        let mean = residuals.of(Backend::Cpu, "qwen3").expect("learned").mean;
+        assert!((mean.exp() - 1.1).abs() < 1e-6, "{mean}");
     }
 
     #[test]

@@ -48,6 +48,12 @@ impl CacheTypes {
         }
     }
 
+    /// Caches and states of a context with these, in bytes; `None` where the engine opens none.
+    pub(crate) fn bytes(self, description: &Description, context_tokens: u64, n_ubatch: u64) -> Option<u64> {
+        let cells = cells(description, context_tokens, n_ubatch).filter(|_| self.fit(description, true))?;
+        Some(layers(description, self, cells, true)?.into_iter().fold(0, u64::saturating_add))
+    }
+
     /// Whether the engine opens a context of `description` with these, and with fused attention where that is on:
     /// blocks need fused attention and heads that they divide; latents hold keys and values in one; biases by distance
     /// are added without fused attention.

@@ -73,10 +73,16 @@ pub struct MemoryEstimate {
     pub kv_bytes: u64,
     /// Buffers for computing and for logits, as expected, wherever they lie.
     pub compute_bytes: u64,
+    /// The same as the formula alone has them, before what earlier loads taught.
+    pub formula_compute_bytes: u64,
     /// Where those may lie.
     pub compute_interval_bytes: [u64; 2],
     /// Everything else in the process, as expected.
     pub overhead_bytes: u64,
+    /// The projector and the computation of one image, where images are asked for.
+    pub projector_bytes: u64,
+    /// A draft model's weights, cache and computation, where one is to be loaded beside it.
+    pub draft_bytes: u64,
     /// What may come on top, all in all. Admission counts all of it.
     pub uncertainty_bytes: u64,
     /// What of all this lies in a device's own memory instead of the host's.
@@ -99,9 +105,9 @@ impl MemoryEstimate {
 
     /// All of it, the uncertainty left out.
     pub fn expected_bytes(&self) -> u64 {
-        [self.weights_bytes, self.kv_bytes, self.compute_bytes, self.overhead_bytes]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        let model = [self.weights_bytes, self.kv_bytes, self.compute_bytes, self.overhead_bytes];
+        let beside = [self.projector_bytes, self.draft_bytes];
+        model.into_iter().chain(beside).fold(0, u64::saturating_add)
     }
 
     /// What the host's memory must hold, the uncertainty included.
@@ -228,8 +234,11 @@ impl<'a> MemoryModel<'a> {
             repacked_bytes: placed.repacked,
             kv_bytes: kv,
             compute_bytes: expected,
+            formula_compute_bytes: expected,
             compute_interval_bytes: interval,
             overhead_bytes: overhead,
+            projector_bytes: 0,
+            draft_bytes: 0,
             uncertainty_bytes: (interval[1] - expected).saturating_add(OVERHEAD_UNCERTAINTY_BYTES),
             device_weights_bytes: placed.device,
             device_kv_bytes: device_kv,

@@ -1,6 +1,6 @@
-//! The governor's signals out of a host's description. Owns the thresholds; must not react.
+//! The governor's signals out of a machine's conditions. Owns the thresholds; must not react.
 
-use hardware::{Host, Level, PowerSource};
+use hardware::{Conditions, Level, PowerSource};
 use tuner::{Heat, MemoryLevel, PowerFrom, Signals};
 
 /// Zones at which processors of desktops and boards begin to slow down, and at which little is left. Systems that judge
@@ -16,23 +16,23 @@ const CRITICAL_STALL_PERCENT: f64 = 20.0;
 const LOW_MEMORY: f64 = 0.04;
 const CRITICAL_MEMORY: f64 = 0.015;
 
-/// What a description says of the moment it was made at.
-pub(crate) fn signals_of(host: &Host) -> Signals {
+/// What conditions say.
+pub(crate) fn signals_of(now: &Conditions) -> Signals {
     Signals {
-        heat: heat(host),
-        memory: memory(host),
-        usable_cpus: (host.cpu.usable_cpus > 0).then_some(host.cpu.usable_cpus),
-        power: host.power.source.map(|source| match source {
+        heat: heat(now),
+        memory: memory(now),
+        usable_cpus: (now.usable_cpus > 0).then_some(now.usable_cpus),
+        power: now.power.source.map(|source| match source {
             PowerSource::Mains => PowerFrom::Mains,
             PowerSource::Battery => PowerFrom::Battery,
         }),
-        saver: host.power.saver,
+        saver: now.power.saver,
         background: None,
     }
 }
 
-fn heat(host: &Host) -> Option<Heat> {
-    let thermal = &host.thermal;
+fn heat(now: &Conditions) -> Option<Heat> {
+    let thermal = &now.thermal;
     let judged = thermal.level.map(|level| match level {
         Level::Critical => Heat::Hot,
         Level::Warning => Heat::Warm,
@@ -52,21 +52,21 @@ fn heat(host: &Host) -> Option<Heat> {
     [measured, throttled, clocks].into_iter().flatten().max()
 }
 
-fn memory(host: &Host) -> Option<MemoryLevel> {
-    let judged = host.pressure.memory_level.map(|level| match level {
+fn memory(now: &Conditions) -> Option<MemoryLevel> {
+    let judged = now.pressure.memory_level.map(|level| match level {
         Level::Critical => MemoryLevel::Critical,
         Level::Warning => MemoryLevel::Low,
         _ => MemoryLevel::Enough,
     });
-    let stalled = host.pressure.memory_some_percent.map(|some| {
-        let all = host.pressure.memory_full_percent.unwrap_or(0.0);
+    let stalled = now.pressure.memory_some_percent.map(|some| {
+        let all = now.pressure.memory_full_percent.unwrap_or(0.0);
         match () {
             () if all >= CRITICAL_STALL_PERCENT => MemoryLevel::Critical,
             () if some >= LOW_STALL_PERCENT => MemoryLevel::Low,
             () => MemoryLevel::Enough,
         }
     });
-    let (left, all) = (host.memory.available_bytes as f64, host.memory.total_bytes as f64);
+    let (left, all) = (now.memory.available_bytes as f64, now.memory.total_bytes as f64);
     let left = (all > 0.0 && left > 0.0).then(|| match left / all {
         share if share < CRITICAL_MEMORY => MemoryLevel::Critical,
         share if share < LOW_MEMORY => MemoryLevel::Low,
@@ -81,26 +81,40 @@ mod tests {
 
     #[test]
     fn nothing_known_signals_nothing() {
-        assert_eq!(signals_of(&Host::default()), Signals::default());
+        assert_eq!(signals_of(&Conditions::default()), Signals::default());
     }
 
     #[test]
     fn a_system_that_judges_for_itself_is_believed() {
-        let mut host = Host::default();
-        host.thermal.hottest_celsius = Some(105.0);
-        assert_eq!(signals_of(&host).heat, Some(Heat::Hot));
-        host.thermal.level = Some(Level::Normal);
-        assert_eq!(signals_of(&host).heat, Some(Heat::Cool));
+        let mut now = Conditions::default();
+        now.thermal.hottest_celsius = Some(105.0);
+        assert_eq!(signals_of(&now).heat, Some(Heat::Hot));
+        now.thermal.level = Some(Level::Normal);
+        assert_eq!(signals_of(&now).heat, Some(Heat::Cool));
+    }
+
+    /// Recorded machines and what they signal.
+    #[test]
+    fn recorded_machines_signal_what_they_suffer_from() {
+        let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../hardware/fixtures");
+        let of = |name: &str| {
+            let path = fixtures.join(name).with_extension("host");
+            signals_of(&hardware::conditions_at(&path).expect("it replays"))
+        };
+        assert_eq!(of("raspberry-pi-4-throttled").heat, Some(Heat::Warm));
+        assert_eq!(of("mac-m2-8gb-pressed").memory, Some(MemoryLevel::Low));
+        assert_eq!(of("container-v2-nested").memory, Some(MemoryLevel::Enough));
+        assert_eq!(of("nothing-readable").heat, None);
     }
 
     #[test]
     fn the_worst_word_on_memory_counts() {
-        let mut host = Host::default();
-        (host.memory.total_bytes, host.memory.available_bytes) = (8 << 30, 4 << 30);
-        assert_eq!(signals_of(&host).memory, Some(MemoryLevel::Enough));
-        host.pressure.memory_some_percent = Some(12.0);
-        assert_eq!(signals_of(&host).memory, Some(MemoryLevel::Low));
-        host.memory.available_bytes = 1 << 20;
-        assert_eq!(signals_of(&host).memory, Some(MemoryLevel::Critical));
+        let mut now = Conditions::default();
+        (now.memory.total_bytes, now.memory.available_bytes) = (8 << 30, 4 << 30);
+        assert_eq!(signals_of(&now).memory, Some(MemoryLevel::Enough));
+        now.pressure.memory_some_percent = Some(12.0);
+        assert_eq!(signals_of(&now).memory, Some(MemoryLevel::Low));
+        now.memory.available_bytes = 1 << 20;
+        assert_eq!(signals_of(&now).memory, Some(MemoryLevel::Critical));
     }
 }

@@ -1,6 +1,7 @@
 //! A thread that reads the machine's signals every few seconds. Knows how to wait; must not decide anything.
 
 use super::{Steering, signals_of};
+use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -18,16 +19,21 @@ impl Watch {
     pub(super) fn start(
         steering: &Arc<Steering>,
         every: Duration,
+        root: Option<PathBuf>,
         mut on_reaction: Box<dyn FnMut(&Reaction) + Send>,
     ) -> Self {
+        let conditions = move || match &root {
+            None => Ok(hardware::conditions()),
+            Some(root) => hardware::conditions_at(root),
+        };
         let steering: Weak<Steering> = Arc::downgrade(steering);
         let (stop, stopped) = channel();
         let watch = move || {
             loop {
                 let Some(steering) = steering.upgrade() else { return };
                 // What cannot be read now may be readable the next time.
-                if let Ok(host) = hardware::detect() {
-                    steering.hear(&signals_of(&host)).iter().for_each(&mut on_reaction);
+                if let Ok(now) = conditions() {
+                    steering.hear(&signals_of(&now)).iter().for_each(&mut on_reaction);
                 }
                 drop(steering);
                 if stopped.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {

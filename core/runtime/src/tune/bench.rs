@@ -21,8 +21,12 @@ pub(super) struct EngineBench<'a> {
     model: &'a LoadedModel,
     cancel: &'a CancelToken,
     origin: Instant,
-    /// By `n_ubatch`; of the latest two.
-    contexts: Vec<(u32, Box<dyn Context>)>,
+    /// By `n_ubatch` and layers on a device; of the latest few.
+    contexts: Vec<((u32, u32), Box<dyn Context>)>,
+    /// Loads the model once more with so many layers on a device.
+    place: &'a dyn Fn(u32) -> Result<LoadedModel>,
+    /// What was loaded so.
+    placed: Vec<(u32, LoadedModel)>,
     max_threads: u32,
     n_ctx: u32,
     tokens: Vec<Token>,
@@ -38,6 +42,7 @@ impl<'a> EngineBench<'a> {
         knobs: &[KnobArms],
         is_watched: bool,
         cancel: &'a CancelToken,
+        place: &'a dyn Fn(u32) -> Result<LoadedModel>,
     ) -> Result<Self> {
         let n_ctx = u32::try_from(model.choice().context_tokens).unwrap_or(N_CTX).min(N_CTX);
         let threads =
@@ -46,12 +51,24 @@ impl<'a> EngineBench<'a> {
         let mut rng = StdRng::seed_from_u64(7);
         let n_vocab = Token::try_from(model.n_vocab()).unwrap_or(Token::MAX).max(1);
         let tokens = (0..n_ctx).map(|_| rng.random_range(0..n_vocab)).collect();
-        let (contexts, looked, error) = (Vec::new(), None, None);
+        let (contexts, placed, looked, error) = (Vec::new(), Vec::new(), None, None);
         let origin = Instant::now();
-        let mut bench =
-            Self { model, cancel, origin, contexts, max_threads, n_ctx, tokens, is_watched, looked, error };
+        let mut bench = Self {
+            model,
+            cancel,
+            origin,
+            contexts,
+            place,
+            placed,
+            max_threads,
+            n_ctx,
+            tokens,
+            is_watched,
+            looked,
+            error,
+        };
         // What cannot be opened is told before anything is measured.
-        bench.context(model.steering().start().n_ubatch)?;
+        bench.context(model.steering().start().n_ubatch, model.gpu_layers())?;
         Ok(bench)
     }
 
@@ -59,15 +76,31 @@ impl<'a> EngineBench<'a> {
         self.error.take()
     }
 
-    fn context(&mut self, n_ubatch: u32) -> Result<&mut Box<dyn Context>> {
-        let place = match self.contexts.iter().position(|(n, _)| *n == n_ubatch) {
+    /// The model with so many layers on a device.
+    fn model(&mut self, gpu_layers: u32) -> Result<LoadedModel> {
+        if gpu_layers == self.model.gpu_layers() {
+            return Ok(self.model.clone());
+        }
+        if let Some((_, model)) = self.placed.iter().find(|(layers, _)| *layers == gpu_layers) {
+            return Ok(model.clone());
+        }
+        let model = (self.place)(gpu_layers)?;
+        self.placed.push((gpu_layers, model.clone()));
+        Ok(model)
+    }
+
+    fn context(&mut self, n_ubatch: u32, gpu_layers: u32) -> Result<&mut Box<dyn Context>> {
+        let kind = (n_ubatch, gpu_layers);
+        let place = match self.contexts.iter().position(|(known, _)| *known == kind) {
             Some(place) => place,
             None => {
-                let context = self.model.writing_context(self.n_ctx, n_ubatch, self.max_threads)?;
-                if self.contexts.len() > 1 {
+                let (n_ctx, max_threads) = (self.n_ctx, self.max_threads);
+                let context = self.model(gpu_layers)?.writing_context(n_ctx, n_ubatch, max_threads)?;
+                // Each placement keeps its own: loading is what takes time there.
+                if self.contexts.len() > 1 + self.placed.len() {
                     self.contexts.remove(0);
                 }
-                self.contexts.push((n_ubatch, context));
+                self.contexts.push((kind, context));
                 self.contexts.len() - 1
             }
         };
@@ -83,7 +116,7 @@ impl<'a> EngineBench<'a> {
         deadline: Duration,
     ) -> Result<Option<Duration>> {
         let (tokens, cancel) = (std::mem::take(&mut self.tokens), self.cancel);
-        let outcome = self.context(setting.n_ubatch).and_then(|context| {
+        let outcome = self.context(setting.n_ubatch, setting.gpu_layers).and_then(|context| {
             context.set_threads(setting.n_threads as usize, setting.n_threads_batch as usize);
             match knob.is_decode() {
                 true => time_tokens(&mut **context, &tokens, n_tokens, deadline, cancel),
@@ -174,7 +207,7 @@ impl TuneBench for EngineBench<'_> {
             return None;
         }
         self.looked = Some(Instant::now());
-        let signals = signals_of(&hardware::detect().ok()?);
+        let signals = signals_of(&hardware::conditions());
         match () {
             () if signals.heat >= Some(Heat::Warm) => Some(Halt::Heat),
             () if signals.memory >= Some(MemoryLevel::Low) => Some(Halt::Memory),

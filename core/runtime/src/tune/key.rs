@@ -1,7 +1,6 @@
 //! For what a measurement holds: machine, engine, file, context, start. Owns how each becomes a text that changes exactly
 //! when a measurement is void.
 
-use crate::LoadedModel;
 use bundle::Sha256Digest;
 use engine::Engine;
 use hardware::Host;
@@ -17,10 +16,9 @@ pub(super) fn of(
     host: &Host,
     engine: &dyn Engine,
     path: &Path,
-    model: &LoadedModel,
+    context: u32,
     start: Setting,
 ) -> io::Result<Key> {
-    let context = u32::try_from(model.choice().context_tokens).unwrap_or(u32::MAX);
     Ok(Key {
         topology: topology(host),
         quota: quota(host),

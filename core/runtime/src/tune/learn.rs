@@ -1,9 +1,11 @@
 //! What normal use shows: speeds by setting, kept in memory and written now and then.
 //! Must not know where speeds come from; asks the clock only when to write.
 
+use super::audits::Audits;
 use super::speeds::Speeds;
 use super::{Recall, Store, now_unix_s};
 use crate::Usage;
+use planner::{Choice, MemoryAudit};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tuner::{Cache, Conditions, Key, Tuned};
@@ -26,6 +28,9 @@ struct Kept {
     news: Cache,
     /// For plans; `None` where the speeds tell of no one backend.
     speeds: Option<Speeds>,
+    audits: Audits,
+    /// What the model took, until an answer shows that it is of use.
+    audit: Option<(Choice, MemoryAudit)>,
     dirty: bool,
     written: Instant,
 }
@@ -35,10 +40,18 @@ impl Learning {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self, store: Store, key: Key, recall: Recall, speeds: Option<Speeds>) {
+    pub(super) fn begin(
+        &self,
+        store: Store,
+        key: Key,
+        recall: Recall,
+        speeds: Option<Speeds>,
+        audits: Audits,
+    ) {
         let (cache, _) = store.read();
         let (news, written) = (cache, Instant::now());
-        *self.kept() = Some(Kept { store, key, recall, news, speeds, dirty: false, written });
+        *self.kept() =
+            Some(Kept { store, key, recall, news, speeds, audits, audit: None, dirty: false, written });
     }
 
     pub(super) fn recall(&self) -> Option<Recall> {
@@ -58,6 +71,9 @@ impl Learning {
     pub(crate) fn observe(&self, conditions: Conditions, threads: (u32, u32), usage: &Usage) {
         let mut kept = self.kept();
         let Some(kept) = kept.as_mut() else { return };
+        if let Err(error) = kept.write_audit() {
+            tracing::warn!(%error, "nothing is remembered of this model's memory");
+        }
         let decode = (usage.completion_tokens > LEAST_WRITTEN).then(|| usage.decode_tokens_per_s());
         let read = usage.prompt_tokens.saturating_sub(usage.reused_tokens);
         let prompt = (read >= LEAST_READ).then(|| usage.prompt_tokens_per_s());
@@ -74,12 +90,26 @@ impl Learning {
         }
     }
 
+    /// Takes in what a load took. It is written with the first answer: what fails before leaves nothing behind.
+    pub(crate) fn audited(&self, choice: &Choice, audit: &MemoryAudit) {
+        if let Some(kept) = self.kept().as_mut() {
+            kept.audit = Some((choice.clone(), audit.clone()));
+        }
+    }
+
     pub(super) fn save(&self) -> bundle::Result<()> {
-        self.kept().as_mut().map_or(Ok(()), Kept::write)
+        self.kept().as_mut().map_or(Ok(()), |kept| {
+            kept.write_audit()?;
+            kept.write()
+        })
     }
 }
 
 impl Kept {
+    fn write_audit(&mut self) -> bundle::Result<()> {
+        self.audit.take().map_or(Ok(()), |(choice, audit)| self.audits.keep(&choice, &audit))
+    }
+
     fn write(&mut self) -> bundle::Result<()> {
         if self.dirty {
             self.written = Instant::now();

@@ -50,9 +50,10 @@ pub(super) struct Speeds {
 }
 
 impl Speeds {
-    /// `None` where a speed would tell of no one backend: layers in two places, or a file of unknown types.
+    /// `None` where a speed would tell of no one backend: layers or phases in two places, or a file of unknown types.
     pub(super) fn of(folder: &Path, machine: String, candidate: &Candidate, choice: &Choice) -> Option<Self> {
-        let whole = choice.backend == Backend::Cpu || choice.gpu_layers > candidate.description.n_layers;
+        let placed = choice.backend == Backend::Cpu || choice.gpu_layers > candidate.description.n_layers;
+        let whole = placed && !choice.copies_weights;
         let work = candidate.work.clone().filter(|_| whole)?;
         let about = Observation {
             backend: choice.backend,

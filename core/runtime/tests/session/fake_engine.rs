@@ -3,8 +3,8 @@
 //! Owns: the engine's contract without a model, and a record of what was computed. Must not know: sessions.
 
 use llama_pajamas::engine::{
-    Context, ContextSettings, DeviceInfo, Engine, Error, Form, LoadSettings, Logits, MemoryUse, Model,
-    Vectors,
+    Context, ContextSettings, DeviceInfo, DryModel, Engine, Error, Form, LoadSettings, Logits, MemoryUse,
+    Model, Vectors,
 };
 use llama_pajamas::{CancelToken, Token};
 use std::ops::ControlFlow;
@@ -46,6 +46,18 @@ pub(crate) struct Fake {
     pub(crate) token_time: Option<fn(usize) -> Duration>,
     /// Under a time limit, prompts of more tokens than this are broken off.
     pub(crate) most_in_time: Option<usize>,
+    /// What its contexts say that they take.
+    pub(crate) memory: MemoryUse,
+    /// Devices beside the processor.
+    pub(crate) devices: Vec<DeviceInfo>,
+    /// Time that single tokens take more, by the layers on a device.
+    pub(crate) layer_time: Option<fn(u32) -> Duration>,
+    /// Layers on a device, as it was loaded.
+    pub(crate) gpu_layers: u32,
+    /// The same of every load.
+    pub(crate) loads: Arc<Mutex<Vec<u32>>>,
+    /// What a dry run says of the computation's buffers.
+    pub(crate) dry_run: Option<fn(&ContextSettings) -> u64>,
 }
 
 impl Engine for Fake {
@@ -58,19 +70,38 @@ impl Engine for Fake {
     }
 
     fn devices(&self) -> Vec<DeviceInfo> {
-        Vec::new()
+        self.devices.clone()
+    }
+
+    fn has_dry_run(&self) -> bool {
+        self.dry_run.is_some()
+    }
+
+    fn dry_load(&self, _path: &Path, _settings: &LoadSettings) -> Result<Arc<dyn DryModel>, Error> {
+        Ok(Arc::new(FakeDry(self.dry_run.expect("asked only where there is one"))))
     }
 
     fn load(
         &self,
         _path: &Path,
-        _settings: &LoadSettings,
+        settings: &LoadSettings,
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Arc<dyn Model>, Error> {
         match progress(0.5) {
-            ControlFlow::Continue(()) => Ok(Arc::new(self.clone())),
+            ControlFlow::Continue(()) => {
+                self.loads.lock().expect("not poisoned").push(settings.gpu_layers);
+                Ok(Arc::new(Self { gpu_layers: settings.gpu_layers, ..self.clone() }))
+            }
             ControlFlow::Break(()) => Err(Error::Cancelled),
         }
+    }
+}
+
+struct FakeDry(fn(&ContextSettings) -> u64);
+
+impl DryModel for FakeDry {
+    fn measure(&self, settings: &ContextSettings) -> Result<MemoryUse, Error> {
+        Ok(MemoryUse { compute_bytes: (self.0)(settings), ..MemoryUse::default() })
     }
 }
 
@@ -159,6 +190,9 @@ impl Context for FakeContext {
         if let Some(time) = self.fake.token_time.filter(|_| n_tokens == 1) {
             std::thread::sleep(time(self.threads.0));
         }
+        if let Some(time) = self.fake.layer_time.filter(|_| n_tokens == 1) {
+            std::thread::sleep(time(self.fake.gpu_layers));
+        }
         self.fake.threads.lock().expect("not poisoned").push(self.threads);
         self.held += n_tokens;
         self.fake.computed.lock().expect("not poisoned").push(n_tokens);
@@ -209,6 +243,6 @@ impl Context for FakeContext {
     }
 
     fn memory(&self) -> MemoryUse {
-        MemoryUse::default()
+        self.fake.memory.clone()
     }
 }

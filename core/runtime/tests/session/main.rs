@@ -5,6 +5,7 @@
 
 mod embed;
 mod fake_engine;
+mod memory;
 mod stage;
 mod steering;
 mod tuning;

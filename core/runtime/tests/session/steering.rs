@@ -157,3 +157,34 @@ fn a_watch_ends_with_its_model_or_when_it_is_dropped() {
     drop(model);
     drop(watch);
 }
+
+/// A machine of files, which change under the watch.
+#[test]
+fn a_watch_follows_the_files_of_a_machine() {
+    let machine = tempfile::tempdir().expect("a temporary directory");
+    let write = |file: &str, text: &str| {
+        let path = machine.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("below the root")).expect("writable");
+        std::fs::write(path, text).expect("writable");
+    };
+    write("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 6000000 kB\n");
+    write("proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+    write("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n");
+    write("sys/class/thermal/thermal_zone0/temp", "45000\n");
+    let (tell, told) = std::sync::mpsc::channel();
+    let model = load(&reciting("Say hello"), 4);
+    let _watch = model.watch_at(machine.path(), Duration::from_millis(5), move |reaction| {
+        // The test may have ended.
+        let _ = tell.send(*reaction);
+    });
+    let next = |wanted: &dyn Fn(&Reaction) -> bool| {
+        std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(10)).ok()).find(wanted)
+    };
+    write("proc/pressure/memory", "some avg10=12.00 avg60=0.00 avg300=0.00 total=0\n");
+    let dropped = next(&|reaction| matches!(reaction, Reaction::DropPrefixes { .. }));
+    assert_eq!(dropped, Some(Reaction::DropPrefixes { because: Cause::Memory }));
+    write("sys/class/thermal/thermal_zone0/temp", "104000\n");
+    let refused = next(&|reaction| matches!(reaction, Reaction::RefuseWork { .. }));
+    assert_eq!(refused, Some(Reaction::RefuseWork { because: Cause::Heat }));
+    assert_eq!(model.refused(), Some(Cause::Heat));
+}

@@ -3,7 +3,8 @@
 
 use crate::fake_engine::Fake;
 use crate::stage::{generate, greedy, model_file, reciting};
-use llama_pajamas::hardware::{Cpu, Host};
+use llama_pajamas::engine::{DeviceInfo, DeviceKind};
+use llama_pajamas::hardware::{Cpu, Host, Memory};
 use llama_pajamas::planner::Evidence;
 use llama_pajamas::tuner::{Halt, Knob, Miss, Skipped};
 use llama_pajamas::{
@@ -168,6 +169,74 @@ fn tuning_that_is_cancelled_leaves_everything_as_it_is() {
     assert_eq!(report.knobs[0].knob, Knob::DecodeThreads);
     assert_eq!(report.knobs[1].skipped, Some(Skipped::Halted));
     assert_eq!(start.model.setting().1, SettingFrom::Plan);
+}
+
+/// A device that the plan takes and on which every layer costs time, and what was found of it.
+#[test]
+fn layers_are_placed_where_they_are_fast_from_the_next_load_on() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let device = DeviceInfo {
+        name: "CUDA0".into(),
+        description: "NVIDIA Test".into(),
+        kind: DeviceKind::Gpu,
+        memory_total_bytes: 8 << 30,
+        memory_free_bytes: 8 << 30,
+        max_allocation_bytes: None,
+    };
+    let layer_time = |layers| Duration::from_micros(300 + 1200 * u64::from(layers));
+    let fake = || Fake {
+        devices: vec![device.clone()],
+        layer_time: Some(layer_time),
+        dry_run: Some(|_| 1 << 20),
+        build: "fake 1",
+        ..reciting("Say hello")
+    };
+    let begin = |fake: Fake, asked: Option<u32>| {
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, model_file()).expect("writable");
+        let memory = Memory { budget_bytes: 1 << 30, ..Memory::default() };
+        let settings = RuntimeSettings {
+            engine: Some(Arc::new(fake)),
+            host: Some(Host { memory, ..host(1) }),
+            tuning_folder: Some(folder.path().join("tuning")),
+            ..RuntimeSettings::default()
+        };
+        let runtime = Runtime::open(&path, settings).expect("opens");
+        let request = PlanRequest {
+            context_tokens: Some(128),
+            n_threads: Some(1),
+            gpu_layers: asked,
+            ..PlanRequest::default()
+        };
+        let plan = runtime.plan(&request);
+        let model = runtime.load(&plan, &mut |_| {}, &CancelToken::new()).expect("loads");
+        Start { runtime, model }
+    };
+    let first = fake();
+    let loads = Arc::clone(&first.loads);
+    let started = begin(first, None);
+    let report = tune(&started);
+    let placement = report.knobs.iter().find(|knob| knob.knob == Knob::Placement).expect("raced");
+    assert_eq!((placement.values.as_slice(), placement.chosen), ([2, 0, 1].as_slice(), 0), "{placement:?}");
+    assert_eq!(report.setting.gpu_layers, 0);
+    // Each placement was loaded once, whatever the order of the blocks.
+    let mut loaded = loads.lock().expect("not poisoned").clone();
+    loaded.sort_unstable();
+    assert_eq!(loaded, [0, 1, 2]);
+
+    let second = fake();
+    let loads = Arc::clone(&second.loads);
+    let started = begin(second, None);
+    assert_eq!(*loads.lock().expect("not poisoned"), [0]);
+    assert_eq!((started.model.choice().gpu_layers, started.model.setting().0.gpu_layers), (2, 0));
+
+    // What the app asks for is neither raced nor moved.
+    let third = fake();
+    let loads = Arc::clone(&third.loads);
+    let started = begin(third, Some(1));
+    let report = tune(&started);
+    assert!(report.knobs.iter().all(|knob| knob.knob != Knob::Placement), "{report:?}");
+    assert_eq!(*loads.lock().expect("not poisoned"), [1]);
 }
 
 #[test]
