@@ -213,9 +213,9 @@ unsafe extern "C" fn visit(
     memory.buffers.push(buffer);
 }
 
-/// Has large buffers in main memory asked to lie on huge pages, from now on. To be called under the lock of the start.
+/// Has rearranged weights ask to lie on huge pages, from now on. To be called under the lock of the start.
 pub(super) fn ask_for_huge_pages() {
-    // SAFETY: it replaces one function pointer of a static of ggml, before the first buffer and by one thread at a time.
+    // SAFETY: it replaces function pointers of statics of ggml, before the first buffer and by one thread at a time.
     unsafe { llama_pajamas_ask_for_huge_pages() }
 }
 
