@@ -132,13 +132,13 @@ struct Tensors {
     listed: Vec<Listed>,
     /// Layers of further encoders.
     #[serde(default)]
-    encoder: Vec<Encoder>,
+    encoder: Vec<FurtherEncoder>,
 }
 
 /// An encoder beside the one that sees images.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Encoder {
+struct FurtherEncoder {
     /// The name of the number of its layers.
     layers: String,
     /// What stands before the names of a layer's tensors in the checkpoint, and in the file.
