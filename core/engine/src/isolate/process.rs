@@ -80,6 +80,10 @@ impl Process {
         cancel: Option<&CancelToken>,
         progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Frame<Answer>, Error> {
+        // As an engine in this process: what is cancelled beforehand is not begun.
+        if cancel.is_some_and(CancelToken::is_cancelled) {
+            return Err(Error::Cancelled);
+        }
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         turn.number += 1;
         let number = turn.number;
