@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a process takes beside the engine's buffers, whatever the model: code, thread stacks, allocator. Measured on the command
 /// itself, before a load and after an answer (`profile --json`, x86-64 Linux, release build).
-const OVERHEAD_BYTES: u64 = 16 << 20;
+const OVERHEAD_BYTES: u64 = 35 << 19;
 /// And for each entry of the vocabulary: its text, where it stands, what it merges from. From vocabularies of 4,096 and 151,936.
 const OVERHEAD_PER_TOKEN_BYTES: u64 = 80;
 /// How far these may be off.
