@@ -3,9 +3,11 @@
 //! Owns: texts, references, places for results, and option structs that carry their size. May
 //! know: failures. Must not know: what arguments mean.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 
-use crate::error::Failure;
+use serde::Serialize;
+
+use crate::error::{Failure, lp_status};
 
 /// A text that must be there.
 ///
@@ -72,6 +74,17 @@ impl<T> Place<T> {
     pub(crate) fn fill(self, value: *mut T) {
         // SAFETY: `new` promised that the place is valid.
         unsafe { self.0.write(value) };
+    }
+}
+
+impl Place<c_char> {
+    /// Hands `value` to the caller as JSON.
+    pub(crate) fn fill_json(self, value: &impl Serialize) -> Result<(), Failure> {
+        let internal = |reason: String| Failure::new(lp_status::LP_INTERNAL, reason);
+        let text = serde_json::to_string(value).map_err(|error| internal(error.to_string()))?;
+        let text = CString::new(text).map_err(|error| internal(error.to_string()))?;
+        self.fill(text.into_raw());
+        Ok(())
     }
 }
 

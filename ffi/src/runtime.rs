@@ -170,11 +170,7 @@ pub unsafe extern "C" fn lp_runtime_plan(
             let place = Place::new(json, "json")?;
             let runtime = object(runtime, "runtime")?;
             let plan = runtime.0.plan(&options(plan_options)?.request()?);
-            let internal = |reason: String| Failure::new(lp_status::LP_INTERNAL, reason);
-            let text = serde_json::to_string(&plan).map_err(|error| internal(error.to_string()))?;
-            let text = CString::new(text).map_err(|error| internal(error.to_string()))?;
-            place.fill(text.into_raw());
-            Ok(())
+            place.fill_json(&plan)
         })
     }
 }

@@ -4,7 +4,7 @@
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use llama_pajamas::{TuneSettings, TuneStep};
@@ -101,11 +101,7 @@ pub unsafe extern "C" fn lp_model_tune(
                 }))
             };
             let report = runtime.0.tune(&model.0, &settings, &cancel, &mut hear)?;
-            let internal = |reason: String| Failure::new(lp_status::LP_INTERNAL, reason);
-            let text = serde_json::to_string(&report).map_err(|error| internal(error.to_string()))?;
-            let text = CString::new(text).map_err(|error| internal(error.to_string()))?;
-            place.fill(text.into_raw());
-            Ok(())
+            place.fill_json(&report)
         })
     }
 }

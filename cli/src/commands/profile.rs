@@ -100,8 +100,7 @@ fn parts(predicted: &MemoryEstimate, counted: &MemoryUse, process: Option<&Proce
         difference_bytes: measured_bytes
             .and_then(|measured| i64::try_from(i128::from(measured) - i128::from(predicted_bytes)).ok()),
     };
-    let buffers = [counted.model_bytes, counted.context_bytes, counted.compute_bytes];
-    let buffers = buffers.into_iter().fold(0u64, u64::saturating_add);
+    let buffers = counted.total_bytes();
     let resident = process.map(|process| process.resident_bytes);
     vec![
         part("weights", predicted.weights_bytes, Some(counted.model_bytes)),

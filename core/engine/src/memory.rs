@@ -31,3 +31,23 @@ pub struct BufferUse {
     /// Temporary buffers, in bytes.
     pub compute_bytes: u64,
 }
+
+impl MemoryUse {
+    /// All of it, in bytes.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        sum([self.model_bytes, self.context_bytes, self.compute_bytes])
+    }
+}
+
+impl BufferUse {
+    /// All of it, in bytes.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        sum([self.model_bytes, self.context_bytes, self.compute_bytes])
+    }
+}
+
+fn sum(parts: [u64; 3]) -> u64 {
+    parts.into_iter().fold(0, u64::saturating_add)
+}

@@ -117,7 +117,7 @@ impl Runtime {
         let (choice, candidate, path) = self.chosen(plan)?;
         // From here on nobody evicts the files that are about to be read.
         let hold = self.bundle().map(Bundle::hold).transpose()?;
-        let have_bytes = plan.allowance.now_bytes(self.budget_now(&plan.allowance));
+        let have_bytes = || plan.allowance.now_bytes(self.budget_now(&plan.allowance));
         let placed = self.tuned_placement(choice, candidate, path, planned_setting(choice), have_bytes);
         let engine = self.engine();
         let model = LoadedModel::load(engine, path, choice.clone(), placed, hold, progress, cancel)?;
@@ -141,8 +141,13 @@ impl Runtime {
         let measured = self.measure(choice, candidate, path)?;
         let on_host = |buffer: &&BufferUse| buffer.is_host || choice.unified;
         let buffers: u64 = match measured.buffers.is_empty() {
-            true => measured.model_bytes + measured.context_bytes + measured.compute_bytes,
-            false => measured.buffers.iter().filter(on_host).map(all).fold(0, u64::saturating_add),
+            true => measured.total_bytes(),
+            false => measured
+                .buffers
+                .iter()
+                .filter(on_host)
+                .map(BufferUse::total_bytes)
+                .fold(0, u64::saturating_add),
         };
         // The engine does not count where it keeps logits, nor what lies beside the model.
         let logits = candidate.description.vocab_size.saturating_mul(4);
@@ -155,7 +160,7 @@ impl Runtime {
         let lacks = measured.buffers.iter().filter(|buffer| !on_host(buffer)).filter_map(|buffer| {
             let device = devices.iter().find(|device| device.name == buffer.name)?;
             let cap = allowance.device_cap_bytes.unwrap_or(u64::MAX);
-            let (need_bytes, have_bytes) = (all(buffer), device.memory_free_bytes.min(cap));
+            let (need_bytes, have_bytes) = (buffer.total_bytes(), device.memory_free_bytes.min(cap));
             let planned_bytes = memory.device_bytes;
             let device = Some(buffer.name.clone());
             (need_bytes > have_bytes).then_some(Lack { device, need_bytes, have_bytes, planned_bytes })
@@ -199,9 +204,4 @@ impl Lack {
         let (place, need_bytes, have_bytes) = (self.place().to_owned(), self.need_bytes, self.have_bytes);
         Error::NoRoom { id, place, need_bytes, have_bytes, nearest }
     }
-}
-
-/// All of a buffer, in bytes.
-fn all(buffer: &BufferUse) -> u64 {
-    buffer.model_bytes.saturating_add(buffer.context_bytes).saturating_add(buffer.compute_bytes)
 }

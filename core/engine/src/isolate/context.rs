@@ -58,8 +58,6 @@ impl IsolatedContext {
         cancel: Option<&CancelToken>,
     ) -> Result<(usize, Vec<u8>), Error> {
         let (answer, raw) = self.process.ask(ask, raw, cancel, &mut |_| ControlFlow::Continue(()))?;
-        // Threads are told once.
-        self.how.threads = None;
         match answer {
             Answer::Done { n_past, width } => {
                 self.n_past = n_past;

@@ -71,7 +71,7 @@ pub(super) enum Ask {
 /// How a context computes from now on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct How {
-    /// For single tokens and for more; `None`: as before.
+    /// For single tokens and for more; `None`: as the context was opened.
     pub(super) threads: Option<(usize, usize)>,
     pub(super) limit: Option<Duration>,
 }

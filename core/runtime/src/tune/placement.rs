@@ -7,7 +7,7 @@ use super::store::Store;
 use crate::govern::signals_of;
 use crate::model::{context_settings, load_settings};
 use crate::{LoadedModel, Runtime};
-use engine::{DeviceInfo, DeviceKind, LoadSettings, MemoryUse};
+use engine::{BufferUse, DeviceInfo, DeviceKind, LoadSettings, MemoryUse};
 use hardware::Conditions;
 use planner::{Candidate, Choice};
 use std::path::Path;
@@ -82,7 +82,7 @@ impl Runtime {
         candidate: &Candidate,
         path: &Path,
         start: Setting,
-        have_bytes: u64,
+        have_bytes: impl FnOnce() -> u64,
     ) -> Option<(LoadSettings, u32)> {
         let device = self.placing_device(choice).filter(|_| is_open(choice))?;
         let context = u32::try_from(choice.context_tokens).unwrap_or(u32::MAX);
@@ -101,7 +101,7 @@ impl Runtime {
         let measured = self.measured(choice, &device, path, layers)?;
         let (on_host, on_device) = places(&measured, choice.unified);
         let on_host = on_host.saturating_add(choice.memory.overhead_bytes);
-        (on_host <= have_bytes && on_device <= device.memory_free_bytes)
+        (on_host <= have_bytes() && on_device <= device.memory_free_bytes)
             .then(|| (placed(choice, Some(&device.name), layers), layers))
     }
 }
@@ -115,7 +115,7 @@ fn is_open(choice: &Choice) -> bool {
 fn places(measured: &MemoryUse, unified: bool) -> (u64, u64) {
     let of = |host: bool| -> u64 {
         let buffers = measured.buffers.iter().filter(|buffer| (buffer.is_host || unified) == host);
-        buffers.map(|buffer| buffer.model_bytes + buffer.context_bytes + buffer.compute_bytes).sum()
+        buffers.map(BufferUse::total_bytes).fold(0, u64::saturating_add)
     };
     (of(true), of(false))
 }
