@@ -23,9 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let card = ModelCard::default();
     let sources = Sources { directory: "model", config: &config, generation: Some(&config), card: &card };
     let _ = general(sources, WeightCounts::of(extents));
-    let family = Family::for_model_type(&description.model_type)
-        .or_else(|| Family::for_architecture(&description.architecture));
-    if let Some(family) = family {
+    if let Some(family) = Family::for_architecture(&description.architecture) {
         let _ = family.metadata(&config, OutputType::F16);
         let _ = family.outputs(&description, &[]);
     }

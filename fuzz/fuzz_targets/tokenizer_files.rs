@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         rest = rest.get(end + 3..).unwrap_or_default();
     }
     let config = serde_json::json!({"model_type": "llama", "vocab_size": 300, "bos_token_id": 1});
-    let family = Family::for_model_type("llama").expect("a family of the first three");
+    let family = Family::for_architecture("llama").expect("a family of the first three");
     match quantizer::tokenizer::convert(place.path(), &config, family) {
         Ok(metadata) => {
             let n_tokens = metadata.strings("tokenizer.ggml.tokens").expect("always written").len();
