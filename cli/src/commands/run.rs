@@ -19,13 +19,14 @@ struct Energy {
     meter: EnergyMeter,
     start: Instant,
     last: Instant,
+    uses_devices: bool,
 }
 
 impl Energy {
-    /// `None` where the machine reports nothing.
-    fn start(start: Instant) -> Option<Self> {
-        let meter = EnergyMeter::start(hardware::energy()?, start.elapsed());
-        Some(Self { meter, start, last: Instant::now() })
+    /// `None` where the machine reports nothing of what computes.
+    fn start(start: Instant, uses_devices: bool) -> Option<Self> {
+        let meter = EnergyMeter::start(hardware::energy(uses_devices)?, start.elapsed());
+        Some(Self { meter, start, last: Instant::now(), uses_devices })
     }
 
     fn follow(&mut self) {
@@ -36,7 +37,7 @@ impl Energy {
 
     fn read(&mut self) {
         self.last = Instant::now();
-        if let Some(reading) = hardware::energy() {
+        if let Some(reading) = hardware::energy(self.uses_devices) {
             self.meter.add(reading, self.start.elapsed());
         }
     }
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
         print!("{}", screen.dim(&prompt));
         out.flush()?;
     }
-    let mut meter = args.benchmark.then(|| Energy::start(start)).flatten();
+    let mut meter = args.benchmark.then(|| Energy::start(start, model.choice().gpu_layers > 0)).flatten();
     let mut on_event = |event: Event<'_>| {
         match event {
             Event::Token(token) => {

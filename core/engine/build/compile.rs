@@ -248,7 +248,9 @@ fn backend_build(
     for feature in variant.features {
         build.define(&format!("GGML_{feature}"), None);
     }
-    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") && build.get_compiler().is_like_gnu() {
+    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64")
+        && build.get_compiler().is_like_gnu()
+    {
         // The kernels hold more sums than there are registers. Ordered for few live values before registers are given out,
         // products of matrices take 0.7 of the time; GCC does so unasked on every other architecture.
         build.flag("-fschedule-insns").flag("-fsched-pressure");

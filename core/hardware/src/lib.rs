@@ -95,11 +95,11 @@ pub fn process_memory() -> Option<ProcessMemory> {
     linux::process::read(&native::root())
 }
 
-/// What this machine reports of its energy now, NVIDIA's devices included where the feature `nvml` is on; `None` where it reports
-/// nothing, or not to this process.
-pub fn energy() -> Option<EnergyReading> {
+/// What this machine reports of its energy now; `None` where it reports nothing, or not to this process. With
+/// `uses_devices` NVIDIA's are included where the feature `nvml` is on: what idle devices draw is no work's energy.
+pub fn energy(uses_devices: bool) -> Option<EnergyReading> {
     let machine = linux::energy::read(&native::root());
-    if machine.as_ref().is_some_and(|reading| reading.is_whole) {
+    if !uses_devices || machine.as_ref().is_some_and(|reading| reading.is_whole) {
         return machine;
     }
     let devices = EnergyReading::of_devices("NVIDIA devices (NVML)", &nvml::energies());

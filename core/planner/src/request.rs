@@ -158,7 +158,7 @@ pub struct Request {
     pub images: bool,
     /// A draft model to be loaded beside the chosen variant, with a context as long.
     pub draft: Option<Arc<Draft>>,
-    /// Only this variant.
+    /// Only this variant: its identifier, or what stands behind the format (`Q4_K_M` of `gguf/Q4_K_M`).
     pub variant: Option<String>,
     /// Memory that may be used instead of the host's budget, in bytes.
     pub memory_budget_bytes: Option<u64>,

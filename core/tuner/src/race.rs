@@ -23,6 +23,9 @@ const MAX_LATE: u32 = 2;
 /// An incumbent that always moves more than the limit between its blocks is noise and not drift: a group is discarded
 /// only where it moved more than this many times its usual.
 const USUAL_DRIFTS: f64 = 2.5;
+/// Blocks that must count before an arm may win: of fewer nothing is known of how much they scatter, and a machine that
+/// stumbled over one block of the incumbent would change the setting.
+const BLOCKS_TO_WIN: usize = 3;
 
 /// How to race.
 #[derive(Debug, Clone)]
@@ -301,7 +304,7 @@ impl<'a> Race<'a> {
         let worth = |arm: &usize| {
             let (middle, error) = self.estimate(*arm);
             self.arms[*arm].verdict != Verdict::TooLate
-                && !self.arms[*arm].ratios.is_empty()
+                && self.arms[*arm].ratios.len() >= BLOCKS_TO_WIN
                 && middle - error > self.settings.min_gain
         };
         let middle = |arm: usize| self.estimate(arm).0;

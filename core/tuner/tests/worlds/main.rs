@@ -129,6 +129,33 @@ fn a_start_that_collapsed_is_replaced() {
     assert_eq!((report.winner, report.arms[0].verdict), (2, Verdict::TooLate));
 }
 
+/// The start stumbles over two blocks, and there is time for no more: nothing is known, nothing changes.
+#[test]
+fn a_stumble_of_the_start_changes_nothing() {
+    struct Stumbling(Device);
+    impl Bench for Stumbling {
+        fn measure(&mut self, arm: usize, n_tokens: u32, deadline: Duration) -> Outcome {
+            self.0.speeds[0] = if self.0.now_s < 7.0 { 0.1 } else { 1.0 };
+            self.0.measure(arm, n_tokens, deadline)
+        }
+
+        fn now(&self) -> Duration {
+            self.0.now()
+        }
+    }
+
+    let settings = RaceSettings {
+        budget: Duration::from_secs(6),
+        incumbent_deadline: Duration::from_secs(9),
+        ..RaceSettings::default()
+    };
+    for seed in 0..50 {
+        let device = Device::with_speeds(QUIET, vec![1.0, 0.9, 0.9, 0.9], StdRng::seed_from_u64(seed));
+        let report = Race::run(4, &settings, &mut Stumbling(device), &mut |_| ControlFlow::Continue(()));
+        assert_eq!(report.winner, 0, "seed {seed}: {:?}", report.arms);
+    }
+}
+
 /// The start collapses while it is raced: two processors are taken away.
 #[test]
 fn a_start_that_collapses_later_is_replaced() {
