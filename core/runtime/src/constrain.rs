@@ -1,0 +1,48 @@
+//! Answers that are held to a form: what may be asked for. How it is kept to is in `constrain_llguidance`, or nowhere.
+//!
+//! Owns [`Constraint`] and the trait that tells which tokens may come next. Must not know how tokens are chosen.
+
+use crate::{Result, Tokenizer};
+use engine::Token;
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "constrain")]
+#[path = "constrain_llguidance.rs"]
+mod keeper;
+
+#[cfg(not(feature = "constrain"))]
+#[path = "constrain_disabled.rs"]
+mod keeper;
+
+pub(crate) use keeper::{Vocabulary, hold};
+
+/// What an answer must be. Needs the feature `constrain`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    /// JSON text that this schema accepts; what of JSON Schema is understood, the crate `llguidance` documents.
+    JsonSchema(serde_json::Value),
+    /// Text that this regular expression matches from beginning to end.
+    Regex(String),
+    /// Text of this grammar, in `llguidance`'s variant of Lark.
+    Lark(String),
+}
+
+/// Keeps one answer to its form.
+pub(crate) trait Held: Send {
+    /// Makes tokens impossible that may not come next.
+    fn mask(&mut self, logits: &mut [f32]) -> Result<()>;
+
+    /// Takes a token that was chosen; whether nothing can follow it.
+    fn accept(&mut self, token: Token) -> Result<bool>;
+}
+
+impl Constraint {
+    /// Whether it is understood, and with this tokenizer.
+    ///
+    /// # Errors
+    /// [`crate::Error::Request`] with what is not.
+    pub fn check(&self, tokenizer: &Tokenizer) -> Result<()> {
+        hold(self, tokenizer).map(|_| ())
+    }
+}
