@@ -5,6 +5,7 @@
 use crate::{Result, Tokenizer};
 use engine::Token;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 #[cfg(feature = "constrain")]
 #[path = "constrain_llguidance.rs"]
@@ -21,11 +22,21 @@ pub(crate) use keeper::{Vocabulary, hold};
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
     /// JSON text that this schema accepts; what of JSON Schema is understood, the crate `llguidance` documents.
-    JsonSchema(serde_json::Value),
+    JsonSchema(Value),
     /// Text that this regular expression matches from beginning to end.
     Regex(String),
     /// Text of this grammar, in `llguidance`'s variant of Lark.
     Lark(String),
+}
+
+/// A schema that is written as Python's `json.dumps` writes, which models have read most.
+pub(crate) fn plainly(mut schema: Value) -> Value {
+    if let Some(object) = schema.as_object_mut() {
+        object.entry("x-guidance").or_insert_with(|| {
+            json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false })
+        });
+    }
+    schema
 }
 
 /// Keeps one answer to its form.

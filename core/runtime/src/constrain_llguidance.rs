@@ -2,7 +2,7 @@
 //!
 //! Owns the vocabulary as that crate takes it, built once per tokenizer. Must not know what the form is for.
 
-use super::{Constraint, Held};
+use super::{Constraint, Held, plainly};
 use crate::{Error, Result, Tokenizer};
 use engine::Token;
 use llguidance::api::TopLevelGrammar;
@@ -81,7 +81,7 @@ pub(crate) fn hold(constraint: &Constraint, tokenizer: &Tokenizer) -> Result<Box
         return Err(refused(format!("{bytes} bytes, of which at most {MAX_BYTES} are read")));
     }
     let grammar = match constraint {
-        Constraint::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
+        Constraint::JsonSchema(schema) => TopLevelGrammar::from_json_schema(plainly(schema.clone())),
         Constraint::Regex(expression) => TopLevelGrammar::from_regex(expression),
         Constraint::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
     };

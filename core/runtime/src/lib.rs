@@ -4,6 +4,7 @@
 //! chat templates, which stand above every engine. Must not print, read the environment or reach the network.
 
 mod answer;
+mod chat;
 mod constrain;
 #[cfg(feature = "quantize")]
 mod described;
@@ -27,6 +28,7 @@ mod tune;
 #[cfg(feature = "quantize")]
 pub use described::{SENSIBLE_PRECISIONS, described_candidates};
 pub use answer::{GenerateSettings, MAX_TOP_LOGPROBS};
+pub use chat::{ChatPiece, ChatPrompt, ChatReader, ChatRequest, ToolCall, ToolChoice};
 pub use constrain::Constraint;
 pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
@@ -38,7 +40,7 @@ pub use pool::{Done, Listener, Occupation, Pool, PoolSettings, Request};
 pub use sampler::Sampler;
 pub use sampling::{Dry, Mirostat, MirostatVersion, Sampling, Step};
 pub use session::{Ask, Session, WhenFull};
-pub use template::{Message, Template};
+pub use template::{Message, Template, TemplateInput};
 pub use tokenizer::Tokenizer;
 pub use tune::{Recall, TUNING_FILE};
 

@@ -162,6 +162,11 @@ impl LoadedModel {
         }
     }
 
+    /// Whether it writes from what it was given alone, without an encoder: what a [`crate::Pool`] needs.
+    pub fn is_decoder(&self) -> bool {
+        self.form() == Form::Decoder
+    }
+
     /// What computes: name, version and kernels.
     pub fn engine_build(&self) -> &str {
         &self.engine_build

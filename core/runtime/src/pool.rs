@@ -47,6 +47,15 @@ impl Default for PoolSettings {
     }
 }
 
+impl PoolSettings {
+    /// Settings of the sequences, from those of a context for one.
+    pub(crate) fn of_context(&self, one: ContextSettings) -> ContextSettings {
+        let n_outputs_max = if self.speculate { 1 + MAX_GUESS as u32 } else { 1 };
+        let n_batch = one.n_batch.max(self.n_sequences.saturating_mul(n_outputs_max));
+        ContextSettings { n_sequences: self.n_sequences, n_outputs_max, n_batch, ..one }
+    }
+}
+
 /// Hears what an answer tells, on the pool's thread: it should not take long there. `Break` ends the answer.
 pub type Listener = Box<dyn FnMut(Event<'_>) -> ControlFlow<()> + Send>;
 
@@ -118,14 +127,7 @@ impl LoadedModel {
         }
         let n_ctx = settings.context_tokens.unwrap_or_else(|| self.planned_tokens());
         let n_ubatch = self.setting().0.n_ubatch;
-        let n_outputs_max = if settings.speculate { 1 + MAX_GUESS as u32 } else { 1 };
-        let writing = self.writing_settings(n_ctx, n_ubatch);
-        let asked = ContextSettings {
-            n_sequences: settings.n_sequences,
-            n_outputs_max,
-            n_batch: writing.n_batch.max(settings.n_sequences.saturating_mul(n_outputs_max)),
-            ..writing
-        };
+        let asked = settings.of_context(self.writing_settings(n_ctx, n_ubatch));
         let sequences = Arc::clone(self.engine_model()).new_sequences(&asked)?;
         let (n_sequences, n_ctx, memory) = (sequences.n_sequences(), sequences.n_ctx(), sequences.memory());
         let (sender, receiver) = channel();
