@@ -10,6 +10,7 @@ use formats::gguf::{Header, TensorSpec};
 use hardware::{Host, Supplied, SuppliedDevice};
 use planner::speed::Work;
 use planner::{Backend, BackendDevice, Candidate, Code, Plan, Projector, QualityEstimate, Request};
+use std::fmt::Write as _;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -220,7 +221,12 @@ pub(crate) fn digest_of(path: &Path) -> Result<String> {
     let io = |source| Error::Io { path: path.into(), source };
     let header = read_header(path)?;
     let mut file = std::fs::File::open(path).map_err(io)?;
-    let mut digests = Sha256Digest::of(format!("{header:?}").as_bytes()).as_bytes().to_vec();
+    let mut text = String::new();
+    for (key, value) in header.metadata.iter() {
+        let _ = write!(text, "{key} {value:?}\n"); // a String takes everything
+    }
+    let _ = write!(text, "{:?}", header.tensors);
+    let mut digests = Sha256Digest::of(text.as_bytes()).as_bytes().to_vec();
     let mut bytes = Vec::new();
     for tensor in &header.tensors {
         let begin = header.data_offset + tensor.offset;

@@ -186,6 +186,12 @@ impl Pool {
             let (expected, got) = (format!("1 to {} tokens", self.n_ctx), request.prompt.len().to_string());
             return Err(Error::Request { what: "prompt", expected, got });
         }
+        let n_vocab = self.model.n_vocab();
+        let outside = |token: &&Token| usize::try_from(**token).map_or(true, |id| id >= n_vocab);
+        if let Some(token) = request.prompt.iter().find(outside) {
+            let expected = format!("ids below {n_vocab}");
+            return Err(Error::Request { what: "token", expected, got: token.to_string() });
+        }
         self.model.steering().admit()?;
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = sender.as_ref().filter(|_| !self.shared.is_closing.load(Ordering::Relaxed)) else {

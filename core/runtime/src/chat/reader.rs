@@ -66,10 +66,15 @@ impl ChatReader {
             let found = marks
                 .iter()
                 .filter_map(|(text, mark)| Some((self.pending.find(text)?, std::cmp::Reverse(text.len()), *mark)))
+                // Reasoning comes first or not at all.
+                .filter(|(at, _, mark)| {
+                    *mark != Mark::ReasoningBegins || self.pending[..*at].trim().is_empty()
+                })
                 .min_by_key(|(at, length, _)| (*at, *length));
             let Some((at, length, mark)) = found else {
                 if self.mode != Mode::Call {
-                    let held = marks.iter().map(|(text, _)| overlap(&self.pending, text)).max().unwrap_or(0);
+                    let begun = marks.iter().map(|(text, _)| *text).chain(self.marks_of_bare_calls());
+                    let held = begun.map(|text| overlap(&self.pending, text)).max().unwrap_or(0);
                     let rest = self.pending.split_off(self.pending.len() - held);
                     let sure = std::mem::replace(&mut self.pending, rest);
                     self.tell(&sure, &mut pieces);
@@ -120,14 +125,21 @@ impl ChatReader {
         marks
     }
 
-    /// Whether the whole answer is a call, where calls have no mark.
+    /// Whether the whole answer may be a call, where calls have no mark.
+    fn may_be_a_bare_call(&self) -> bool {
+        let is_bare = self.format.calls.begin.is_empty() && !self.tools.is_empty();
+        is_bare && self.mode == Mode::Content && !self.has_told
+    }
+
+    fn marks_of_bare_calls(&self) -> impl Iterator<Item = &'static str> {
+        let marks = if self.may_be_a_bare_call() { self.format.calls.optional.as_slice() } else { &[] };
+        marks.iter().map(String::as_str)
+    }
+
     fn begins_a_bare_call(&self) -> bool {
-        let calls = self.format.calls;
-        if self.mode != Mode::Content || self.has_told || self.tools.is_empty() || !calls.begin.is_empty() {
-            return false;
-        }
         let text = self.pending.trim_start();
-        text.starts_with('{') || calls.optional.iter().any(|mark| text.starts_with(mark.as_str()))
+        let begins = text.starts_with('{') || self.marks_of_bare_calls().any(|mark| text.starts_with(mark));
+        self.may_be_a_bare_call() && begins
     }
 
     fn pass(&mut self, before: &str, mark: Mark, text: &str, pieces: &mut Vec<ChatPiece>) {
