@@ -25,8 +25,8 @@ const DEFAULT_TOKENS: i64 = 16;
 #[serde(untagged)]
 enum Prompt {
     Text(String),
-    Tokens(Vec<Token>),
     Texts(Vec<String>),
+    Tokens(Vec<Token>),
     Several(Vec<Vec<Token>>),
 }
 

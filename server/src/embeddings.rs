@@ -19,8 +19,8 @@ use std::sync::Arc;
 #[serde(untagged)]
 enum Input {
     Text(String),
-    Tokens(Vec<Token>),
     Texts(Vec<String>),
+    Tokens(Vec<Token>),
     Several(Vec<Vec<Token>>),
 }
 

@@ -60,7 +60,11 @@ impl From<Error> for ApiError {
                 return Self { status: StatusCode::BAD_REQUEST, message, param, code };
             }
             Error::Template(_) => (StatusCode::BAD_REQUEST, "template"),
-            Error::Engine(engine::Error::TokenOutOfRange { .. } | engine::Error::TextTooLong { .. }) => {
+            Error::Engine(
+                engine::Error::EmptyBatch
+                | engine::Error::TokenOutOfRange { .. }
+                | engine::Error::TextTooLong { .. },
+            ) => {
                 (StatusCode::BAD_REQUEST, "invalid_value")
             }
             Error::Engine(engine::Error::Purpose { .. }) => (StatusCode::BAD_REQUEST, "unsupported"),

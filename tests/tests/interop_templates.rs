@@ -13,7 +13,10 @@ use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Templates whose prompts differ, each with the reason.
-const DIFFERENT: [(&str, &str); 0] = [];
+const DIFFERENT: [(&str, &str); 1] = [(
+    "meetkai-functionary-medium-v3.1",
+    "joins texts marked as safe with others, which jinja2 then escapes for HTML: `&#34;` in the prompt is no intention",
+)];
 /// Families among the templates, by the beginning of a file's name.
 const FAMILIES: [&str; 22] = [
     "Apertus", "ByteDance-Seed", "CohereForAI", "GLM", "Kimi", "LFM2", "MiMo", "MiniMax", "Mistral", "NVIDIA",
@@ -83,7 +86,8 @@ fn prompts_are_what_transformers_renders() {
     let known = |name: &String| DIFFERENT.iter().any(|(different, _)| different == name);
     let unknown: Vec<&String> = first_differences.keys().filter(|name| !known(name)).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-    for (name, _) in DIFFERENT {
+    for (name, reason) in DIFFERENT {
+        println!("not compared: {name}, because it {reason}");
         assert!(first_differences.contains_key(name), "{name} differs no longer");
     }
     for family in FAMILIES {

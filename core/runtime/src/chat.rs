@@ -137,11 +137,19 @@ fn allowed_tools(tools: &[Value], choice: &ToolChoice) -> Result<Vec<Value>> {
     }
 }
 
-/// A content that is a list of parts becomes the texts among them.
+/// A content that is a list of parts becomes the texts among them, and none becomes an empty one, which every template can
+/// join with others.
 fn flatten(message: &mut Value) {
-    let Some(parts) = message.get("content").and_then(Value::as_array) else { return };
-    let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
-    message["content"] = Value::String(texts.join("\n"));
+    let text = match message.get("content") {
+        Some(Value::Array(parts)) => {
+            parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n")
+        }
+        None | Some(Value::Null) => String::new(),
+        Some(_) => return,
+    };
+    if let Some(message) = message.as_object_mut() {
+        message.insert("content".into(), Value::String(text));
+    }
 }
 
 /// Arguments of earlier calls as objects, which most templates read; OpenAI's interface has them as texts.

@@ -172,6 +172,8 @@ fn environment(now: Option<SystemTime>) -> Environment<'static> {
     environment.set_formatter(python::write);
     environment.add_filter("tojson", python::to_json);
     environment.add_filter("string", python::to_text);
+    environment.add_filter("indent", python::indent);
+    environment.add_test("iterable", python::is_iterable);
     environment.add_function("strftime_now", move |format: &str| {
         clock::format(now.unwrap_or_else(SystemTime::now), format)
     });

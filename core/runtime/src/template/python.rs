@@ -7,6 +7,9 @@ use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, Value};
 use std::fmt::Write as _;
 
+/// Widest indention, in columns.
+const MAX_INDENT: usize = 1000;
+
 /// Writes a value as Python's `str` does.
 pub(super) fn write(out: &mut Output<'_>, _state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     match value.as_str() {
@@ -89,7 +92,7 @@ pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let sort_keys: Option<bool> = options.get("sort_keys")?;
     let separators: Option<Vec<String>> = options.get("separators")?;
-    let _: Option<bool> = options.get("ensure_ascii")?;
+    let ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
     let separators = separators.filter(|both| both.len() == 2).unwrap_or_else(|| {
         let item = if indent.is_some() { "," } else { ", " };
@@ -98,7 +101,55 @@ pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let form = Form { indent, sort_keys: sort_keys.unwrap_or(false), item: &separators[0], key: &separators[1] };
     let mut text = String::new();
     form.write(value, 0, &mut text)?;
+    if ensure_ascii == Some(true) {
+        text = in_ascii(&text);
+    }
     Ok(Value::from_safe_string(text))
+}
+
+/// JSON with escapes for what is not ASCII.
+fn in_ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() => ascii.push(char::from(byte)),
+            _ => {
+                let _ = write!(ascii, "\\u{unit:04x}"); // a String takes everything
+            }
+        }
+    }
+    ascii
+}
+
+/// The filter `indent`: every line but the first, and the end of a last line stays.
+pub(super) fn indent(text: &str, width: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    let named = |name: &str| options.get::<Option<bool>>(name).map(Option::unwrap_or_default);
+    let (first, blank) = (named("first")?, named("blank")?);
+    let width = width.map_or_else(|| options.get::<Option<Value>>("width"), |width| Ok(Some(width)))?;
+    options.assert_all_used()?;
+    let indention = match width {
+        None => " ".repeat(4),
+        Some(width) => match width.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(usize::try_from(width)?.min(MAX_INDENT)),
+        },
+    };
+    let mut out = if first { indention.clone() } else { String::new() };
+    for (nth, line) in text.split('\n').enumerate() {
+        if nth > 0 {
+            out.push('\n');
+            if blank || !line.is_empty() {
+                out.push_str(&indention);
+            }
+        }
+        out.push_str(line);
+    }
+    Ok(out)
+}
+
+/// The test `iterable`: nothing is not.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && !value.is_undefined() && value.try_iter().is_ok() || value.as_str().is_some()
 }
 
 struct Form<'a> {
