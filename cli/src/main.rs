@@ -29,7 +29,8 @@ fn main() -> ExitCode {
     };
     #[cfg(not(feature = "serve"))]
     let serves = false;
-    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false);
     match serves && cli.global.json {
         true => log.json().flatten_event(true).init(),
         false => log.init(),

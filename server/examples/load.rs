@@ -39,7 +39,8 @@ fn random(state: &mut u64) -> f64 {
 
 /// One answer; tokens that came, the time to the first, and whether it was left.
 fn ask(plan: &Plan, state: &mut u64, told: &mut Told) -> Result<(), Failure> {
-    let topic = ["a llama", "the sea", "an old king", "two friends", "a garden", "snow"][(random(state) * 6.0) as usize];
+    let topic = ["a llama", "the sea", "an old king", "two friends", "a garden", "snow"]
+        [(random(state) * 6.0) as usize];
     let body = serde_json::json!({
         "messages": [{ "role": "user", "content": format!("Tell me a story about {topic} and the number {}.", (random(state) * 1e6) as u64) }],
         "stream": true, "max_tokens": plan.n_tokens, "temperature": 0.8, "ignore_eos": true,
@@ -54,7 +55,8 @@ fn ask(plan: &Plan, state: &mut u64, told: &mut Told) -> Result<(), Failure> {
         stream,
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )?;
-    let leaves_after = (random(state) < plan.leave).then(|| 1 + (random(state) * plan.n_tokens as f64) as u64);
+    let leaves_after =
+        (random(state) < plan.leave).then(|| 1 + (random(state) * plan.n_tokens as f64) as u64);
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
     lines.read_line(&mut line)?;
@@ -136,16 +138,37 @@ fn main() -> Result<(), Failure> {
     let sum = |of: fn(&Told) -> u64| all.iter().map(of).sum::<u64>();
     let mut first: Vec<f64> = all.iter().flat_map(|told| told.first_s.iter().copied()).collect();
     first.sort_by(f64::total_cmp);
-    let at = |share: f64| first.get(((first.len() as f64 * share) as usize).min(first.len().saturating_sub(1))).copied().unwrap_or(0.0) * 1e3;
+    let at = |share: f64| {
+        first
+            .get(((first.len() as f64 * share) as usize).min(first.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0.0)
+            * 1e3
+    };
     let (slowest, fastest) = (all.iter().map(|t| t.n_tokens).min(), all.iter().map(|t| t.n_tokens).max());
-    println!("{n_clients} clients, {elapsed:.1} s: {} tokens, {:.0} tokens/s", sum(|t| t.n_tokens), sum(|t| t.n_tokens) as f64 / elapsed);
-    println!("{} answers, {} left in the middle, {} errors", sum(|t| t.n_answers), sum(|t| t.n_left), sum(|t| t.errors.len() as u64));
+    println!(
+        "{n_clients} clients, {elapsed:.1} s: {} tokens, {:.0} tokens/s",
+        sum(|t| t.n_tokens),
+        sum(|t| t.n_tokens) as f64 / elapsed
+    );
+    println!(
+        "{} answers, {} left in the middle, {} errors",
+        sum(|t| t.n_answers),
+        sum(|t| t.n_left),
+        sum(|t| t.errors.len() as u64)
+    );
     if let (Some(slowest), Some(fastest)) = (slowest, fastest) {
-        println!("slowest client has {:.2} of the fastest one's tokens ({slowest} of {fastest})", slowest as f64 / fastest.max(1) as f64);
+        println!(
+            "slowest client has {:.2} of the fastest one's tokens ({slowest} of {fastest})",
+            slowest as f64 / fastest.max(1) as f64
+        );
     }
     println!("first token: median {:.0} ms, 95th percentile {:.0} ms", at(0.5), at(0.95));
     if let Some((early, late)) = memory {
-        println!("memory: {early} KiB, then {late} KiB ({:+.2} %)", (late as f64 / early as f64 - 1.0) * 100.0);
+        println!(
+            "memory: {early} KiB, then {late} KiB ({:+.2} %)",
+            (late as f64 / early as f64 - 1.0) * 100.0
+        );
     }
     for error in all.iter().flat_map(|told| &told.errors).take(5) {
         println!("error: {error}");

@@ -20,14 +20,22 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
         let most = app.settings.max_body_bytes;
         let reading = Limited::new(request.into_body(), most).collect();
         let Ok(read) = tokio::time::timeout(app.settings.max_reading, reading).await else {
-            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come in time"));
+            return Err(ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "the body did not come in time",
+            ));
         };
         let bytes = read.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
             Some(_) => {
                 let message = format!("the body: expected at most {most} bytes, got more");
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
             }
-            None => ApiError::new(StatusCode::BAD_REQUEST, "body", format!("the body did not come whole: {error}")),
+            None => ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "body",
+                format!("the body did not come whole: {error}"),
+            ),
         })?;
         let invalid = |error: serde_json::Error| {
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body: {error}"))

@@ -49,10 +49,7 @@ pub(crate) struct StreamOptions {
 }
 
 /// Answers a conversation.
-pub(crate) async fn answer(
-    State(app): State<Arc<App>>,
-    Json(body): Json<ChatBody>,
-) -> ApiResult<Response> {
+pub(crate) async fn answer(State(app): State<Arc<App>>, Json(body): Json<ChatBody>) -> ApiResult<Response> {
     let model = app.models.get(body.model.as_deref()).await?;
     let mut settings = body.fields.settings(&app, &model)?;
     let (streams, n) = (body.stream.unwrap_or(false), body.fields.choices(&app)?);
@@ -76,8 +73,7 @@ pub(crate) async fn answer(
         });
         making.await.map_err(|_| broken_off())??
     };
-    let answers =
-        Answers::ask(&model, &prompt.tokens, &settings, n, app.settings.max_time, &app.metrics)?;
+    let answers = Answers::ask(&model, &prompt.tokens, &settings, n, app.settings.max_time, &app.metrics)?;
     let id = app.new_id("chatcmpl-");
     if streams {
         let writer = stream::ChatWriter::new(id, &model, &prompt, n, include_usage);
@@ -111,7 +107,11 @@ fn request(body: &ChatBody) -> ApiResult<ChatRequest> {
                 }
             }
             other => {
-                return Err(ApiError::field(field("content"), "a text or a list of parts", other.to_string()));
+                return Err(ApiError::field(
+                    field("content"),
+                    "a text or a list of parts",
+                    other.to_string(),
+                ));
             }
         }
     }
@@ -227,7 +227,11 @@ fn completion(id: &str, model: &Loaded, prompt: &ChatPrompt, whole: Vec<Whole>) 
                 message["tool_calls"] = json!(calls);
             }
             let logprobs: Vec<Value> = whole.logprobs.iter().map(|one| logprob_json(model, one)).collect();
-            let logprobs = if logprobs.is_empty() { Value::Null } else { json!({ "content": logprobs, "refusal": null }) };
+            let logprobs = if logprobs.is_empty() {
+                Value::Null
+            } else {
+                json!({ "content": logprobs, "refusal": null })
+            };
             json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason })
         })
         .collect();

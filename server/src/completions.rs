@@ -59,9 +59,8 @@ pub(crate) async fn answer(
         return Err(ApiError::field("suffix", "none: answers only follow a prompt", "one"));
     }
     let tokenizer = model.model().tokenizer();
-    let one = |prompts: usize| {
-        ApiError::field("prompt", "one prompt per request", format!("{prompts} of them"))
-    };
+    let one =
+        |prompts: usize| ApiError::field("prompt", "one prompt per request", format!("{prompts} of them"));
     let prompt = match body.prompt.clone() {
         None => return Err(ApiError::field("prompt", "a text or tokens", "none")),
         Some(Prompt::Text(text)) => tokenizer.encode(&text, true)?,

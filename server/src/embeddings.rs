@@ -109,7 +109,8 @@ pub(crate) async fn answer(
             }
             vector.truncate(n);
             // Cut vectors are made of unit length again, as OpenAI's are.
-            let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+            let length =
+                vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
             vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
         }
         let embedding = match in_base64 {

@@ -64,9 +64,7 @@ impl From<Error> for ApiError {
                 engine::Error::EmptyBatch
                 | engine::Error::TokenOutOfRange { .. }
                 | engine::Error::TextTooLong { .. },
-            ) => {
-                (StatusCode::BAD_REQUEST, "invalid_value")
-            }
+            ) => (StatusCode::BAD_REQUEST, "invalid_value"),
             Error::Engine(engine::Error::Purpose { .. }) => (StatusCode::BAD_REQUEST, "unsupported"),
             Error::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
             Error::Refused { .. } => (StatusCode::SERVICE_UNAVAILABLE, "refused"),

@@ -128,7 +128,8 @@ impl Fields {
         }
         s.seed = self.seed.filter(|seed| *seed >= 0).map(i64::unsigned_abs);
         for (token, bias) in self.logit_bias.iter().flatten() {
-            let id = token.parse::<Token>().ok().filter(|id| usize::try_from(*id).is_ok_and(|id| id < n_vocab));
+            let id =
+                token.parse::<Token>().ok().filter(|id| usize::try_from(*id).is_ok_and(|id| id < n_vocab));
             let Some(id) = id else {
                 return Err(ApiError::field("logit_bias", format!("ids of tokens below {n_vocab}"), token));
             };

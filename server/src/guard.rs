@@ -78,7 +78,8 @@ fn has_key(app: &App, headers: &HeaderMap) -> bool {
     if keys.is_empty() {
         return true;
     }
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let shown =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     // Every key is compared to its end: how long it takes says nothing about how much was right.
     shown.is_some_and(|shown| keys.iter().fold(false, |found, key| found | equal(shown, key.as_bytes())))
 }

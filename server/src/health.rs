@@ -22,7 +22,8 @@ pub(crate) async fn health() -> axum::Json<Value> {
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     match app.models.list().iter().any(|(_, loaded)| loaded.is_some()) {
         true => axum::Json(json!({ "status": "ready" })).into_response(),
-        false => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "loading", "no model is loaded yet").into_response(),
+        false => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "loading", "no model is loaded yet")
+            .into_response(),
     }
 }
 

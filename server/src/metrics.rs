@@ -121,7 +121,8 @@ impl Metrics {
         let gauge = |text: &mut String, name: &str, help: &str, of: fn(&Occupation) -> usize| {
             let _ = writeln!(text, "# HELP llama_pajamas_{name} {help}\n# TYPE llama_pajamas_{name} gauge");
             for (model, occupation) in models {
-                let _ = writeln!(text, "llama_pajamas_{name}{{model=\"{}\"}} {}", escaped(model), of(occupation));
+                let _ =
+                    writeln!(text, "llama_pajamas_{name}{{model=\"{}\"}} {}", escaped(model), of(occupation));
             }
         };
         gauge(&mut text, "sequences", "Answers that can be written at a time.", |o| o.n_sequences);

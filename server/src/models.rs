@@ -204,7 +204,8 @@ impl Models {
 
     /// Unloads the idle model that was not used longest; false where there is none.
     fn give_one_back(&self) -> bool {
-        let mut idle: Vec<&Entry> = self.entries.iter().filter(|entry| lock(&entry.loaded).is_some()).collect();
+        let mut idle: Vec<&Entry> =
+            self.entries.iter().filter(|entry| lock(&entry.loaded).is_some()).collect();
         idle.sort_by_key(|entry| entry.used.load(Ordering::Relaxed));
         idle.into_iter().any(|entry| unload(entry).unwrap_or(false))
     }
@@ -242,7 +243,8 @@ fn unload(entry: &Entry) -> ApiResult<bool> {
         }
         Err(busy) => {
             *place = Some(busy);
-            let message = format!("model: expected an idle one, got {}, which is answering", entry.settings.name);
+            let message =
+                format!("model: expected an idle one, got {}, which is answering", entry.settings.name);
             Err(ApiError::new(StatusCode::CONFLICT, "model_busy", message))
         }
     }

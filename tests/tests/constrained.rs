@@ -1,7 +1,12 @@
 //! Answers held to random schemas: each is JSON that its schema accepts, whatever the model would rather say.
 //! Owns the generator of schemas, all of them bounded, so that every answer has an end.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they measure")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests that print what they measure"
+)]
 
 use llama_pajamas::{
     CancelToken, Constraint, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings,
@@ -16,8 +21,14 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 const SCHEMAS: u64 = 300;
-const PATTERNS: [&str; 6] =
-    ["^[a-c]{2,4}$", "^\\d{3}-\\d{2}$", "^(yes|no)$", "^[A-Z][a-z]{1,5}$", "^#[0-9a-f]{6}$", "^\\d{4}-\\d{2}-\\d{2}T$"];
+const PATTERNS: [&str; 6] = [
+    "^[a-c]{2,4}$",
+    "^\\d{3}-\\d{2}$",
+    "^(yes|no)$",
+    "^[A-Z][a-z]{1,5}$",
+    "^#[0-9a-f]{6}$",
+    "^\\d{4}-\\d{2}-\\d{2}T$",
+];
 
 /// Numbers without a pattern, the same every time.
 struct Random(u64);
@@ -94,7 +105,11 @@ fn model(folder: &std::path::Path) -> LoadedModel {
 }
 
 /// The answer, its tokens and how long they took.
-fn answer(session: &mut Session, constraint: Option<Constraint>, seed: u64) -> (String, usize, f64, StopReason) {
+fn answer(
+    session: &mut Session,
+    constraint: Option<Constraint>,
+    seed: u64,
+) -> (String, usize, f64, StopReason) {
     let settings = GenerateSettings {
         // Hotter than anybody would have it: what is possible is tried.
         sampling: Sampling { temperature: 1.5, seed: Some(seed), ..Sampling::default() },
@@ -153,7 +168,10 @@ fn expressions_and_grammars_are_kept_to() {
     for seed in 0..10 {
         let (text, ..) = answer(&mut session, Some(expression.clone()), seed);
         let (word, rest) = text.split_once(' ').unwrap();
-        assert!(["north", "south"].contains(&word) && rest.chars().count() == 3 && rest.ends_with('°'), "{text}");
+        assert!(
+            ["north", "south"].contains(&word) && rest.chars().count() == 3 && rest.ends_with('°'),
+            "{text}"
+        );
         let (text, ..) = answer(&mut session, Some(grammar.clone()), seed);
         assert!(text.starts_with("hello, ") || text.starts_with("good day, "), "{text}");
         assert!(text.ends_with('!'), "{text}");

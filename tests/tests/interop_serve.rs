@@ -1,8 +1,14 @@
 //! OpenAI's own clients against the server: their scripts (`scripts/oracles/openai_client.*`) run every route with a real
-//! model behind it, whole and streamed; the Python one also holds each answer to `golden/openai.schema.json`.
+//! model behind it, whole and streamed; the Python one also holds each answer to `golden/openai.schema.json`; and the chat
+//! page in a browser (`chat_page.mjs`).
 //! Knows the server's public API.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they compare")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests that print what they compare"
+)]
 
 use llama_pajamas::{PlanRequest, PoolSettings, Runtime, RuntimeSettings};
 use llama_pajamas_server::{ModelSettings, Models, Settings};
@@ -20,7 +26,7 @@ const KEY: &str = "a key";
 const MODEL: &str = "pajama";
 
 /// A server that lives as long as the process.
-fn serve(folder: &Path) -> SocketAddr {
+fn serve(folder: &Path, api_keys: Vec<String>) -> SocketAddr {
     let checkpoint = Checkpoint::open(&committed("models/pajama-7m")).unwrap();
     let f16 = FileType::ALL.iter().copied().find(|file_type| file_type.name() == "F16").unwrap();
     let job = quantizer::plan_file(&checkpoint, f16, &Overrides::default(), None, false).unwrap();
@@ -29,7 +35,7 @@ fn serve(folder: &Path) -> SocketAddr {
     quantizer::write_file(&job, &checkpoint, file, 2, &mut |_| ControlFlow::Continue(())).unwrap();
     let runtime = Runtime::open(&path, RuntimeSettings::default()).unwrap();
     let request = PlanRequest { n_threads: Some(1), context_tokens: Some(2048), ..PlanRequest::default() };
-    let mut settings = Settings { api_keys: vec![KEY.into()], ..Settings::default() };
+    let mut settings = Settings { api_keys, ..Settings::default() };
     settings.address.set_port(0);
     let pool = PoolSettings { speculate: true, ..PoolSettings::default() };
     let models = Models::new(vec![ModelSettings { name: MODEL.into(), runtime, request, pool }]);
@@ -43,7 +49,7 @@ fn serve(folder: &Path) -> SocketAddr {
 #[test]
 fn the_python_client_is_served() {
     let folder = tempfile::tempdir().unwrap();
-    let address = serve(folder.path());
+    let address = serve(folder.path(), vec![KEY.into()]);
     let told = run(Command::new(oracle("clients/venv/bin/python"))
         .arg(repository().join("scripts/oracles/openai_client.py"))
         .args([&format!("http://{address}/v1"), KEY, MODEL])
@@ -53,9 +59,23 @@ fn the_python_client_is_served() {
 }
 
 #[test]
+fn the_page_works_in_a_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve(folder.path(), Vec::new());
+    let picture = folder.path().join("page.png");
+    let told = run(Command::new("node")
+        .arg(repository().join("scripts/oracles/chat_page.mjs"))
+        .arg(oracle("clients"))
+        .arg(format!("http://{address}/"))
+        .arg(&picture));
+    println!("{told}");
+    assert!(told.starts_with("ok ") && picture.metadata().unwrap().len() > 10_000);
+}
+
+#[test]
 fn the_javascript_client_is_served() {
     let folder = tempfile::tempdir().unwrap();
-    let address = serve(folder.path());
+    let address = serve(folder.path(), vec![KEY.into()]);
     let told = run(Command::new("node")
         .arg(repository().join("scripts/oracles/openai_client.mjs"))
         .arg(oracle("clients"))

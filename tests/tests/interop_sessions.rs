@@ -2,7 +2,12 @@
 //! computes only what is new, and a state that one process saved is gone on with by another as by itself.
 //! Knows the runtime's public API; the tiny models are the interoperability suite's.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they compare")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests that print what they compare"
+)]
 
 use llama_pajamas::{
     CancelToken, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Sampling,
@@ -88,8 +93,16 @@ fn sessions_go_on_in_other_processes() {
         let at = other.windows(build.len()).position(|part| part == build).unwrap();
         other[at] ^= 1;
         let error = session.restore(&other).unwrap_err().to_string();
-        assert!(error.starts_with("state: expected one of ") && error.contains(model.engine_build()), "{error}");
-        println!("{name}: {} tokens held, {} bytes of state, the second turn computes {}", held.len(), state.len(), prompt.len() - reused);
+        assert!(
+            error.starts_with("state: expected one of ") && error.contains(model.engine_build()),
+            "{error}"
+        );
+        println!(
+            "{name}: {} tokens held, {} bytes of state, the second turn computes {}",
+            held.len(),
+            state.len(),
+            prompt.len() - reused
+        );
     }
 }
 

@@ -2,7 +2,12 @@
 //! conversations with systems, tools, calls, results and reasoning, must give the same text to the byte.
 //! Knows the runtime's public API; what transformers refuses is not compared.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they compare")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests that print what they compare"
+)]
 
 use llama_pajamas::{Template, TemplateInput};
 use llama_pajamas_tests::{oracle, repository, run, shared};
@@ -19,9 +24,28 @@ const DIFFERENT: [(&str, &str); 1] = [(
 )];
 /// Families among the templates, by the beginning of a file's name.
 const FAMILIES: [&str; 22] = [
-    "Apertus", "ByteDance-Seed", "CohereForAI", "GLM", "Kimi", "LFM2", "MiMo", "MiniMax", "Mistral", "NVIDIA",
-    "NousResearch-Hermes", "Qwen-Qwen2.5", "Qwen-Qwen3", "Qwen3-Coder", "deepseek-ai", "google-gemma-2",
-    "ibm-granite", "meta-llama-Llama-3.1", "microsoft-Phi", "openai-gpt-oss", "HuggingFaceTB-SmolLM3", "chat_template",
+    "Apertus",
+    "ByteDance-Seed",
+    "CohereForAI",
+    "GLM",
+    "Kimi",
+    "LFM2",
+    "MiMo",
+    "MiniMax",
+    "Mistral",
+    "NVIDIA",
+    "NousResearch-Hermes",
+    "Qwen-Qwen2.5",
+    "Qwen-Qwen3",
+    "Qwen3-Coder",
+    "deepseek-ai",
+    "google-gemma-2",
+    "ibm-granite",
+    "meta-llama-Llama-3.1",
+    "microsoft-Phi",
+    "openai-gpt-oss",
+    "HuggingFaceTB-SmolLM3",
+    "chat_template",
 ];
 
 fn input(case: &Value) -> TemplateInput {
@@ -77,9 +101,16 @@ fn prompts_are_what_transformers_renders() {
         }
     }
     let equal: usize = counts.values().map(|count| count.0).sum();
-    let whole: Vec<&str> =
-        counts.iter().filter(|(_, count)| count.0 > 0 && count.1 == 0).map(|(name, _)| name.as_str()).collect();
-    println!("{} templates, {equal} prompts equal, {} templates without a difference", counts.len(), whole.len());
+    let whole: Vec<&str> = counts
+        .iter()
+        .filter(|(_, count)| count.0 > 0 && count.1 == 0)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    println!(
+        "{} templates, {equal} prompts equal, {} templates without a difference",
+        counts.len(),
+        whole.len()
+    );
     for (name, line) in &first_differences {
         println!("{name} {:?}: {line}", counts[name]);
     }

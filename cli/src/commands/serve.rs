@@ -75,7 +75,8 @@ fn keys(file: Option<&Path>) -> Result<Vec<String>> {
     let Some(file) = file else {
         return Ok(std::env::var(KEY_VARIABLE).ok().filter(|key| !key.is_empty()).into_iter().collect());
     };
-    let text = std::fs::read_to_string(file).with_context(|| format!("--api-key-file: {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("--api-key-file: {}", file.display()))?;
     let keys: Vec<String> =
         text.lines().map(str::trim).filter(|key| !key.is_empty()).map(String::from).collect();
     if keys.is_empty() {

@@ -5,8 +5,8 @@
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use llama_pajamas::{
-    CancelToken, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Sampling, Session,
-    SessionSettings, Token,
+    CancelToken, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Sampling,
+    Session, SessionSettings, Token,
 };
 use std::ops::ControlFlow;
 
@@ -22,7 +22,11 @@ fn computed_s() -> Result<f64, Failure> {
     Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e9)
 }
 
-fn answer(session: &mut Session, prompt: &[Token], sampling: &Sampling) -> Result<(Vec<Token>, usize, f64), Failure> {
+fn answer(
+    session: &mut Session,
+    prompt: &[Token],
+    sampling: &Sampling,
+) -> Result<(Vec<Token>, usize, f64), Failure> {
     let settings = GenerateSettings {
         sampling: sampling.clone(),
         max_tokens: TOKENS,
@@ -80,7 +84,8 @@ fn main() -> Result<(), Failure> {
     let runtime = Runtime::open(path.as_ref(), RuntimeSettings::default())?;
     let request = PlanRequest { n_threads: Some(1), context_tokens: Some(2048), ..PlanRequest::default() };
     let model = runtime.load(&runtime.plan(&request), &mut |_| {}, &CancelToken::new())?;
-    let refrain = "The little llama put on the red pajamas, and the big llama put on the blue pajamas. ".repeat(8);
+    let refrain =
+        "The little llama put on the red pajamas, and the big llama put on the blue pajamas. ".repeat(8);
     compare(&model, "text that repeats", &[refrain], &Sampling::greedy())?;
     if let Some(text) = arguments.next() {
         let text = std::fs::read_to_string(text)?;

@@ -170,7 +170,8 @@ fn with_arguments_as_objects(input: &TemplateInput) -> TemplateInput {
 fn control_tokens(format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Vec<Token>> {
     let mut tokens = Vec::new();
     for text in format.texts() {
-        let control = |token: &Token| tokenizer.token_bytes(*token).is_empty() && !tokenizer.ends_turn(*token);
+        let control =
+            |token: &Token| tokenizer.token_bytes(*token).is_empty() && !tokenizer.ends_turn(*token);
         tokens.extend(tokenizer.encode(text, false)?.into_iter().filter(control));
     }
     tokens.sort_unstable();

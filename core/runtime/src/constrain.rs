@@ -36,9 +36,9 @@ pub enum Constraint {
 pub(crate) fn plainly(mut schema: Value) -> Value {
     end_numbers(&mut schema, MAX_SCHEMA_DEPTH);
     if let Some(object) = schema.as_object_mut() {
-        object.entry("x-guidance").or_insert_with(|| {
-            json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false })
-        });
+        object.entry("x-guidance").or_insert_with(
+            || json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false }),
+        );
     }
     schema
 }

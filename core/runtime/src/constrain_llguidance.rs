@@ -34,7 +34,8 @@ impl Vocabulary {
 fn build(tokenizer: &Tokenizer) -> std::result::Result<ParserFactory, String> {
     let n_vocab = u32::try_from(tokenizer.n_vocab()).map_err(|_| "too many tokens")?;
     let ends = (0..n_vocab as Token).find(|token| tokenizer.ends_turn(*token));
-    let end = tokenizer.eos().filter(|end| tokenizer.ends_turn(*end)).or(ends).ok_or("none that ends a turn")?;
+    let end =
+        tokenizer.eos().filter(|end| tokenizer.ends_turn(*end)).or(ends).ok_or("none that ends a turn")?;
     let word = |token: Token| {
         let bytes = tokenizer.token_bytes(token);
         if !bytes.is_empty() {

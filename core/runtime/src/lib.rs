@@ -25,11 +25,11 @@ mod template;
 pub mod tokenizer;
 mod tune;
 
-#[cfg(feature = "quantize")]
-pub use described::{SENSIBLE_PRECISIONS, described_candidates};
 pub use answer::{GenerateSettings, MAX_TOP_LOGPROBS};
 pub use chat::{ChatPiece, ChatPrompt, ChatReader, ChatRequest, ToolCall, ToolChoice};
 pub use constrain::Constraint;
+#[cfg(feature = "quantize")]
+pub use described::{SENSIBLE_PRECISIONS, described_candidates};
 pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
 pub use events::{Event, Logprob, StopReason, Timings, TokenLogprobs, Usage};

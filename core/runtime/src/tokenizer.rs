@@ -71,7 +71,18 @@ impl Tokenizer {
         let (prefix, suffix) = (tokens(&parts.prefix), tokens(&parts.suffix));
         let separates = metadata.bool("tokenizer.ggml.add_sep_token").unwrap_or(false);
         let between = id("seperator").filter(|_| separates).into_iter().collect();
-        Ok(Self { inner, ids, pieces, bos, eos, prefix, suffix, between, ends, vocabulary: Vocabulary::default() })
+        Ok(Self {
+            inner,
+            ids,
+            pieces,
+            bos,
+            eos,
+            prefix,
+            suffix,
+            between,
+            ends,
+            vocabulary: Vocabulary::default(),
+        })
     }
 
     /// Number of tokens.

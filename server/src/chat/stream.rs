@@ -57,9 +57,9 @@ impl ChatWriter {
 
     fn delta(&mut self, index: usize, delta: Value, reason: Option<&str>, out: &mut String) {
         let logprobs = std::mem::take(&mut self.choices[index].logprobs);
-        let logprobs = if logprobs.is_empty() { Value::Null } else { json!({ "content": logprobs, "refusal": null }) };
-        let choice =
-            json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason });
+        let logprobs =
+            if logprobs.is_empty() { Value::Null } else { json!({ "content": logprobs, "refusal": null }) };
+        let choice = json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason });
         self.chunk(json!([choice]), Value::Null, out);
     }
 

@@ -41,7 +41,9 @@ pub(super) fn messages_of(items: &[Value], messages: &mut Vec<Value>) -> ApiResu
                 // Calls that follow each other are of one message.
                 match messages.last_mut().and_then(|last| last.get_mut("tool_calls")?.as_array_mut()) {
                     Some(calls) => calls.push(call),
-                    None => messages.push(json!({ "role": "assistant", "content": "", "tool_calls": [call] })),
+                    None => {
+                        messages.push(json!({ "role": "assistant", "content": "", "tool_calls": [call] }))
+                    }
                 }
             }
             "function_call_output" => {
@@ -66,7 +68,9 @@ pub(super) fn messages_of(items: &[Value], messages: &mut Vec<Value>) -> ApiResu
 fn text_of(content: &Value) -> Option<String> {
     match content {
         Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => parts.iter().map(|part| part["text"].as_str()).collect::<Option<Vec<_>>>().map(|t| t.concat()),
+        Value::Array(parts) => {
+            parts.iter().map(|part| part["text"].as_str()).collect::<Option<Vec<_>>>().map(|t| t.concat())
+        }
         _ => None,
     }
 }
@@ -117,7 +121,8 @@ impl Output {
 
     /// The item of a call.
     pub(super) fn call(&self, call: &llama_pajamas::ToolCall, arguments: &str, status: &str) -> Value {
-        let call_id = call.id.clone().unwrap_or_else(|| format!("call_{}_{}", self.response, self.items.len()));
+        let call_id =
+            call.id.clone().unwrap_or_else(|| format!("call_{}_{}", self.response, self.items.len()));
         json!({ "id": self.id(Kind::Call), "type": "function_call", "status": status, "call_id": call_id,
             "name": call.name, "arguments": arguments })
     }

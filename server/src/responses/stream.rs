@@ -81,7 +81,11 @@ impl ResponsesWriter {
                     self.output.call(call, &call.arguments, "completed"),
                 );
                 let id = begun["id"].clone();
-                self.event("response.output_item.added", json!({ "output_index": index, "item": begun }), out);
+                self.event(
+                    "response.output_item.added",
+                    json!({ "output_index": index, "item": begun }),
+                    out,
+                );
                 let delta = json!({ "item_id": id, "output_index": index, "delta": call.arguments });
                 self.event("response.function_call_arguments.delta", delta, out);
                 let whole = json!({ "item_id": id, "output_index": index, "name": call.name, "arguments": call.arguments });

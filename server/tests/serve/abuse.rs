@@ -30,26 +30,73 @@ fn bad_bodies_are_told_what_is_wrong() {
     check(chat, "[1]", 400, "the body:");
     check(chat, "{\"messages\": \"hi\"}", 400, "invalid type");
     check(chat, "{}", 400, "messages: expected at least one");
-    check(chat, &json!({ "messages": [{ "role": 3 }] }).to_string(), 400, "messages[0].role: expected a text, got 3");
-    check(chat, &json!({ "messages": message(), "model": "x" }).to_string(), 404, "expected one of bytes, got x");
-    check(chat, &json!({ "messages": message(), "temperature": -1 }).to_string(), 400, "temperature: expected a finite number from 0 on, got -1");
+    check(
+        chat,
+        &json!({ "messages": [{ "role": 3 }] }).to_string(),
+        400,
+        "messages[0].role: expected a text, got 3",
+    );
+    check(
+        chat,
+        &json!({ "messages": message(), "model": "x" }).to_string(),
+        404,
+        "expected one of bytes, got x",
+    );
+    check(
+        chat,
+        &json!({ "messages": message(), "temperature": -1 }).to_string(),
+        400,
+        "temperature: expected a finite number from 0 on, got -1",
+    );
     check(chat, &json!({ "messages": message(), "n": 99 }).to_string(), 400, "n: expected 1 to 16, got 99");
     check(chat, &json!({ "messages": message(), "tool_choice": "required" }).to_string(), 400, "tool_choice");
-    check(chat, &json!({ "messages": message(), "top_logprobs": 99, "logprobs": true }).to_string(), 400, "top_logprobs");
-    check(chat, &json!({ "messages": message(), "logit_bias": { "99999": 1 } }).to_string(), 400, "ids of tokens below 259, got 99999");
-    check(chat, &json!({ "messages": message(), "response_format": { "type": "xml" } }).to_string(), 400, "response_format.type");
-    check(chat, &json!({ "messages": message(), "regex": "(" }).to_string(), 400, "a regular expression that is understood");
+    check(
+        chat,
+        &json!({ "messages": message(), "top_logprobs": 99, "logprobs": true }).to_string(),
+        400,
+        "top_logprobs",
+    );
+    check(
+        chat,
+        &json!({ "messages": message(), "logit_bias": { "99999": 1 } }).to_string(),
+        400,
+        "ids of tokens below 259, got 99999",
+    );
+    check(
+        chat,
+        &json!({ "messages": message(), "response_format": { "type": "xml" } }).to_string(),
+        400,
+        "response_format.type",
+    );
+    check(
+        chat,
+        &json!({ "messages": message(), "regex": "(" }).to_string(),
+        400,
+        "a regular expression that is understood",
+    );
     let image = json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }]);
     check(chat, &json!({ "messages": image }).to_string(), 400, "expected parts of text, got image_url");
-    check("/v1/completions", &json!({ "prompt": "x".repeat(600) }).to_string(), 400, "prompt: expected 1 to 256 tokens, got 601");
+    check(
+        "/v1/completions",
+        &json!({ "prompt": "x".repeat(600) }).to_string(),
+        400,
+        "prompt: expected 1 to 256 tokens, got 601",
+    );
     check("/v1/completions", &json!({ "prompt": [1, 700] }).to_string(), 400, "ids below 259");
-    check("/v1/embeddings", &json!({ "input": [] }).to_string(), 400, "input: expected 1 to 256 texts, got 0");
+    check(
+        "/v1/embeddings",
+        &json!({ "input": [] }).to_string(),
+        400,
+        "input: expected 1 to 256 texts, got 0",
+    );
     check(chat, &"x".repeat(4000), 413, "expected at most 2000 bytes");
     check("/v1/nothing", "{}", 404, "no such route");
     assert_eq!(server.get(chat).status, 405);
     assert_eq!(server.raw(b"nonsense\r\n\r\n").status, 400);
     // A body that says it is larger than is allowed is not waited for.
-    let head = format!("POST {chat} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 99999999999\r\n\r\n");
+    let head = format!(
+        "POST {chat} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 99999999999\r\n\r\n"
+    );
     let mut stream = server.connect();
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&[b'x'; 4000]).unwrap();
@@ -72,7 +119,9 @@ fn keys_and_origins_are_checked() {
     assert_eq!(server.get("/metrics").status, 401);
     assert_eq!(server.get("/health").status, 200);
     let asked = |origin: &str| {
-        let request = format!("OPTIONS /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {origin}\r\n\r\n");
+        let request = format!(
+            "OPTIONS /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {origin}\r\n\r\n"
+        );
         server.raw(request.as_bytes())
     };
     let allowed = asked("https://page.example");
@@ -86,7 +135,8 @@ fn keys_and_origins_are_checked() {
 
 #[test]
 fn who_sends_too_slowly_is_not_waited_for() {
-    let server = Server::start(&reciting(TEXT), |settings, _| settings.max_reading = Duration::from_millis(200));
+    let server =
+        Server::start(&reciting(TEXT), |settings, _| settings.max_reading = Duration::from_millis(200));
     let mut stream = server.connect();
     stream.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nho").unwrap();
     let mut rest = Vec::new();
@@ -104,7 +154,8 @@ fn a_full_queue_and_too_many_connections_are_turned_away() {
         settings.max_connections = 6;
         (pool.n_sequences, pool.max_waiting) = (1, 1);
     });
-    let body = json!({ "messages": message(), "max_tokens": 100, "ignore_eos": true, "stream": true }).to_string();
+    let body =
+        json!({ "messages": message(), "max_tokens": 100, "ignore_eos": true, "stream": true }).to_string();
     let ask = || {
         let mut stream = server.connect();
         stream.write_all(post("/v1/chat/completions", "", &body).as_bytes()).unwrap();

@@ -59,10 +59,14 @@ fn prompts_are_gone_on_with() {
     let tokens: Vec<i32> = [vec![1], bytes("01")].concat();
     let body = json!({ "prompt": tokens, "max_tokens": 4, "temperature": 0, "stop": "4", "stream": true });
     let streamed = server.post("/v1/completions", &body);
-    let texts: String = streamed.events().iter().filter_map(|event| {
-        let event: Value = serde_json::from_str(event).ok()?;
-        event["choices"][0]["text"].as_str().map(str::to_owned)
-    }).collect();
+    let texts: String = streamed
+        .events()
+        .iter()
+        .filter_map(|event| {
+            let event: Value = serde_json::from_str(event).ok()?;
+            event["choices"][0]["text"].as_str().map(str::to_owned)
+        })
+        .collect();
     assert_eq!(texts, "23");
 }
 
@@ -72,14 +76,34 @@ fn responses_have_their_events_in_order() {
     let mut body = json!({ "input": "hi", "temperature": 0, "max_output_tokens": 4 });
     let whole = server.post("/v1/responses", &body).json();
     let expected = &TEXT[BEHIND..BEHIND + 4];
-    assert_eq!((&whole["status"], &whole["output"][0]["content"][0]["text"]), (&json!("incomplete"), &json!(expected)));
+    assert_eq!(
+        (&whole["status"], &whole["output"][0]["content"][0]["text"]),
+        (&json!("incomplete"), &json!(expected))
+    );
     body["stream"] = json!(true);
-    let events: Vec<Value> =
-        server.post("/v1/responses", &body).events().iter().map(|e| serde_json::from_str(e).unwrap()).collect();
+    let events: Vec<Value> = server
+        .post("/v1/responses", &body)
+        .events()
+        .iter()
+        .map(|e| serde_json::from_str(e).unwrap())
+        .collect();
     let kinds: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
-    assert_eq!(kinds[..4], ["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"]);
+    assert_eq!(
+        kinds[..4],
+        [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added"
+        ]
+    );
     assert!(kinds[4..].starts_with(&["response.output_text.delta"]));
-    let ends = ["response.output_text.done", "response.content_part.done", "response.output_item.done", "response.incomplete"];
+    let ends = [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.incomplete",
+    ];
     assert!(kinds.ends_with(&ends), "{kinds:?}");
     let numbers: Vec<u64> = events.iter().filter_map(|event| event["sequence_number"].as_u64()).collect();
     assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
@@ -100,10 +124,20 @@ fn texts_become_tokens_vectors_and_back() {
     let vectors = server.post("/v1/embeddings", &json!({ "input": ["a", "abc"] })).json();
     assert_eq!(vectors["data"].as_array().unwrap().len(), 2);
     assert_eq!(vectors["usage"]["prompt_tokens"], 6);
-    let cut = server.post("/v1/embeddings", &json!({ "input": "a", "encoding_format": "base64", "dimensions": 1 })).json();
+    let cut = server
+        .post("/v1/embeddings", &json!({ "input": "a", "encoding_format": "base64", "dimensions": 1 }))
+        .json();
     assert_eq!(cut["data"][0]["embedding"], "AACAPw==");
-    let ranked = server.post("/v1/rerank", &json!({ "query": "a", "documents": ["b", "bcd"], "top_n": 1, "return_documents": true })).json();
-    assert_eq!((&ranked["results"][0]["index"], &ranked["results"][0]["document"]["text"]), (&json!(1), &json!("bcd")));
+    let ranked = server
+        .post(
+            "/v1/rerank",
+            &json!({ "query": "a", "documents": ["b", "bcd"], "top_n": 1, "return_documents": true }),
+        )
+        .json();
+    assert_eq!(
+        (&ranked["results"][0]["index"], &ranked["results"][0]["document"]["text"]),
+        (&json!(1), &json!("bcd"))
+    );
 }
 
 #[test]
@@ -119,9 +153,16 @@ fn the_server_tells_about_itself() {
     assert_eq!(server.post("/models/unload", &json!({ "model": "bytes" })).json()["success"], true);
     assert_eq!(server.post("/models/unload", &json!({ "model": "bytes" })).json()["success"], false);
     let page = server.get("/");
-    assert!(page.body.starts_with("<!doctype html>") && page.head.contains("default-src 'none'"), "{}", page.head);
+    assert!(
+        page.body.starts_with("<!doctype html>") && page.head.contains("default-src 'none'"),
+        "{}",
+        page.head
+    );
     let metrics = server.get("/metrics").body;
-    assert!(metrics.contains("llama_pajamas_requests_total{route=\"/health\",status=\"200\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("llama_pajamas_requests_total{route=\"/health\",status=\"200\"} 1"),
+        "{metrics}"
+    );
 }
 
 #[test]

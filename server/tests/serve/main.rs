@@ -3,11 +3,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+mod abuse;
+mod answers;
 #[allow(dead_code, unreachable_pub, reason = "the runtime's tests use the rest")]
 #[path = "../../../core/runtime/tests/session/fake_engine.rs"]
 mod fake_engine;
-mod abuse;
-mod answers;
 #[allow(dead_code, unreachable_pub, reason = "the runtime's tests use the rest")]
 #[path = "../../../core/runtime/tests/session/stage.rs"]
 mod stage;
@@ -116,7 +116,8 @@ impl Server {
     /// A count of `/metrics`.
     pub(crate) fn count(&self, name: &str) -> f64 {
         let page = self.get("/metrics").body;
-        let line = page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {page}"));
+        let line =
+            page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {page}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
@@ -140,7 +141,9 @@ impl Drop for Server {
 
 pub(crate) fn post(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
 }
 
 /// An answer to its end; chunks are joined.

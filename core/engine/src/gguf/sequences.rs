@@ -136,9 +136,7 @@ impl Sequences for GgufSequences {
             self.context.cancellable(cancel, |context| {
                 // SAFETY: the context is live and borrowed mutably; the tokens were checked to be at most `n_batch`
                 // and of sequences that it has.
-                unsafe {
-                    shim::decode_sequences(context.as_ptr(), &mut tokens, &mut sequences, &mut outputs)
-                }
+                unsafe { shim::decode_sequences(context.as_ptr(), &mut tokens, &mut sequences, &mut outputs) }
             })
         });
         if code == 0 {
@@ -178,9 +176,8 @@ impl Sequences for GgufSequences {
             _ => {
                 let position = i32::try_from(n_past).expect("below n_ctx, which is an i32");
                 // SAFETY: the context is live, borrowed mutably, and has the sequence.
-                let removed = unsafe {
-                    llama_memory_seq_rm(llama_get_memory(self.context.as_ptr()), id, position, -1)
-                };
+                let removed =
+                    unsafe { llama_memory_seq_rm(llama_get_memory(self.context.as_ptr()), id, position, -1) };
                 if !removed {
                     return Err(refuse("the model's recurrent layers keep only their latest state"));
                 }

@@ -186,7 +186,8 @@ pub(super) unsafe fn encode(context: *mut llama_context, tokens: &mut [Token]) -
 pub(super) unsafe fn state(context: *mut llama_context, sequence: i32) -> Result<Vec<u8>, String> {
     let mut message = Message::new();
     // SAFETY: by this function's contract.
-    let bytes = unsafe { llama_pajamas_state_bytes(context, sequence, message.0.as_mut_ptr(), MESSAGE_BYTES) };
+    let bytes =
+        unsafe { llama_pajamas_state_bytes(context, sequence, message.0.as_mut_ptr(), MESSAGE_BYTES) };
     let mut state = vec![0; bytes];
     // SAFETY: as above; the buffer is as long as told.
     let written = unsafe {

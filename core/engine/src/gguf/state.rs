@@ -26,7 +26,8 @@ pub(super) fn save(context: &GgufContext, sequence: i32, n_past: usize) -> Resul
         return Ok(state);
     }
     // SAFETY: the context is live and not shared between threads.
-    let payload = unsafe { shim::state(context.as_ptr(), sequence) }.map_err(|reason| Error::State { reason })?;
+    let payload =
+        unsafe { shim::state(context.as_ptr(), sequence) }.map_err(|reason| Error::State { reason })?;
     state.extend_from_slice(&(payload.len() as u64).to_le_bytes());
     state.extend_from_slice(&checksum(&payload).to_le_bytes());
     state.extend_from_slice(&payload);

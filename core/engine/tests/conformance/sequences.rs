@@ -1,8 +1,6 @@
 //! Several sequences at once: each is computed as if it were alone, by the engine and by contexts in their place.
 
-use llama_pajamas_engine::{
-    CancelToken, ContextSettings, Error, Logits, Part, Separate, Sequences, Token,
-};
+use llama_pajamas_engine::{CancelToken, ContextSettings, Error, Logits, Part, Separate, Sequences, Token};
 
 use crate::{assert_close, context, decode, settings, tiny, tokens};
 
@@ -69,7 +67,9 @@ fn sequences_are_copied_cut_and_restored_by_themselves() {
         sequences.truncate(0, 15).unwrap();
         let state = sequences.state(0).unwrap();
         sequences.restore(3, &state).unwrap();
-        sequences.decode(&[part(1, &text[10..]), part(3, &text[15..]), part(0, &text[15..])], &cancel).unwrap();
+        sequences
+            .decode(&[part(1, &text[10..]), part(3, &text[15..]), part(0, &text[15..])], &cancel)
+            .unwrap();
         for index in 0..3 {
             assert_close(sequences.logits(index, 0).unwrap(), &whole, 1e-4);
         }
@@ -93,7 +93,10 @@ fn what_cannot_be_computed_is_refused_before_anything_happens() {
     check(&[part(4, &[1])], "`sequence` is 4, expected each of 0 .. 4 at most once");
     check(&[part(1, &[1]), part(1, &[2])], "`sequence` is 1");
     check(&[part(1, &[1]), part(2, &[-1])], "token 0 is -1");
-    check(&[part(1, &tokens(33)), part(2, &tokens(32))], "`tokens of all parts` is 65, expected at most n_batch = 64");
+    check(
+        &[part(1, &tokens(33)), part(2, &tokens(32))],
+        "`tokens of all parts` is 65, expected at most n_batch = 64",
+    );
     check(&[part(1, &tokens(257))], "0 held + 257 new tokens, room for 256");
     let cancel = CancelToken::new();
     cancel.cancel();

@@ -54,7 +54,8 @@ fn of_json(value: &Value, (name, arguments, id): (&str, &str, Option<&str>)) -> 
     }
     // Some models wrap what others write plainly.
     let object = object.get("function").and_then(Value::as_object).unwrap_or(object);
-    let found = object.get(arguments).or_else(|| object.get("arguments")).or_else(|| object.get("parameters"));
+    let found =
+        object.get(arguments).or_else(|| object.get("arguments")).or_else(|| object.get("parameters"));
     let arguments = match found {
         None => "{}".to_owned(),
         Some(Value::String(text)) if serde_json::from_str::<Map<String, Value>>(text).is_ok() => text.clone(),
@@ -74,7 +75,9 @@ fn named(text: &str, prefix: &str, between: &str, ignored: &[String]) -> Option<
     }
     // `name:3` is the third call of a name.
     let (plain, id) = match name.rsplit_once(':') {
-        Some((plain, index)) if index.trim().parse::<u32>().is_ok() => (plain, Some(format!("{prefix}{}", name.trim()))),
+        Some((plain, index)) if index.trim().parse::<u32>().is_ok() => {
+            (plain, Some(format!("{prefix}{}", name.trim())))
+        }
         _ => (name.as_str(), None),
     };
     let arguments = arguments.trim();
@@ -85,7 +88,8 @@ fn named(text: &str, prefix: &str, between: &str, ignored: &[String]) -> Option<
 }
 
 fn tagged(text: &str, style: &CallStyle, tools: &[Value]) -> Option<Vec<ToolCall>> {
-    let CallStyle::Tags { name_begin, name_end, key_begin, key_end, value_begin, value_end, close } = style else {
+    let CallStyle::Tags { name_begin, name_end, key_begin, key_end, value_begin, value_end, close } = style
+    else {
         return None;
     };
     let mut calls = Vec::new();
@@ -119,7 +123,10 @@ fn tagged(text: &str, style: &CallStyle, tools: &[Value]) -> Option<Vec<ToolCall
             true => body,
             false => body.trim_start().strip_prefix(close.as_str())?,
         };
-        if name.is_empty() || name.contains(char::is_whitespace) || (close.is_empty() && !rest.trim().is_empty()) {
+        if name.is_empty()
+            || name.contains(char::is_whitespace)
+            || (close.is_empty() && !rest.trim().is_empty())
+        {
             return None;
         }
         calls.push(ToolCall { id: None, name, arguments: Value::Object(arguments).to_string() });

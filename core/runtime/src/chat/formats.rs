@@ -73,9 +73,7 @@ pub(crate) enum CallStyle {
     /// A list of calls in Python's syntax with named arguments.
     Pythonic,
     /// A name and an object without quotes around keys.
-    Gemma {
-        quote: String,
-    },
+    Gemma { quote: String },
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,7 +145,8 @@ impl ChatFormat {
             }
             CallStyle::Tags { name_begin, name_end, key_begin, key_end, value_begin, value_end, close } => {
                 texts.extend(
-                    [name_begin, name_end, key_begin, key_end, value_begin, value_end, close].map(String::as_str),
+                    [name_begin, name_end, key_begin, key_end, value_begin, value_end, close]
+                        .map(String::as_str),
                 );
             }
             CallStyle::Gemma { quote } => texts.push(quote),

@@ -135,9 +135,10 @@ fn object(tool: &Value, name_field: &str, arguments_field: &str) -> Value {
     let (name, schema) = parts(tool);
     let (properties, required) = match name_field.is_empty() {
         true => (json!({ name: schema }), json!([name])),
-        false => {
-            (json!({ name_field: { "const": name }, arguments_field: schema }), json!([name_field, arguments_field]))
-        }
+        false => (
+            json!({ name_field: { "const": name }, arguments_field: schema }),
+            json!([name_field, arguments_field]),
+        ),
     };
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
@@ -149,7 +150,8 @@ fn tags_rule(
     tokenizer: &Tokenizer,
     rules: &mut String,
 ) -> Result<String> {
-    let CallStyle::Tags { name_begin, name_end, key_begin, key_end, value_begin, value_end, close } = style else {
+    let CallStyle::Tags { name_begin, name_end, key_begin, key_end, value_begin, value_end, close } = style
+    else {
         return Ok(String::new());
     };
     let (name, schema) = parts(tool);
@@ -162,7 +164,8 @@ fn tags_rule(
         let value = format!("value_{index}_{nth}");
         match (wanted["type"].as_str(), wanted.get("enum")) {
             (Some("string"), Some(Value::Array(texts))) => {
-                let texts: Vec<String> = texts.iter().filter_map(Value::as_str).map(|text| json!(text).to_string()).collect();
+                let texts: Vec<String> =
+                    texts.iter().filter_map(Value::as_str).map(|text| json!(text).to_string()).collect();
                 let _ = writeln!(rules, "{value}: {}", texts.join(" | "));
             }
             (Some("string"), _) => {
@@ -172,7 +175,10 @@ fn tags_rule(
                 let _ = writeln!(rules, "{value}: %json {}", plainly(wanted.clone()));
             }
         }
-        let before = text(&format!("{key_begin}{key}{key_end}{}{value_begin}{line}", if line.is_empty() { "\n" } else { "" }))?;
+        let before = text(&format!(
+            "{key_begin}{key}{key_end}{}{value_begin}{line}",
+            if line.is_empty() { "\n" } else { "" }
+        ))?;
         let after = text(&format!("{line}{value_end}\n"))?;
         let optional = if required.iter().any(|name| name == key) { "" } else { "?" };
         let _ = write!(rule, " ( {before} {value} {after} ){optional}");

@@ -65,7 +65,9 @@ impl ChatReader {
             let marks = self.marks();
             let found = marks
                 .iter()
-                .filter_map(|(text, mark)| Some((self.pending.find(text)?, std::cmp::Reverse(text.len()), *mark)))
+                .filter_map(|(text, mark)| {
+                    Some((self.pending.find(text)?, std::cmp::Reverse(text.len()), *mark))
+                })
                 // Reasoning comes first or not at all.
                 .filter(|(at, _, mark)| {
                     *mark != Mark::ReasoningBegins || self.pending[..*at].trim().is_empty()

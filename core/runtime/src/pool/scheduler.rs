@@ -4,14 +4,16 @@
 //! per step, prompts share what a step may take beside that, and the queue is served in order. Must not know how tokens are
 //! chosen.
 
-use super::sequence::{Job, Sequence, done, never_begun};
+mod admission;
+
+use super::sequence::{Sequence, never_begun};
 use super::steps::Steps;
 use super::{PoolSettings, Request, Shared};
-use crate::answer::{Answer, Next};
+use crate::Error;
+use crate::answer::Next;
 use crate::events::{Event, StopReason};
 use crate::model::{LoadedModel, cancelled};
 use crate::tokenizer::Tokenizer;
-use crate::Error;
 use engine::{CancelToken, ContextSettings, Logits, Part, Sequences, Token};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,8 +21,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-/// So many tokens that another sequence holds, and its own not, are worth copying.
-const WORTH_COPYING: usize = 32;
 /// How long an idle pool sleeps before it looks for cancelled requests again.
 const NAP: Duration = Duration::from_millis(200);
 
@@ -171,101 +171,6 @@ impl Scheduler {
         self.count();
     }
 
-    /// Gives free sequences to those who wait.
-    fn admit(&mut self) {
-        let mut later = VecDeque::new();
-        while self.sequences.iter().any(|sequence| sequence.job.is_none()) {
-            let Some(request) = self.waiting.pop_front() else { break };
-            if self.waits_for_another(&request.prompt) {
-                later.push_back(request);
-                continue;
-            }
-            self.waits_no_longer();
-            self.begin(request);
-        }
-        while let Some(request) = later.pop_back() {
-            self.waiting.push_front(request);
-        }
-    }
-
-    fn common(&self, index: usize, prompt: &[Token]) -> usize {
-        let tokens = &self.sequences[index].tokens;
-        tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count()
-    }
-
-    /// Of what a sequence holds, as much as `prompt` begins with.
-    fn common_held(&self, index: usize, prompt: &[Token]) -> usize {
-        self.common(index, prompt).min(self.engine.n_past(index))
-    }
-
-    /// Whether a sequence is just about to hold much more of the prompt's beginning than any does.
-    fn waits_for_another(&self, prompt: &[Token]) -> bool {
-        let all = 0..self.sequences.len();
-        let held = all.clone().map(|index| self.common_held(index, prompt)).max().unwrap_or(0);
-        all.filter(|index| {
-            let job = self.sequences[*index].job.as_ref();
-            job.is_some_and(|job| !job.writes()) && self.engine.keeps_after_breaking_off()
-        })
-        .any(|index| self.common(index, prompt).min(prompt.len() - 1) >= held + WORTH_COPYING)
-    }
-
-    /// The free sequence that holds most of the prompt's beginning; of equal ones the longest unused, then the first.
-    fn free_for(&self, prompt: &[Token]) -> Option<usize> {
-        let free = (0..self.sequences.len()).filter(|index| self.sequences[*index].job.is_none());
-        free.max_by_key(|index| {
-            let held = self.common_held(*index, prompt);
-            (held, std::cmp::Reverse((self.sequences[*index].used, *index)))
-        })
-    }
-
-    fn begin(&mut self, request: Request) {
-        let Some(index) = self.free_for(&request.prompt) else { return };
-        let answer = Answer::new(&request.settings, &self.tokenizer, &request.prompt);
-        if let Err(error) = self.make_ready(index, &request.prompt) {
-            return done(request.on_done, Err(error));
-        }
-        let reused = self.engine.n_past(index);
-        let prompt = request.prompt.clone();
-        match Job::begin(request, answer, self.speculates, reused) {
-            Ok(job) => {
-                let sequence = &mut self.sequences[index];
-                sequence.tokens = prompt;
-                sequence.job = Some(job);
-                self.count();
-            }
-            Err((on_done, error)) => {
-                self.release(index);
-                done(on_done, Err(error));
-            }
-        }
-    }
-
-    /// Lets a sequence hold as much of the prompt's beginning as any does, and nothing else; one token at least is left
-    /// to be computed.
-    fn make_ready(&mut self, index: usize, prompt: &[Token]) -> Result<(), Error> {
-        let own = self.common_held(index, prompt);
-        let others = (0..self.sequences.len()).filter(|other| *other != index);
-        let best = others.max_by_key(|other| self.common_held(*other, prompt));
-        let most = prompt.len() - 1;
-        let mut keep = own.min(most);
-        if let Some(other) = best.filter(|_| self.engine.keeps_after_breaking_off()) {
-            let common = self.common_held(other, prompt).min(most);
-            if common >= keep + WORTH_COPYING {
-                match self.engine.copy(other, index) {
-                    Ok(()) => keep = common,
-                    // Then it is computed.
-                    Err(_) => keep = keep.min(self.engine.n_past(index)),
-                }
-            }
-        }
-        if self.engine.truncate(index, keep).is_err() {
-            // Some memories cannot go back a little, but every one can start anew.
-            self.engine.truncate(index, 0)?;
-        }
-        self.sequences[index].tokens = prompt[..self.engine.n_past(index)].to_vec();
-        Ok(())
-    }
-
     /// What the next step computes.
     fn shares(&mut self) -> Vec<Share> {
         let mut shares = Vec::new();
@@ -378,9 +283,7 @@ impl Scheduler {
         tracing::error!(target: "llama_pajamas::pool", error = text, "a step failed");
         let mut first = Some(error);
         for share in shares {
-            let again = || {
-                Error::Engine(engine::Error::Decode { n_past: 0, code: -1, reason: text.clone() })
-            };
+            let again = || Error::Engine(engine::Error::Decode { n_past: 0, code: -1, reason: text.clone() });
             self.fail(share.sequence, first.take().unwrap_or_else(again));
         }
     }

@@ -78,7 +78,11 @@ impl Steps {
     pub(super) fn begin(&mut self, sequences: &mut dyn Sequences, n_tokens: usize, n_prompt: usize) {
         let step = if n_prompt == 0 { self.tokens.next() } else { self.prompts.next() };
         // The engine counts several sequences' tokens as a prompt.
-        let threads = if n_tokens == 1 { (step.threads, self.prompts.threads()) } else { (self.tokens.threads(), step.threads) };
+        let threads = if n_tokens == 1 {
+            (step.threads, self.prompts.threads())
+        } else {
+            (self.tokens.threads(), step.threads)
+        };
         if self.told != Some(threads) {
             sequences.set_threads(threads.0 as usize, threads.1 as usize);
             self.told = Some(threads);

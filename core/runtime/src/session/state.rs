@@ -73,7 +73,8 @@ impl Session {
             return Err(refused(expected, header.n_tokens.to_string()));
         }
         let (tokens, engine) = rest.split_at(n_bytes);
-        let tokens: Vec<Token> = tokens.as_chunks().0.iter().map(|four| Token::from_le_bytes(*four)).collect();
+        let tokens: Vec<Token> =
+            tokens.as_chunks().0.iter().map(|four| Token::from_le_bytes(*four)).collect();
         self.held.clear();
         self.read.clear();
         self.context.restore(engine)?;
@@ -109,7 +110,8 @@ fn read_header(state: &[u8]) -> Result<(Header, &[u8])> {
     let Some((header, rest)) = header else {
         return Err(refused("a header".into(), format!("{} bytes in all", state.len())));
     };
-    let header = serde_json::from_slice(header).map_err(|error| refused("a header".into(), error.to_string()))?;
+    let header =
+        serde_json::from_slice(header).map_err(|error| refused("a header".into(), error.to_string()))?;
     Ok((header, rest))
 }
 

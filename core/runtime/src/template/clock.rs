@@ -6,8 +6,18 @@ use minijinja::{Error, ErrorKind};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
@@ -50,7 +60,8 @@ pub(super) fn format(time: SystemTime, format: &str) -> Result<String, Error> {
             'z' => "+0000".to_owned(),
             '%' => "%".to_owned(),
             other => {
-                let problem = format!("expected one of YymdBbAaHIMSpFTZz after % in a date's format, got {other}");
+                let problem =
+                    format!("expected one of YymdBbAaHIMSpFTZz after % in a date's format, got {other}");
                 return Err(Error::new(ErrorKind::InvalidOperation, problem));
             }
         });
@@ -79,8 +90,14 @@ mod tests {
     #[test]
     fn dates_are_pythons() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(format(at(1_709_210_096), "%A, %d %b %Y %H:%M:%S").unwrap(), "Thursday, 29 Feb 2024 12:34:56");
-        assert_eq!(format(at(0), "%Y-%m-%d, %-d %B %y, %I %p, 100%%").unwrap(), "1970-01-01, 1 January 70, 12 AM, 100%");
+        assert_eq!(
+            format(at(1_709_210_096), "%A, %d %b %Y %H:%M:%S").unwrap(),
+            "Thursday, 29 Feb 2024 12:34:56"
+        );
+        assert_eq!(
+            format(at(0), "%Y-%m-%d, %-d %B %y, %I %p, 100%%").unwrap(),
+            "1970-01-01, 1 January 70, 12 AM, 100%"
+        );
         assert_eq!(format(at(4_102_444_799), "%F %T").unwrap(), "2099-12-31 23:59:59");
         assert!(format(at(0), "%Q").unwrap_err().to_string().contains("got Q"));
     }

@@ -98,7 +98,8 @@ pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
         let item = if indent.is_some() { "," } else { ", " };
         vec![item.to_owned(), ": ".to_owned()]
     });
-    let form = Form { indent, sort_keys: sort_keys.unwrap_or(false), item: &separators[0], key: &separators[1] };
+    let form =
+        Form { indent, sort_keys: sort_keys.unwrap_or(false), item: &separators[0], key: &separators[1] };
     let mut text = String::new();
     form.write(value, 0, &mut text)?;
     if ensure_ascii == Some(true) {
@@ -237,7 +238,8 @@ pub(super) fn without_generation_marks(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let Some(length) = rest[at..].find("%}") else { break };
         let (before, block) = (&rest[..at], &rest[at..at + length + 2]);
-        let inside = block[2..block.len() - 2].trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+'));
+        let inside =
+            block[2..block.len() - 2].trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+'));
         text.push_str(before);
         match inside {
             // As a comment, which trims as the block would.

@@ -103,7 +103,9 @@ fn answers_get_their_tokens_in_turn() {
         })
         .collect();
     release.send(()).expect("somebody waits");
-    asked.iter().for_each(|asked| assert_eq!(asked.end().expect("answered").completion_tokens, TEXT.len() - 1));
+    asked
+        .iter()
+        .for_each(|asked| assert_eq!(asked.end().expect("answered").completion_tokens, TEXT.len() - 1));
     let order = order.lock().expect("not poisoned");
     // Once all write, nobody is more than one token ahead.
     let mut counts = [0_usize; 4];
@@ -168,7 +170,10 @@ fn cancelling_ends_what_waits_reads_and_writes() {
     assert_eq!((usage.stop_reason, usage.completion_tokens), (StopReason::Cancelled, 0));
     // And the pool goes on.
     let asked = submit(&pool, prompt("in"), &greedy(), goes_on).expect("taken");
-    assert_eq!((asked.end().expect("answered").stop_reason, asked.text().as_str()), (StopReason::EndOfTurn, &TEXT[2..]));
+    assert_eq!(
+        (asked.end().expect("answered").stop_reason, asked.text().as_str()),
+        (StopReason::EndOfTurn, &TEXT[2..])
+    );
 }
 
 #[test]
@@ -191,7 +196,10 @@ fn errors_reach_those_whom_they_are_about() {
     let panics = submit(&pool, prompt("in"), &greedy(), |_| panic!("as wished")).expect("taken");
     assert_eq!(panics.end().expect("no error").stop_reason, StopReason::Cancelled);
     let asked = submit(&pool, prompt("in"), &greedy(), goes_on).expect("taken");
-    assert_eq!((asked.end().expect("answered").stop_reason, asked.text().as_str()), (StopReason::EndOfTurn, &TEXT[2..]));
+    assert_eq!(
+        (asked.end().expect("answered").stop_reason, asked.text().as_str()),
+        (StopReason::EndOfTurn, &TEXT[2..])
+    );
 }
 
 #[test]

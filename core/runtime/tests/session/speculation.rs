@@ -5,7 +5,8 @@ use crate::stage::{Told, generate, greedy, load, reciting};
 use llama_pajamas::{GenerateSettings, SessionSettings, StopReason};
 use std::time::Duration;
 
-const REFRAIN: &str = "row, row, row your boat, gently down the stream; row, row, row your boat, gently down the stream!";
+const REFRAIN: &str =
+    "row, row, row your boat, gently down the stream; row, row, row your boat, gently down the stream!";
 
 fn answers(fake: &Fake, settings: &GenerateSettings) -> [(Told, usize); 2] {
     [false, true].map(|speculate| {

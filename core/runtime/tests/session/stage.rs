@@ -81,7 +81,9 @@ pub(crate) fn with_runtime(fake: &Fake, test: impl FnOnce(&LoadedModel)) {
 
 /// A session of `n_ctx` tokens.
 pub(crate) fn session(fake: &Fake, n_ctx: u32) -> Session {
-    load(fake, n_ctx).session(&SessionSettings { context_tokens: Some(n_ctx), ..SessionSettings::default() }).expect("opens")
+    load(fake, n_ctx)
+        .session(&SessionSettings { context_tokens: Some(n_ctx), ..SessionSettings::default() })
+        .expect("opens")
 }
 
 /// Generates to the end.

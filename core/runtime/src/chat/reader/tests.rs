@@ -55,7 +55,13 @@ fn hermes() {
     let answer = format!("<think>\nParis, then.\n</think>\n\nI look.\n{call}\n{call}");
     check(template, &answer, "Paris, then.", "I look.", &[paris(), paris()]);
     check(template, "a <b> c <tool", "", "a <b> c <tool", &[]);
-    check(template, "<tool_call>\n{\"name\": 3}\n</tool_call>", "", "<tool_call>\n{\"name\": 3}\n</tool_call>", &[]);
+    check(
+        template,
+        "<tool_call>\n{\"name\": 3}\n</tool_call>",
+        "",
+        "<tool_call>\n{\"name\": 3}\n</tool_call>",
+        &[],
+    );
     check(template, "one </think> two <think>", "", "one </think> two <think>", &[]);
 }
 
@@ -71,7 +77,8 @@ fn llama_writes_the_object_alone() {
 
 #[test]
 fn mistral() {
-    let call = "[{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}, \"id\": \"abc\"}]";
+    let call =
+        "[{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}, \"id\": \"abc\"}]";
     check("[TOOL_CALLS]", &format!("[TOOL_CALLS]{call}"), "", "", &[paris()]);
     let named = "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Paris\", \"days\": 3}";
     check("[TOOL_CALLS] [ARGS]", &format!("Now: {named}{named}"), "", "Now:", &[paris(), paris()]);
@@ -126,7 +133,13 @@ fn lists_of_objects() {
     check("<TOOLCALL>", &format!("<TOOLCALL>{list}</TOOLCALL>"), "", "", &[paris()]);
     let cohere = "<|START_THINKING|>I plan.<|END_THINKING|><|START_ACTION|>[\n{\"tool_call_id\": \"0\", \"tool_name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\", \"days\": 3}}\n]<|END_ACTION|>";
     check("<|START_ACTION|> <|START_THINKING|> <|START_RESPONSE|>", cohere, "I plan.", "", &[paris()]);
-    check("<|START_ACTION|> <|START_RESPONSE|>", "<|START_RESPONSE|>Sunny.<|END_RESPONSE|>", "", "Sunny.", &[]);
+    check(
+        "<|START_ACTION|> <|START_RESPONSE|>",
+        "<|START_RESPONSE|>Sunny.<|END_RESPONSE|>",
+        "",
+        "Sunny.",
+        &[],
+    );
     let apertus = "<|tools_prefix|>[{\"get_weather\": {\"city\": \"Paris\", \"days\": 3}}]<|tools_suffix|>";
     check("<|tools_prefix|> <|inner_prefix|>", apertus, "", "", &[paris()]);
 }
@@ -135,7 +148,8 @@ fn lists_of_objects() {
 fn other_syntaxes() {
     let lfm = "<|tool_call_start|>[get_weather(city=\"Paris\", days=3)]<|tool_call_end|>";
     check("<|tool_call_start|>", &format!("{lfm}Sent."), "", "Sent.", &[paris()]);
-    let both = "<|tool_call_start|>[get_weather(city='Pa\\'ris', exact=True), get_weather()]<|tool_call_end|>";
+    let both =
+        "<|tool_call_start|>[get_weather(city='Pa\\'ris', exact=True), get_weather()]<|tool_call_end|>";
     let first = json!({ "city": "Pa'ris", "exact": true });
     check("<|tool_call_start|>", both, "", "", &[("get_weather", first), ("get_weather", json!({}))]);
     let gemma = "<|channel>thought\nHm.<channel|><|tool_call>call:get_weather{city:<|\"|>Paris<|\"|>,days:3}<tool_call|>";
