@@ -73,7 +73,7 @@ fn ask(plan: &Plan, state: &mut u64, told: &mut Told) -> Result<(), Failure> {
             told.n_answers += 1;
             return Ok(());
         }
-        if line.contains("\"error\"") {
+        if line.starts_with("data: {\"error\"") {
             return Err(line.trim().to_owned().into());
         }
         if line.contains("\"content\":\"") && !line.contains("\"content\":\"\"") {

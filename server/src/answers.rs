@@ -129,6 +129,7 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
+        self.metrics.cancelled(self.n_open);
         self.cancel.cancel();
         self.outbox.close();
     }

@@ -77,11 +77,15 @@ impl Metrics {
         add(&self.reused_tokens, usage.reused_tokens);
         add(&self.completion_tokens, usage.completion_tokens);
         add(&self.guessed_tokens, usage.guessed_tokens);
-        add(&self.cancelled, usize::from(usage.stop_reason == llama_pajamas::StopReason::Cancelled));
         if usage.completion_tokens > 1 {
             let tokens = u32::try_from(usage.completion_tokens - 1).unwrap_or(u32::MAX);
             self.token_time.add(usage.timings.decode / tokens);
         }
+    }
+
+    /// Answers that nobody waits for any more.
+    pub(crate) fn cancelled(&self, n_answers: usize) {
+        self.cancelled.fetch_add(n_answers as u64, Ordering::Relaxed);
     }
 
     /// Tokens that were read without an answer.

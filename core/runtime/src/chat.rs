@@ -157,10 +157,10 @@ fn with_arguments_as_objects(input: &TemplateInput) -> TemplateInput {
     let mut input = input.clone();
     let calls = input.messages.iter_mut().filter_map(|message| message.get_mut("tool_calls")?.as_array_mut());
     for call in calls.flatten() {
-        if let Some(Value::String(text)) = call.pointer("/function/arguments") {
-            if let Ok(object) = serde_json::from_str::<Map<String, Value>>(text) {
-                call["function"]["arguments"] = Value::Object(object);
-            }
+        if let Some(Value::String(text)) = call.pointer("/function/arguments")
+            && let Ok(object) = serde_json::from_str::<Map<String, Value>>(text)
+        {
+            call["function"]["arguments"] = Value::Object(object);
         }
     }
     input

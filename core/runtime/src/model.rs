@@ -155,10 +155,10 @@ impl LoadedModel {
     ///
     /// # Errors
     /// The model itself, when it is in use: it stays loaded.
-    pub fn unload(self) -> std::result::Result<(), Self> {
+    pub fn unload(self) -> std::result::Result<(), Box<Self>> {
         match Arc::strong_count(&self.model) {
             1 => Ok(()),
-            _ => Err(self),
+            _ => Err(Box::new(self)),
         }
     }
 

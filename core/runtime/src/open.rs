@@ -223,7 +223,7 @@ pub(crate) fn digest_of(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path).map_err(io)?;
     let mut text = String::new();
     for (key, value) in header.metadata.iter() {
-        let _ = write!(text, "{key} {value:?}\n"); // a String takes everything
+        let _ = writeln!(text, "{key} {value:?}"); // a String takes everything
     }
     let _ = write!(text, "{:?}", header.tensors);
     let mut digests = Sha256Digest::of(text.as_bytes()).as_bytes().to_vec();

@@ -181,7 +181,7 @@ fn a_client_that_is_gone_is_answered_no_longer() {
         drop(stream);
         server.wait_idle();
     }
-    assert_eq!(server.count("llama_pajamas_sequences_busy"), 0.0);
+    assert_eq!(server.count("llama_pajamas_cancelled_total"), 2.0);
 }
 
 #[test]

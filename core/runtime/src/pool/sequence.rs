@@ -36,21 +36,9 @@ pub(super) struct Sequence {
 }
 
 impl Job {
-    /// A request that is admitted; what waits besides it is not told of here.
-    ///
-    /// # Errors
-    /// What the answer cannot be begun for, with the listener that is to hear it.
-    pub(super) fn begin(
-        request: Request,
-        answer: Result<Answer>,
-        speculates: bool,
-        reused: usize,
-    ) -> std::result::Result<Self, (Done, Error)> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err((request.on_done, error)),
-        };
-        Ok(Self {
+    /// A request that is admitted.
+    pub(super) fn begin(request: Request, answer: Answer, speculates: bool, reused: usize) -> Self {
+        Self {
             cancel: request.cancel,
             answer,
             guesser: Guesser::new(speculates),
@@ -66,7 +54,7 @@ impl Job {
             },
             start: Instant::now(),
             prompt_done: None,
-        })
+        }
     }
 
     /// Tells an event; a listener that panics hears nothing more.

@@ -66,10 +66,11 @@ impl Session {
     /// An empty one, and one that stays too long.
     pub(super) fn fitting<'a>(&mut self, prompt: &'a [Token]) -> Result<Cow<'a, [Token]>> {
         let n_ctx = self.context.n_ctx();
-        if prompt.len() > n_ctx && self.form == Form::Decoder {
-            if let Some(fewer) = self.when_full.instead_of(prompt, n_ctx) {
-                return Ok(Cow::Owned(fewer));
-            }
+        if prompt.len() > n_ctx
+            && self.form == Form::Decoder
+            && let Some(fewer) = self.when_full.instead_of(prompt, n_ctx)
+        {
+            return Ok(Cow::Owned(fewer));
         }
         if prompt.is_empty() || prompt.len() > n_ctx {
             let (expected, got) = (format!("1 to {n_ctx} tokens"), prompt.len().to_string());

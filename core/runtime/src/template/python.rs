@@ -43,7 +43,7 @@ fn represent(value: &Value, text: &mut String) {
         ValueKind::None => text.push_str("None"),
         ValueKind::Bool => text.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::String => represent_text(value.as_str().unwrap_or_default(), text),
-        ValueKind::Seq => represent_all(value, ('[', ']'), text, |item, text| represent(item, text)),
+        ValueKind::Seq => represent_all(value, ('[', ']'), text, represent),
         ValueKind::Map => represent_all(value, ('{', '}'), text, |key, text| {
             represent(key, text);
             text.push_str(": ");

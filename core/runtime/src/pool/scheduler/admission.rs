@@ -63,24 +63,18 @@ impl Scheduler {
 
     fn begin(&mut self, request: Request) {
         let Some(index) = self.free_for(&request.prompt) else { return };
-        let answer = Answer::new(&request.settings, &self.tokenizer, &request.prompt);
+        let answer = match Answer::new(&request.settings, &self.tokenizer, &request.prompt) {
+            Ok(answer) => answer,
+            Err(error) => return done(request.on_done, Err(error)),
+        };
         if let Err(error) = self.make_ready(index, &request.prompt) {
             return done(request.on_done, Err(error));
         }
         let reused = self.engine.n_past(index);
-        let prompt = request.prompt.clone();
-        match Job::begin(request, answer, self.speculates, reused) {
-            Ok(job) => {
-                let sequence = &mut self.sequences[index];
-                sequence.tokens = prompt;
-                sequence.job = Some(job);
-                self.count();
-            }
-            Err((on_done, error)) => {
-                self.release(index);
-                done(on_done, Err(error));
-            }
-        }
+        let sequence = &mut self.sequences[index];
+        sequence.tokens.clone_from(&request.prompt);
+        sequence.job = Some(Job::begin(request, answer, self.speculates, reused));
+        self.count();
     }
 
     /// Lets a sequence hold as much of the prompt's beginning as any does, and nothing else; one token at least is left
