@@ -21,6 +21,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 const SCHEMAS: u64 = 300;
+const MAX_TOKENS: u32 = 600;
 const PATTERNS: [&str; 6] = [
     "^[a-c]{2,4}$",
     "^\\d{3}-\\d{2}$",
@@ -116,11 +117,13 @@ fn answer(
     session: &mut Session,
     constraint: Option<Constraint>,
     seed: u64,
+    max_tokens: u32,
 ) -> (String, usize, f64, StopReason) {
     let settings = GenerateSettings {
         // Hotter than anybody would have it: what is possible is tried.
         sampling: Sampling { temperature: 1.5, seed: Some(seed), ..Sampling::default() },
-        max_tokens: 600,
+        max_tokens,
+        ignore_end_of_turn: constraint.is_none(),
         constraint,
         ..GenerateSettings::default()
     };
@@ -147,7 +150,7 @@ fn answers_are_accepted_by_their_schemas() {
     for nth in 0..SCHEMAS {
         let schema = object(&mut random, 3);
         let (text, tokens, took, reason) =
-            answer(&mut session, Some(Constraint::JsonSchema(schema.clone())), nth);
+            answer(&mut session, Some(Constraint::JsonSchema(schema.clone())), nth, MAX_TOKENS);
         assert_eq!(reason, StopReason::EndOfTurn, "{schema}: {text}");
         let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         let validator = jsonschema::validator_for(&schema).unwrap();
@@ -156,9 +159,11 @@ fn answers_are_accepted_by_their_schemas() {
         seconds += took;
     }
     let constrained_us = seconds / n_tokens as f64 * 1e6;
+    // As long on average: what a token costs grows with the tokens before it.
+    let length = (n_tokens as u64 / SCHEMAS) as u32;
     let (mut n_tokens, mut seconds) = (0, 0.0);
-    for nth in 0..10 {
-        let (_, tokens, took, _) = answer(&mut session, None, nth);
+    for nth in 0..100 {
+        let (_, tokens, took, _) = answer(&mut session, None, nth, length);
         n_tokens += tokens;
         seconds += took;
     }
@@ -174,13 +179,13 @@ fn expressions_and_grammars_are_kept_to() {
     let expression = Constraint::Regex("(north|south) [0-9]{2}°".into());
     let grammar = Constraint::Lark("start: greeting (\", \" name){1,2} \"!\"\ngreeting: \"hello\" | \"good day\"\nname: /[A-Z][a-z]{2,6}/".into());
     for seed in 0..10 {
-        let (text, ..) = answer(&mut session, Some(expression.clone()), seed);
+        let (text, ..) = answer(&mut session, Some(expression.clone()), seed, MAX_TOKENS);
         let (word, rest) = text.split_once(' ').unwrap();
         assert!(
             ["north", "south"].contains(&word) && rest.chars().count() == 3 && rest.ends_with('°'),
             "{text}"
         );
-        let (text, ..) = answer(&mut session, Some(grammar.clone()), seed);
+        let (text, ..) = answer(&mut session, Some(grammar.clone()), seed, MAX_TOKENS);
         assert!(text.starts_with("hello, ") || text.starts_with("good day, "), "{text}");
         assert!(text.ends_with('!'), "{text}");
     }
