@@ -4,11 +4,15 @@
 mod hardware;
 mod plan;
 mod sampling;
+#[cfg(feature = "serve")]
+mod serve;
 mod tune;
 
 pub(crate) use hardware::Hardware;
 pub(crate) use plan::{Caps, Plan, Profile, Target};
 pub(crate) use sampling::Sampling;
+#[cfg(feature = "serve")]
+pub(crate) use serve::Serve;
 pub(crate) use tune::Tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +69,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Talk to the model
     Chat(Chat),
+    /// Answer OpenAI's interface over HTTP
+    #[cfg(feature = "serve")]
+    Serve(Box<Serve>),
     /// Turn texts into vectors, or score them for a query
     Embed(Embed),
     /// Get, check and sign bundles

@@ -12,6 +12,8 @@ pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod quantize;
 pub(crate) mod run;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 pub(crate) mod tune;
 
 use crate::args::{Sampling, Wishes};

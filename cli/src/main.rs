@@ -22,7 +22,19 @@ fn main() -> ExitCode {
         1 => "info",
         _ => "debug",
     };
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false).init();
+    #[cfg(feature = "serve")]
+    let (serves, level) = match (&cli.command, cli.global.verbose) {
+        (Command::Serve(_), 0) => (true, "error,llama_pajamas::engine=off,llama_pajamas_server=info"),
+        (command, _) => (matches!(command, Command::Serve(_)), level),
+    };
+    #[cfg(not(feature = "serve"))]
+    let serves = false;
+    let log =
+        tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false);
+    match serves && cli.global.json {
+        true => log.json().flatten_event(true).init(),
+        false => log.init(),
+    }
     let screen = Screen::new(&cli.global);
     let outcome = match &cli.command {
         Command::Quantize(args) => commands::quantize::run(args, &screen),
@@ -33,6 +45,8 @@ fn main() -> ExitCode {
         Command::Profile(args) => commands::profile::run(args, &screen),
         Command::Run(args) => commands::run::run(args, &screen),
         Command::Chat(args) => commands::chat::run(args, &screen),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => commands::serve::run(args, &screen),
         Command::Embed(args) => commands::embed::run(args, &screen),
         Command::Bundle(args) => commands::bundle::run(args, &screen),
         Command::ServeEngine { cpu_variant } => commands::isolate::serve(cpu_variant.clone()),

@@ -101,6 +101,8 @@ impl Listener {
                 ..blank(lp_event_kind::LP_EVENT_PROGRESS)
             },
             Event::Change(change) => return self.change(&change),
+            // Nothing of the C interface asks for these.
+            Event::Dropped { .. } | Event::Logprobs(_) => return ControlFlow::Continue(()),
             Event::Token(token_id) => lp_event { token_id, ..blank(lp_event_kind::LP_EVENT_TOKEN) },
             Event::Text(text) => lp_event {
                 text: text.as_ptr().cast(),

@@ -78,7 +78,7 @@ fn ours(model: &LoadedModel, prompt: &str, how: Prompt) -> (Answer, String) {
         match event {
             Event::Token(token) => written.push(token),
             Event::Text(more) => text.push_str(more),
-            Event::Prompt { .. } | Event::Progress { .. } | Event::Change(_) => {}
+            _ => {}
         }
         ControlFlow::Continue(())
     };

@@ -86,7 +86,11 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
                     return ControlFlow::Break(());
                 }
             }
-            Event::Prompt { .. } | Event::Progress { .. } | Event::Change(_) => {}
+            Event::Prompt { .. }
+            | Event::Progress { .. }
+            | Event::Dropped { .. }
+            | Event::Logprobs(_)
+            | Event::Change(_) => {}
         }
         ControlFlow::Continue(())
     };

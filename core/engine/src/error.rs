@@ -207,7 +207,6 @@ pub enum Error {
 }
 
 impl Error {
-    #[cfg_attr(not(feature = "gguf"), allow(dead_code))]
     pub(crate) fn setting(name: &'static str, got: impl ToString, expected: impl Into<String>) -> Self {
         Self::Setting { name, got: got.to_string(), expected: expected.into() }
     }

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod memory;
 mod model;
+mod sequences;
 mod settings;
 
 #[cfg(feature = "gguf")]
@@ -30,6 +31,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use memory::{BufferUse, MemoryUse};
 pub use model::{DryModel, Form, Model};
+pub use sequences::{Part, Separate, Sequences};
 pub use settings::{ContextSettings, KvType, LoadSettings, Pooling, Purpose};
 
 /// A token id: an index into the model's vocabulary, `0 .. n_vocab`.

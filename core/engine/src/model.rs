@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, ContextSettings, Error, MemoryUse, Token};
+use crate::{Context, ContextSettings, Error, MemoryUse, Separate, Sequences, Token};
 
 /// What a model makes of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,12 +46,26 @@ pub trait Model: Send + Sync {
         Form::Decoder
     }
 
-    /// Opens a context, which holds one sequence of tokens.
+    /// Opens a context, which holds one sequence of tokens ([`ContextSettings::n_sequences`] is 1).
     ///
     /// # Errors
     /// [`Error::Setting`] for a value out of range, [`Error::Context`] when the engine cannot
     /// allocate or refuses the combination.
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error>;
+
+    /// Opens [`ContextSettings::n_sequences`] sequences that are computed together, of
+    /// [`ContextSettings::n_ctx`] tokens each; where the engine computes one at a time, one after the other.
+    ///
+    /// # Errors
+    /// As [`Model::new_context`].
+    fn new_sequences(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Sequences>, Error> {
+        if settings.n_sequences == 0 {
+            return Err(Error::setting("n_sequences", 0, "at least 1"));
+        }
+        let one = ContextSettings { n_sequences: 1, ..settings.clone() };
+        let contexts = (0..settings.n_sequences).map(|_| Arc::clone(&self).new_context(&one));
+        Ok(Box::new(Separate::new(contexts.collect::<Result<_, _>>()?)))
+    }
 
     /// What the weights occupy.
     fn memory(&self) -> MemoryUse;

@@ -70,15 +70,17 @@ pub enum Pooling {
 pub struct ContextSettings {
     /// What it computes. Default logits.
     pub purpose: Purpose,
-    /// How many tokens the context holds, `1 ..= i32::MAX`. Default 4096.
+    /// How many tokens a sequence holds, `1 ..= i32::MAX`. Default 4096.
     pub n_ctx: u32,
+    /// Sequences that are computed together ([`crate::Model::new_sequences`]), `1 ..= 256`; a context has one. Default 1.
+    pub n_sequences: u32,
     /// How many tokens are handed to the engine at a time; cancelling between them is free.
     /// Default 2048.
     pub n_batch: u32,
     /// How many tokens are computed at a time, which sizes the compute buffers. Texts whose vectors are asked for, and
     /// prompts of an encoder, are computed at a time, and so may not be longer. Default 512.
     pub n_ubatch: u32,
-    /// For how many tokens of one decode logits can be kept ([`crate::Logits::All`]); each costs
+    /// For how many tokens of one sequence and decode logits can be kept ([`crate::Logits::All`]); each costs
     /// `4 · n_vocab` bytes. At most `n_batch`. Default 1.
     pub n_outputs_max: u32,
     /// Threads for single tokens. Default 2.
@@ -110,6 +112,7 @@ impl Default for ContextSettings {
         Self {
             purpose: Purpose::Logits,
             n_ctx: 4096,
+            n_sequences: 1,
             n_batch: 2048,
             n_ubatch: 512,
             n_outputs_max: 1,

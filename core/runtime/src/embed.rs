@@ -43,7 +43,7 @@ impl Embedder {
         let (context, max_tokens) =
             model.reading_context(Purpose::Vectors(Some(pooling)), settings.max_tokens)?;
         let settings = EmbedSettings { pooling: Some(pooling), ..settings.clone() };
-        Ok(Self { context, tokenizer: model.shared_tokenizer(), max_tokens, settings })
+        Ok(Self { context, tokenizer: Arc::clone(model.shared_tokenizer()), max_tokens, settings })
     }
 
     /// Most tokens that a text may have, with those that the tokenizer puts around it.

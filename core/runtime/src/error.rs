@@ -88,6 +88,15 @@ pub enum Error {
         /// Why.
         because: &'static str,
     },
+    /// As many requests wait as may wait: try again later.
+    #[error("{waiting} requests wait already")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// It takes no more requests.
+    #[error("closed: no more requests are taken")]
+    Closed,
     /// Stopped by the caller.
     #[error("cancelled")]
     Cancelled,

@@ -23,12 +23,39 @@ pub enum Event<'a> {
         /// Of so many.
         total: usize,
     },
+    /// The context was full, and tokens were dropped to go on ([`crate::WhenFull`]).
+    Dropped {
+        /// Tokens that were held before.
+        before: usize,
+        /// Tokens that are held now.
+        after: usize,
+    },
     /// How the model is run changed; what it says does not.
     Change(Change),
+    /// How likely the token was that comes next, where that is asked for.
+    Logprobs(&'a TokenLogprobs),
     /// A token was chosen.
     Token(Token),
     /// Text that is sure to belong to the answer: whole characters, no part of a stop text.
     Text(&'a str),
+}
+
+/// The logarithm of a token's probability, by the model alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Logprob {
+    /// The token.
+    pub token: Token,
+    /// Natural logarithm; negative infinity where it is impossible.
+    pub logprob: f32,
+}
+
+/// How likely a token was, and others at its place.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TokenLogprobs {
+    /// The token that was chosen.
+    pub chosen: Logprob,
+    /// The likeliest ones, from the first on; the chosen one may be among them.
+    pub top: Vec<Logprob>,
 }
 
 /// Why a generation ended.
@@ -56,6 +83,8 @@ pub struct Usage {
     pub reused_tokens: usize,
     /// Tokens of the answer.
     pub completion_tokens: usize,
+    /// Of these, guessed rightly before they were computed ([`crate::SessionSettings::speculate`]).
+    pub guessed_tokens: usize,
     /// Why it ended.
     pub stop_reason: StopReason,
     /// How long it took.

@@ -3,6 +3,9 @@
 //! Owns what users of the library touch: [`Runtime`], [`LoadedModel`], [`Session`], [`Embedder`], [`Ranker`], tokenizer, sampling, stop rules and
 //! chat templates, which stand above every engine. Must not print, read the environment or reach the network.
 
+mod answer;
+mod chat;
+mod constrain;
 #[cfg(feature = "quantize")]
 mod described;
 mod embed;
@@ -12,26 +15,32 @@ mod govern;
 mod load;
 mod model;
 mod open;
+mod pool;
 mod sampler;
 mod sampling;
 mod session;
+mod speculate;
 mod stop;
 mod template;
 pub mod tokenizer;
 mod tune;
 
+pub use answer::{GenerateSettings, MAX_TOP_LOGPROBS};
+pub use chat::{ChatPiece, ChatPrompt, ChatReader, ChatRequest, ToolCall, ToolChoice};
+pub use constrain::Constraint;
 #[cfg(feature = "quantize")]
 pub use described::{SENSIBLE_PRECISIONS, described_candidates};
 pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
-pub use events::{Event, StopReason, Timings, Usage};
+pub use events::{Event, Logprob, StopReason, Timings, TokenLogprobs, Usage};
 pub use govern::{Change, SettingFrom, Watch};
 pub use model::{LoadedModel, SessionSettings};
 pub use open::{PlanRequest, Runtime, RuntimeSettings, backend_devices, candidates_at, supplied_devices};
+pub use pool::{Done, Listener, Occupation, Pool, PoolSettings, Request};
 pub use sampler::Sampler;
 pub use sampling::{Dry, Mirostat, MirostatVersion, Sampling, Step};
-pub use session::{GenerateSettings, Session};
-pub use template::{Message, Template};
+pub use session::{Ask, Session, WhenFull};
+pub use template::{Message, Template, TemplateInput};
 pub use tokenizer::Tokenizer;
 pub use tune::{Recall, TUNING_FILE};
 

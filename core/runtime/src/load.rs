@@ -3,7 +3,7 @@
 
 use crate::govern::planned_setting;
 use crate::model::{LoadedModel, context_settings, load_settings};
-use crate::{Error, PlanRequest, Result, Runtime};
+use crate::{Error, PlanRequest, PoolSettings, Result, Runtime};
 use bundle::Bundle;
 use engine::{BufferUse, CancelToken, ContextSettings, MemoryUse, Purpose};
 use planner::{Allowance, Candidate, Choice, Plan, Reason, ReasonCode};
@@ -40,6 +40,29 @@ impl Runtime {
         let n_ctx = u32::try_from(choice.context_tokens).unwrap_or(u32::MAX);
         let settings = ContextSettings { purpose, ..context_settings(choice, n_ctx, choice.n_ubatch) };
         Ok(self.engine().measure(path, &load_settings(choice), &settings)?)
+    }
+
+    /// Whether the sequences of a pool have room beside what `plan` chose, by the engine's own account; to be asked before
+    /// the load.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`]; [`Error::NoRoom`] where they have not.
+    pub fn pool_has_room(&self, plan: &Plan, settings: &PoolSettings) -> Result<()> {
+        let (choice, candidate, path) = self.chosen(plan)?;
+        if !self.engine().has_dry_run() || candidate.description.form != families::Form::Decoder {
+            return Ok(());
+        }
+        let planned = u32::try_from(choice.context_tokens).unwrap_or(u32::MAX);
+        let n_ctx = settings.context_tokens.unwrap_or(planned);
+        let context = settings.of_context(context_settings(choice, n_ctx, choice.n_ubatch));
+        let measured = self.engine().measure(path, &load_settings(choice), &context)?;
+        let need_bytes = measured.total_bytes().saturating_add(choice.memory.overhead_bytes);
+        let have_bytes = plan.allowance.now_bytes(self.budget_now(&plan.allowance));
+        if choice.gpu_layers > 0 || need_bytes <= have_bytes {
+            return Ok(());
+        }
+        let id = format!("{} for {} answers at a time", choice.id, settings.n_sequences);
+        Err(Error::NoRoom { id, place: "memory".into(), need_bytes, have_bytes, nearest: None })
     }
 
     fn chosen<'a>(&'a self, plan: &'a Plan) -> Result<(&'a Choice, &'a Candidate, &'a Path)> {

@@ -1,25 +1,29 @@
 //! A loaded model: weights, tokenizer and template, shared by its sessions.
 
 use crate::govern::Steering;
-use crate::open::read_header;
+use crate::open::{digest_of, read_header};
 use crate::session::Session;
+use crate::speculate::MAX_GUESS;
 use crate::template::Template;
 use crate::{EmbedSettings, Embedder, Error, Ranker, Result, Tokenizer};
 use bundle::UseGuard;
 use engine::{
     CancelToken, Context, ContextSettings, Engine, Form, KvType, LoadSettings, MemoryUse, Model, Pooling,
-    Purpose,
+    Purpose, Token,
 };
 use planner::{Choice, MemoryAudit, Part};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How to open a session; what is `None` comes from the plan.
 #[derive(Debug, Clone, Default)]
 pub struct SessionSettings {
     /// Context in tokens.
     pub context_tokens: Option<u32>,
+    /// Guess the next tokens from what stood there before and compute them together, as long as that is faster. The
+    /// same tokens are chosen; logits of some more tokens are kept meanwhile. Default false.
+    pub speculate: bool,
 }
 
 /// A model in memory.
@@ -35,6 +39,10 @@ pub struct LoadedModel {
     gpu_layers: u32,
     steering: Arc<Steering>,
     architecture: String,
+    /// What computes.
+    engine_build: Arc<str>,
+    path: Arc<Path>,
+    digest: Arc<OnceLock<String>>,
     /// Mapped weights are read as long as the model lives: the bundle is in use until then.
     _hold: Option<Arc<UseGuard>>,
 }
@@ -70,6 +78,9 @@ impl LoadedModel {
             steering: Arc::new(Steering::new(&choice)),
             choice,
             gpu_layers,
+            engine_build: engine.build().into(),
+            path: path.into(),
+            digest: Arc::default(),
             architecture: header.metadata.str("general.architecture").unwrap_or_default().to_string(),
             _hold: hold.map(Arc::new),
         })
@@ -108,9 +119,12 @@ impl LoadedModel {
             // An encoder reads at once.
             Form::Encoder | Form::EncoderDecoder { .. } => n_ctx,
         };
-        let context = self.writing_context(n_ctx, n_ubatch, self.steering.max_threads())?;
+        let n_outputs_max = if settings.speculate { 1 + MAX_GUESS as u32 } else { 1 };
+        let asked = ContextSettings { n_outputs_max, ..self.writing_settings(n_ctx, n_ubatch) };
+        let context = Arc::clone(&self.model).new_context(&asked)?;
         // Another context or placement than the planned one says nothing about the plan.
         let planned = n_ctx == self.planned_tokens()
+            && n_outputs_max == 1
             && n_ubatch == self.choice.n_ubatch
             && self.gpu_layers == self.choice.gpu_layers
             && !self.choice.copies_weights;
@@ -118,8 +132,61 @@ impl LoadedModel {
         if let Some(audit) = &audit {
             self.steering.learning.audited(&self.choice, audit);
         }
-        let parts = (Arc::clone(&self.tokenizer), Arc::clone(&self.template));
-        Ok(Session::new(context, form, parts, &self.steering, audit))
+        Ok(Session::new(context, self, settings, audit))
+    }
+
+    /// Settings of a context for writing: the planned types of cache and the threads in force.
+    pub(crate) fn writing_settings(&self, n_ctx: u32, n_ubatch: u32) -> ContextSettings {
+        let (setting, _) = self.setting();
+        ContextSettings {
+            n_threads: setting.n_threads,
+            n_threads_batch: setting.n_threads_batch,
+            max_threads: self.steering.max_threads(),
+            ..context_settings(&self.choice, n_ctx, n_ubatch)
+        }
+    }
+
+    /// The weights.
+    pub(crate) fn engine_model(&self) -> &Arc<dyn Model> {
+        &self.model
+    }
+
+    /// Gives the weights back, unless a session, an embedder, a pool or another copy of this value still uses them.
+    ///
+    /// # Errors
+    /// The model itself, when it is in use: it stays loaded.
+    pub fn unload(self) -> std::result::Result<(), Box<Self>> {
+        match Arc::strong_count(&self.model) {
+            1 => Ok(()),
+            _ => Err(Box::new(self)),
+        }
+    }
+
+    /// Whether it writes from what it was given alone, without an encoder: what a [`crate::Pool`] needs.
+    pub fn is_decoder(&self) -> bool {
+        self.form() == Form::Decoder
+    }
+
+    /// What computes: name, version and kernels.
+    pub fn engine_build(&self) -> &str {
+        &self.engine_build
+    }
+
+    /// A digest that tells this model from others: of the file's header and of parts of every tensor.
+    ///
+    /// # Errors
+    /// A file that is gone or changed its length.
+    pub fn digest(&self) -> Result<String> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(digest.clone());
+        }
+        let digest = digest_of(&self.path)?;
+        Ok(self.digest.get_or_init(|| digest).clone())
+    }
+
+    /// Tokens of a rendered prompt; templates write their own beginning of sequence where they want one.
+    pub(crate) fn encode_prompt(&self, prompt: &str) -> Result<Vec<Token>> {
+        self.tokenizer.encode(prompt, !self.template.writes_bos(&self.tokenizer))
     }
 
     /// A context for writing, of the planned types of cache and the threads in force.
@@ -129,13 +196,7 @@ impl LoadedModel {
         n_ubatch: u32,
         max_threads: u32,
     ) -> Result<Box<dyn Context>> {
-        let (setting, _) = self.setting();
-        let settings = ContextSettings {
-            n_threads: setting.n_threads,
-            n_threads_batch: setting.n_threads_batch,
-            max_threads,
-            ..context_settings(&self.choice, n_ctx, n_ubatch)
-        };
+        let settings = ContextSettings { max_threads, ..self.writing_settings(n_ctx, n_ubatch) };
         Ok(Arc::clone(&self.model).new_context(&settings)?)
     }
 
@@ -217,8 +278,8 @@ impl LoadedModel {
         self.rank_template.as_deref()
     }
 
-    pub(crate) fn shared_tokenizer(&self) -> Arc<Tokenizer> {
-        Arc::clone(&self.tokenizer)
+    pub(crate) fn shared_tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
     }
 
     /// A context that reads texts at once, and the most tokens of one.
@@ -241,7 +302,7 @@ impl LoadedModel {
         Ok((Arc::clone(&self.model).new_context(&settings)?, n_ctx as usize))
     }
 
-    fn planned_tokens(&self) -> u32 {
+    pub(crate) fn planned_tokens(&self) -> u32 {
         u32::try_from(self.choice.context_tokens).unwrap_or(u32::MAX)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::tune::{seen_memory, seen_speeds};
 use crate::{Error, Result};
-use bundle::{Bundle, Format, Presence, Variant};
+use bundle::{Bundle, Format, Presence, Sha256Digest, Variant};
 use engine::{DeviceKind, Engine};
 use families::Description;
 use families::projector::Encoder;
@@ -10,7 +10,8 @@ use formats::gguf::{Header, TensorSpec};
 use hardware::{Host, Supplied, SuppliedDevice};
 use planner::speed::Work;
 use planner::{Backend, BackendDevice, Candidate, Code, Plan, Projector, QualityEstimate, Request};
-use std::io::BufReader;
+use std::fmt::Write as _;
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -212,6 +213,32 @@ fn backend_of(device: &str) -> Backend {
 pub(crate) fn read_header(path: &Path) -> Result<Header> {
     let (reader, bytes) = open_reader(path)?;
     Header::read(reader, bytes).map_err(|source| Error::Gguf { path: path.into(), source })
+}
+
+/// A digest of the model at `path`: its header, and the beginning and the middle of every tensor.
+pub(crate) fn digest_of(path: &Path) -> Result<String> {
+    const PART_BYTES: u64 = 4096;
+    let io = |source| Error::Io { path: path.into(), source };
+    let header = read_header(path)?;
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let mut text = String::new();
+    for (key, value) in header.metadata.iter() {
+        let _ = writeln!(text, "{key} {value:?}"); // a String takes everything
+    }
+    let _ = write!(text, "{:?}", header.tensors);
+    let mut digests = Sha256Digest::of(text.as_bytes()).as_bytes().to_vec();
+    let mut bytes = Vec::new();
+    for tensor in &header.tensors {
+        let begin = header.data_offset + tensor.offset;
+        for offset in [0, tensor.bytes / 2] {
+            file.seek(SeekFrom::Start(begin + offset)).map_err(io)?;
+            bytes.clear();
+            let wanted = PART_BYTES.min(tensor.bytes - offset);
+            (&mut file).take(wanted).read_to_end(&mut bytes).map_err(io)?;
+            digests.extend_from_slice(Sha256Digest::of(&bytes).as_bytes());
+        }
+    }
+    Ok(Sha256Digest::of(&digests).to_string())
 }
 
 fn open_reader(path: &Path) -> Result<(BufReader<std::fs::File>, u64)> {

@@ -1,42 +1,29 @@
 //! A session: one context, its tokens, and generation with events.
 
+mod full;
+mod state;
+
+pub use full::{Ask, WhenFull};
+
+use crate::answer::{Answer, GenerateSettings, Next};
 use crate::events::{Event, StopReason, Timings, Usage};
-use crate::govern::{Driver, Steering};
-use crate::model::cancelled;
-use crate::stop::StopTexts;
+use crate::govern::Driver;
+use crate::model::{LoadedModel, cancelled};
+use crate::speculate::Guesser;
 use crate::template::{Message, Template};
-use crate::tokenizer::{TextStream, Tokenizer};
-use crate::{Error, Result, Sampler, Sampling};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result, SessionSettings};
 use engine::{CancelToken, Context, Form, Token};
 use planner::MemoryAudit;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How to generate.
-#[derive(Debug, Clone)]
-pub struct GenerateSettings {
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// Most tokens of the answer. Default 512.
-    pub max_tokens: u32,
-    /// Texts that end the answer; not part of it.
-    pub stop: Vec<String>,
-    /// Go on when the model ends its turn. Default false.
-    pub ignore_end_of_turn: bool,
-}
-
-impl Default for GenerateSettings {
-    fn default() -> Self {
-        Self { sampling: Sampling::default(), max_tokens: 512, stop: Vec::new(), ignore_end_of_turn: false }
-    }
-}
-
 /// One sequence. Remembers what it computed: a prompt that begins like the last one costs only its rest.
 pub struct Session {
     context: Box<dyn Context>,
-    tokenizer: Arc<Tokenizer>,
-    template: Arc<Template>,
+    model: LoadedModel,
+    settings: SessionSettings,
     /// Tokens that the context holds.
     held: Vec<Token>,
     form: Form,
@@ -44,18 +31,20 @@ pub struct Session {
     read: Vec<Token>,
     driver: Driver,
     audit: Option<MemoryAudit>,
+    when_full: WhenFull,
 }
 
 impl Session {
     pub(crate) fn new(
         context: Box<dyn Context>,
-        form: Form,
-        (tokenizer, template): (Arc<Tokenizer>, Arc<Template>),
-        steering: &Arc<Steering>,
+        model: &LoadedModel,
+        settings: &SessionSettings,
         audit: Option<MemoryAudit>,
     ) -> Self {
-        let driver = Driver::new(steering);
-        Self { context, tokenizer, template, held: Vec::new(), form, read: Vec::new(), driver, audit }
+        let (held, read, when_full) = (Vec::new(), Vec::new(), WhenFull::default());
+        let (form, driver) = (model.form(), Driver::new(model.shared_steering()));
+        let (model, settings) = (model.clone(), settings.clone());
+        Self { context, model, settings, held, form, read, driver, audit, when_full }
     }
 
     /// Lets no step of a prompt compute for longer than this, which games give as their frame's budget; `None`, the
@@ -64,6 +53,11 @@ impl Session {
     /// frame holds everything up until then. A single token is not divided: its time is the least that can be kept to.
     pub fn set_max_step(&mut self, max_step: Option<Duration>) {
         self.driver.set_max_step(max_step);
+    }
+
+    /// What becomes of an answer, and of a prompt, for which the context has no room.
+    pub fn set_when_full(&mut self, when_full: WhenFull) {
+        self.when_full = when_full;
     }
 
     /// Threads for single tokens and for prompts at the moment.
@@ -82,6 +76,11 @@ impl Session {
         self.context.n_past()
     }
 
+    /// Which they are.
+    pub fn tokens(&self) -> &[Token] {
+        &self.held
+    }
+
     /// What the model and this session occupy, as the engine counts it.
     pub fn memory(&self) -> engine::MemoryUse {
         self.context.memory()
@@ -90,6 +89,14 @@ impl Session {
     /// Tokens that the context can hold.
     pub fn n_ctx(&self) -> usize {
         self.context.n_ctx()
+    }
+
+    fn tokenizer(&self) -> &Arc<Tokenizer> {
+        self.model.shared_tokenizer()
+    }
+
+    fn template(&self) -> &Template {
+        self.model.template()
     }
 
     /// Continues `prompt`, or answers it where the model reads it with an encoder. Special tokens in it are recognised; what the tokenizer adds around a text is added.
@@ -103,7 +110,7 @@ impl Session {
         cancel: &CancelToken,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Usage> {
-        let tokens = self.tokenizer.encode(prompt, true)?;
+        let tokens = self.tokenizer().encode(prompt, true)?;
         self.generate_tokens(&tokens, settings, cancel, on_event)
     }
 
@@ -118,11 +125,10 @@ impl Session {
         cancel: &CancelToken,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Usage> {
-        let prompt = self.template.render(messages, true)?;
-        // The template writes its own beginning of sequence where it wants one.
-        let tokens = self.tokenizer.encode(&prompt, !self.template.writes_bos(&self.tokenizer))?;
+        let prompt = self.template().render(messages, true)?;
+        let tokens = self.model.encode_prompt(&prompt)?;
         let mut settings = settings.clone();
-        settings.stop.extend(self.template.stop_texts());
+        settings.stop.extend(self.template().stop_texts());
         self.generate_tokens(&tokens, &settings, cancel, on_event)
     }
 
@@ -138,13 +144,11 @@ impl Session {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Usage> {
         let start = Instant::now();
-        settings.sampling.check()?;
+        settings.check()?;
         self.driver.steering().admit()?;
         self.driver.set_probes(settings.sampling.is_random());
-        if prompt.is_empty() || prompt.len() > self.context.n_ctx() {
-            let (expected, got) = (format!("1 to {} tokens", self.context.n_ctx()), prompt.len().to_string());
-            return Err(Error::Request { what: "prompt", expected, got });
-        }
+        let prompt = &*self.fitting(prompt)?;
+        let answer = Answer::new(settings, self.tokenizer(), prompt)?;
         let (reused, rest) = match self.form {
             Form::Decoder | Form::Encoder => {
                 let reused = self.reuse(prompt)?;
@@ -159,6 +163,7 @@ impl Session {
             prompt_tokens: prompt.len(),
             reused_tokens: reused,
             completion_tokens: 0,
+            guessed_tokens: 0,
             stop_reason: StopReason::Cancelled,
             timings: Timings::default(),
         };
@@ -168,66 +173,110 @@ impl Session {
             return Ok(usage);
         }
         let decoding = Instant::now();
-        self.write(&mut usage, settings, cancel, on_event)?;
+        self.write(answer, &mut usage, cancel, on_event)?;
         usage.timings.decode = decoding.elapsed();
         let steering = self.driver.steering();
-        steering.learning.observe(steering.conditions(), self.driver.threads(), &usage);
+        if usage.guessed_tokens == 0 {
+            steering.learning.observe(steering.conditions(), self.driver.threads(), &usage);
+        }
         Ok(usage)
     }
 
     fn write(
         &mut self,
+        mut answer: Answer,
         usage: &mut Usage,
-        settings: &GenerateSettings,
         cancel: &CancelToken,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut sampler = Sampler::new(settings.sampling.clone(), &self.tokenizer)?;
-        sampler.remember(&self.held);
-        let mut stream = TextStream::new(Arc::clone(&self.tokenizer));
-        let mut stops = StopTexts::new(&settings.stop);
-        if settings.max_tokens == 0 {
-            usage.stop_reason = StopReason::MaxTokens;
-            return Ok(());
-        }
+        // Memories that keep only their latest state cannot take a guess back.
+        let guesses = self.settings.speculate && self.context.keeps_after_breaking_off();
+        let mut guesser = Guesser::new(guesses && self.form == Form::Decoder);
+        let mut from = Chosen::From(0);
         usage.stop_reason = loop {
             if cancel.is_cancelled() {
                 break StopReason::Cancelled;
             }
-            let token = sampler.choose(self.context.logits(0)?)?;
-            usage.completion_tokens += 1;
-            if self.tokenizer.ends_turn(token) && !settings.ignore_end_of_turn {
-                break StopReason::EndOfTurn;
-            }
-            if on_event(Event::Token(token)).is_break() {
-                break StopReason::Cancelled;
-            }
-            let (sure, stopped) = stops.push(&stream.push(token));
-            if !sure.is_empty() && on_event(Event::Text(&sure)).is_break() {
-                break StopReason::Cancelled;
-            }
-            if let Some(text) = stopped {
-                break StopReason::StopText(text);
-            }
-            // The last token is not computed: nothing is chosen after it.
-            if usage.completion_tokens >= settings.max_tokens as usize {
-                break StopReason::MaxTokens;
-            }
-            if self.context.n_past() >= self.context.n_ctx() {
+            let next = match from {
+                Chosen::Already(token) => token,
+                Chosen::From(row) => match answer.choose(self.context.logits(row)?, on_event)? {
+                    Next::Compute(token) => token,
+                    Next::End(reason) => break reason,
+                },
+            };
+            if self.context.n_past() >= self.context.n_ctx() && !self.make_room(cancel, on_event)? {
                 break StopReason::ContextFull;
             }
-            if !self.append(&[token], cancel, on_event)? || self.driver.tell(on_event).is_break() {
+            let room = (self.context.n_ctx() - self.context.n_past()).saturating_sub(1);
+            let guess = guesser.guess(&self.held, next, room);
+            let start = Instant::now();
+            if guess.is_empty() {
+                if !self.append(&[next], cancel, on_event)? {
+                    break StopReason::Cancelled;
+                }
+                guesser.took_single(start.elapsed());
+                from = Chosen::From(0);
+            } else {
+                let tokens: Vec<Token> = std::iter::once(next).chain(guess).collect();
+                match self.write_guess(&tokens, (&mut answer, &mut guesser), usage, cancel, on_event)? {
+                    ControlFlow::Continue(chosen) => from = chosen,
+                    ControlFlow::Break(reason) => break reason,
+                }
+            }
+            if self.driver.tell(on_event).is_break() {
                 break StopReason::Cancelled;
             }
         };
-        if !matches!(usage.stop_reason, StopReason::StopText(_)) {
-            let (sure, _) = stops.push(&stream.finish());
-            let rest = sure + &stops.finish();
-            if !rest.is_empty() {
-                let _ = on_event(Event::Text(&rest)); // the generation is over: there is nothing left to stop
+        usage.completion_tokens = answer.n_tokens();
+        answer.finish(&usage.stop_reason, on_event);
+        Ok(())
+    }
+
+    /// Computes a token and a guess of what follows it, and chooses after each as if they had been computed one by one.
+    fn write_guess(
+        &mut self,
+        tokens: &[Token],
+        (answer, guesser): (&mut Answer, &mut Guesser),
+        usage: &mut Usage,
+        cancel: &CancelToken,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<StopReason, Chosen>> {
+        let begin = self.context.n_past();
+        let start = Instant::now();
+        let outcome = self.driver.guess(self.context.as_mut(), tokens, cancel).map_err(cancelled);
+        if let Err(error) = outcome {
+            self.held.extend(&tokens[..(self.context.n_past() - begin).min(tokens.len())]);
+            return match error {
+                Error::Cancelled => Ok(ControlFlow::Break(StopReason::Cancelled)),
+                error => Err(error),
+            };
+        }
+        let took = start.elapsed();
+        let guess = &tokens[1..];
+        let mut right = 0;
+        let outcome = loop {
+            if right == guess.len() {
+                break ControlFlow::Continue(Chosen::From(right));
+            }
+            match answer.choose(self.context.logits(right)?, on_event)? {
+                Next::Compute(token) if token == guess[right] => right += 1,
+                Next::Compute(token) => break ControlFlow::Continue(Chosen::Already(token)),
+                Next::End(reason) => break ControlFlow::Break(reason),
+            }
+        };
+        guesser.took_guess(guess.len(), right, took);
+        usage.guessed_tokens += right;
+        self.held.extend(&tokens[..=right]);
+        if right < guess.len() && self.context.truncate(begin + right + 1).is_err() {
+            // A memory that cannot go back so far starts anew, once.
+            guesser.turn_off();
+            self.context.truncate(0)?;
+            let held = std::mem::take(&mut self.held);
+            if outcome.is_continue() && !self.append(&held, cancel, on_event)? {
+                return Ok(ControlFlow::Break(StopReason::Cancelled));
             }
         }
-        Ok(())
+        Ok(outcome)
     }
 
     /// Lets the encoder read a prompt, unless it has; tokens that it need not read again, none where it was cancelled.
@@ -280,4 +329,12 @@ impl Session {
             other => other,
         }
     }
+}
+
+/// Where the next token comes from.
+enum Chosen {
+    /// From this row of logits.
+    From(usize),
+    /// It was chosen where a guess was wrong.
+    Already(Token),
 }

@@ -30,8 +30,8 @@ impl StopTexts {
     }
 
     /// What was held back, when nothing more comes.
-    pub(crate) fn finish(self) -> String {
-        self.pending
+    pub(crate) fn take(&mut self) -> String {
+        std::mem::take(&mut self.pending)
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
                 return;
             }
         }
-        out.push_str(&watch.finish());
+        out.push_str(&watch.take());
         assert_eq!((out.as_str(), None), (expected, stop));
     }
 
@@ -83,7 +83,7 @@ mod tests {
                 out.push_str(&sure);
                 if stopped.is_some() { found = true; break; }
             }
-            if !found { out.push_str(&watch.finish()); }
+            if !found { out.push_str(&watch.take()); }
             let expected = text.split(stop.as_str()).next().unwrap();
             proptest::prop_assert_eq!(out, expected);
         }

@@ -1,9 +1,14 @@
 //! Chat templates: the model's own jinja, rendered as transformers does.
 
+mod clock;
+mod python;
+
 use crate::{Error, Result, Tokenizer};
 use formats::gguf::Metadata;
-use minijinja::{Environment, ErrorKind, Value, context};
+use minijinja::{Environment, ErrorKind, Value};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+use std::time::SystemTime;
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +24,22 @@ impl Message {
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
+}
+
+/// What a template is given.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TemplateInput {
+    /// Messages, each an object with `role`, `content` and whatever else the template reads: `tool_calls`, `name`,
+    /// `reasoning_content`.
+    pub messages: Vec<Json>,
+    /// Definitions of tools, as OpenAI's interface has them.
+    pub tools: Vec<Json>,
+    /// Open the assistant's turn.
+    pub add_generation_prompt: bool,
+    /// Further variables: `enable_thinking`, `reasoning_effort`, `documents`.
+    pub variables: Map<String, Json>,
+    /// The time that templates ask for; `None`: the system's, in UTC.
+    pub now: Option<SystemTime>,
 }
 
 /// How messages become a prompt.
@@ -70,13 +91,17 @@ impl Template {
     /// The prompt of a conversation; `add_generation_prompt` opens the assistant's turn.
     ///
     /// # Errors
-    /// A template that does not parse or raises, or takes too many steps, with its line; a prompt beyond 64 MiB.
+    /// As [`Template::render_input`].
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let source = match &self.source {
-            Source::Own(own) => own.as_str(),
-            Source::ChatMl => CHAT_ML,
-            Source::Plain => PLAIN,
-        };
+        let messages = messages.iter().map(|message| json!(message)).collect();
+        self.render_input(&TemplateInput { messages, add_generation_prompt, ..TemplateInput::default() })
+    }
+
+    /// The prompt of a conversation with tools and whatever else the template reads.
+    ///
+    /// # Errors
+    /// A template that does not parse or raises, or takes too many steps, with its line; a prompt beyond 64 MiB.
+    pub fn render_input(&self, input: &TemplateInput) -> Result<String> {
         let describe = |error: minijinja::Error| {
             let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
             Error::Template(match error.kind() {
@@ -87,24 +112,39 @@ impl Template {
                 _ => format!("{line}{error}"),
             })
         };
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(MAX_STEPS));
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> std::result::Result<Value, minijinja::Error> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        environment.add_template("chat", source).map_err(describe)?;
+        let source = python::without_generation_marks(self.text());
+        let mut environment = environment(input.now);
+        environment.add_template("chat", &source).map_err(describe)?;
         let template = environment.get_template("chat").map_err(describe)?;
-        let values =
-            context! { messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos };
+        let tools = if input.tools.is_empty() { Json::Null } else { Json::Array(input.tools.clone()) };
+        let mut values = json!({
+            "messages": input.messages,
+            "tools": tools,
+            "documents": null,
+            "add_generation_prompt": input.add_generation_prompt,
+            "bos_token": self.bos,
+            "eos_token": self.eos,
+        });
+        for (name, value) in &input.variables {
+            values[name] = value.clone();
+        }
         let mut prompt = Prompt::default();
-        template.render_captured_to(values, &mut prompt).map_err(describe)?;
+        template.render_captured_to(Value::from_serialize(&values), &mut prompt).map_err(describe)?;
         Ok(String::from_utf8(prompt.0).expect("templates write text"))
+    }
+
+    /// The template itself, in jinja.
+    pub fn text(&self) -> &str {
+        match &self.source {
+            Source::Own(own) => own.as_str(),
+            Source::ChatMl => CHAT_ML,
+            Source::Plain => PLAIN,
+        }
+    }
+
+    /// The same texts around another template, in jinja.
+    pub fn replaced_by(&self, source: impl Into<String>) -> Self {
+        Self { source: Source::Own(source.into()), ..self.clone() }
     }
 
     /// Texts that end a turn where the model has no token for it.
@@ -120,6 +160,30 @@ impl Template {
         let bos = tokenizer.bos().and_then(|bos| tokenizer.token_text(bos));
         matches!(&self.source, Source::Own(own) if own.contains("bos_token") || bos.is_some_and(|bos| own.contains(bos)))
     }
+}
+
+/// What transformers gives templates: Python's methods, and its way to write values.
+fn environment(now: Option<SystemTime>) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(MAX_STEPS));
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_unknown_method_callback(python::unknown_method);
+    environment.set_formatter(python::write);
+    environment.add_filter("tojson", python::to_json);
+    environment.add_filter("string", python::to_text);
+    environment.add_filter("indent", python::indent);
+    environment.add_test("iterable", python::is_iterable);
+    environment.add_function("strftime_now", move |format: &str| {
+        clock::format(now.unwrap_or_else(SystemTime::now), format)
+    });
+    environment.add_function(
+        "raise_exception",
+        |message: String| -> std::result::Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        },
+    );
+    environment
 }
 
 /// A prompt of at most [`MAX_PROMPT_BYTES`].

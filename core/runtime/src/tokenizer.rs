@@ -7,6 +7,7 @@ mod pieces;
 
 pub use pieces::TextStream;
 
+use crate::constrain::Vocabulary;
 use crate::{Error, Result};
 use ahash::AHashMap;
 use engine::Token;
@@ -41,6 +42,7 @@ pub struct Tokenizer {
     /// Between the texts of a pair, behind what ends the first.
     between: Vec<Token>,
     ends: HashSet<Token>,
+    vocabulary: Vocabulary,
 }
 
 impl Tokenizer {
@@ -69,7 +71,18 @@ impl Tokenizer {
         let (prefix, suffix) = (tokens(&parts.prefix), tokens(&parts.suffix));
         let separates = metadata.bool("tokenizer.ggml.add_sep_token").unwrap_or(false);
         let between = id("seperator").filter(|_| separates).into_iter().collect();
-        Ok(Self { inner, ids, pieces, bos, eos, prefix, suffix, between, ends })
+        Ok(Self {
+            inner,
+            ids,
+            pieces,
+            bos,
+            eos,
+            prefix,
+            suffix,
+            between,
+            ends,
+            vocabulary: Vocabulary::default(),
+        })
     }
 
     /// Number of tokens.
@@ -119,6 +132,16 @@ impl Tokenizer {
     /// The spelling of a token in the vocabulary.
     pub fn token_text(&self, token: Token) -> Option<&str> {
         self.pieces.text(token)
+    }
+
+    /// The bytes that a token stands for in a text; none for control tokens.
+    pub fn token_bytes(&self, token: Token) -> &[u8] {
+        self.pieces.bytes(token)
+    }
+
+    /// What grammars need of it.
+    pub(crate) fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
     }
 
     /// Beginning of sequence.

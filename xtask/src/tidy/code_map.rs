@@ -22,13 +22,13 @@ pub(super) fn check(root: &Path, paths: &[PathBuf]) -> Result<Vec<Complaint>> {
     Ok(complaints)
 }
 
-/// Every module file of the crates under core, ffi and cli, as `core/formats/src/gguf`.
+/// Every module file of the crates under core, ffi, server and cli, as `core/formats/src/gguf`.
 fn rooms_in_tree(paths: &[PathBuf]) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
     for path in paths {
         let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
         let Some(src) = parts.iter().position(|part| *part == "src") else { continue };
-        if !matches!(parts[0], "core" | "ffi" | "cli") || parts.len() <= src + 1 {
+        if !matches!(parts[0], "core" | "ffi" | "server" | "cli") || parts.len() <= src + 1 {
             continue;
         }
         let room = parts[src + 1].trim_end_matches(".rs");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Folder of a crate, and the workspace crates it may use (dev-dependencies are free).
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("core/formats", &[]),
     ("core/families", &["formats"]),
     ("core/hardware", &[]),
@@ -20,11 +20,12 @@ const EDGES: [(&str, &[&str]); 13] = [
         &["formats", "families", "hardware", "bundle", "planner", "engine", "tuner", "quantizer"],
     ),
     ("ffi", &["llama-pajamas"]),
-    ("cli", &["llama-pajamas"]),
+    ("server", &["llama-pajamas"]),
+    ("cli", &["llama-pajamas", "llama-pajamas-server"]),
     ("tests", &["formats"]),
     ("xtask", &["formats", "families", "hardware", "planner"]),
 ];
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "formats",
     "families",
     "hardware",
@@ -35,6 +36,7 @@ const CRATES: [&str; 10] = [
     "quantizer",
     "llama-pajamas",
     "llama-pajamas-ffi",
+    "llama-pajamas-server",
 ];
 
 pub(super) fn check(root: &Path) -> Result<Vec<Complaint>> {

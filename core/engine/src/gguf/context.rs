@@ -92,6 +92,28 @@ impl GgufContext {
         Ok(context)
     }
 
+    /// Whether what a token at position `n_past` of `sequence` attends to is still held.
+    pub(super) fn window_is_held(&self, sequence: i32, n_past: usize) -> bool {
+        let window = self.model.shape().n_window;
+        if window == 0 || self.settings.full_window_cache {
+            return true;
+        }
+        // SAFETY: the context is live.
+        let first = unsafe { llama_memory_seq_pos_min(llama_get_memory(self.as_ptr()), sequence) };
+        usize::try_from(first).is_ok_and(|first| first <= n_past.saturating_sub(window))
+    }
+
+    /// Row of the logits of the last computation, after the token at `index` of its batch.
+    pub(super) fn row(&self, index: i32) -> Option<&[f32]> {
+        // SAFETY: the context is live; the call may finish pending work, which no other thread can be
+        // doing because a context is not shared between threads.
+        let row = unsafe { llama_get_logits_ith(self.as_ptr(), index) };
+        let row = NonNull::new(row)?;
+        // SAFETY: the row has `n_vocab` values and stays until the context is next changed, which
+        // needs `&mut self`.
+        Some(unsafe { std::slice::from_raw_parts(row.as_ptr(), self.model.n_vocab()) })
+    }
+
     /// Computes with pools of exactly so many threads from now on.
     fn attach(&mut self, decode: u32, batch: u32) -> Result<(), Error> {
         let (pool, pool_batch) = (self.pools.of(decode)?, self.pools.of(batch)?);
@@ -219,17 +241,6 @@ impl GgufContext {
         self.kept = Kept::None;
     }
 
-    /// Whether what a token at position `n_past` attends to is still held.
-    fn window_is_held(&self, n_past: usize) -> bool {
-        let window = self.model.shape().n_window;
-        if window == 0 || self.settings.full_window_cache {
-            return true;
-        }
-        // SAFETY: the context is live.
-        let first = unsafe { llama_memory_seq_pos_min(llama_get_memory(self.as_ptr()), 0) };
-        usize::try_from(first).is_ok_and(|first| first <= n_past.saturating_sub(window))
-    }
-
     pub(super) fn settings(&self) -> &ContextSettings {
         &self.settings
     }
@@ -280,15 +291,7 @@ impl Context for GgufContext {
         let Some(index) = index.and_then(|index| i32::try_from(index).ok()) else {
             return Err(missing);
         };
-        // SAFETY: the context is live; the call may finish pending work, which no other thread can be
-        // doing because a context is not shared between threads.
-        let row = unsafe { llama_get_logits_ith(self.as_ptr(), index) };
-        let Some(row) = NonNull::new(row) else {
-            return Err(missing);
-        };
-        // SAFETY: the row has `n_vocab` values and stays until the context is next changed, which
-        // needs `&mut self`.
-        Ok(unsafe { std::slice::from_raw_parts(row.as_ptr(), self.model.n_vocab()) })
+        self.row(index).ok_or(missing)
     }
 
     fn n_past(&self) -> usize {
@@ -312,7 +315,7 @@ impl Context for GgufContext {
             self.clear();
             return Ok(());
         }
-        if !self.window_is_held(n_past) {
+        if !self.window_is_held(0, n_past) {
             return Err(refuse("the sliding window before that position is no longer held"));
         }
         let position = i32::try_from(n_past).expect("below n_ctx, which is an i32");
@@ -326,11 +329,13 @@ impl Context for GgufContext {
     }
 
     fn state(&self) -> Result<Vec<u8>, Error> {
-        state::save(self)
+        state::save(self, 0, self.n_past)
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), Error> {
-        state::restore(self, state)
+        let n_past = state::restore(self, 0, state, |context, _| context.clear())?;
+        self.set_n_past(n_past);
+        Ok(())
     }
 
     fn set_threads(&mut self, decode: usize, batch: usize) {

@@ -24,6 +24,7 @@ mod dry_run;
 
 mod abort;
 mod context;
+mod sequences;
 mod state;
 mod vectors;
 
@@ -34,4 +35,5 @@ pub use cpu::{CpuVariant, CpuVariants};
 pub use dry_run::GgufDryModel;
 pub use log::{LogLevel, LogSink};
 pub use model::GgufModel;
+pub use sequences::GgufSequences;
 pub use start::{EngineOptions, GgufEngine};

@@ -23,10 +23,11 @@ use llama_cpp_sys_2::{
 };
 
 use super::context::GgufContext;
+use super::sequences::GgufSequences;
 use super::threads::PoolFunctions;
 use super::validate::ModelFile;
 use super::{devices, log};
-use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model};
+use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, Sequences};
 
 /// A GGUF model in memory.
 #[derive(Debug)]
@@ -161,7 +162,14 @@ impl Model for GgufModel {
     }
 
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
+        if settings.n_sequences != 1 {
+            return Err(Error::setting("n_sequences", settings.n_sequences, "1 of a context"));
+        }
         Ok(Box::new(self.open_context(settings)?))
+    }
+
+    fn new_sequences(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Sequences>, Error> {
+        Ok(Box::new(GgufSequences::open(&self, settings)?))
     }
 
     fn memory(&self) -> MemoryUse {

@@ -21,10 +21,14 @@ use crate::{ContextSettings, Error, Form, KvType, Pooling, Purpose};
 /// llama.cpp rounds the context up to a multiple of this.
 const CONTEXT_STEP: u32 = 256;
 
+/// Most sequences of a context (`LLAMA_MAX_SEQ`).
+const MAX_SEQUENCES: u32 = 256;
+
 /// Refuses what llama.cpp would stop the process for, round or replace.
 pub(super) fn check(settings: &ContextSettings, shape: &Shape) -> Result<(), Error> {
     let most = i32::MAX as u32 - CONTEXT_STEP;
-    in_range("n_ctx", settings.n_ctx, most)?;
+    in_range("n_sequences", settings.n_sequences, MAX_SEQUENCES)?;
+    in_range("n_ctx", settings.n_ctx, most / settings.n_sequences)?;
     in_range("n_batch", settings.n_batch, most)?;
     in_range("n_ubatch", settings.n_ubatch, settings.n_batch)?;
     in_range("n_outputs_max", settings.n_outputs_max, settings.n_batch)?;
@@ -68,13 +72,13 @@ pub(super) fn native(
     abort_callback_data: *mut c_void,
 ) -> llama_context_params {
     llama_context_params {
-        n_ctx: settings.n_ctx,
+        n_ctx: n_ctx_of_all(settings),
         n_batch: settings.n_batch,
         n_ubatch: settings.n_ubatch,
-        n_seq_max: 1,
+        n_seq_max: settings.n_sequences,
         n_rs_seq: 0,
         n_outputs_max: n_outputs(settings),
-        n_outputs_max_per_seq: n_outputs(settings),
+        n_outputs_max_per_seq: n_outputs_of_one(settings),
         n_threads: i32::try_from(settings.n_threads).expect("checked"),
         n_threads_batch: i32::try_from(settings.n_threads_batch).expect("checked"),
         ctx_type: LLAMA_CONTEXT_TYPE_DEFAULT,
@@ -119,12 +123,25 @@ pub(super) fn native(
     }
 }
 
-/// Tokens whose outputs are kept: all of a text where vectors are asked for.
-fn n_outputs(settings: &ContextSettings) -> u32 {
+/// Tokens of all sequences; llama.cpp rounds up what each has and does not divide the rest.
+fn n_ctx_of_all(settings: &ContextSettings) -> u32 {
+    match settings.n_sequences {
+        1 => settings.n_ctx,
+        several => settings.n_ctx.div_ceil(CONTEXT_STEP) * CONTEXT_STEP * several,
+    }
+}
+
+/// Tokens of one sequence whose outputs are kept: all of a text where vectors are asked for.
+fn n_outputs_of_one(settings: &ContextSettings) -> u32 {
     match settings.purpose {
         Purpose::Logits => settings.n_outputs_max,
         Purpose::Vectors(_) => settings.n_batch,
     }
+}
+
+/// The same of all sequences.
+fn n_outputs(settings: &ContextSettings) -> u32 {
+    n_outputs_of_one(settings).saturating_mul(settings.n_sequences).min(settings.n_batch)
 }
 
 fn cache_type(kv: KvType) -> ggml_type {

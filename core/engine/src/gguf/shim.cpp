@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <vector>
 
 namespace {
 
@@ -57,20 +58,47 @@ int32_t llama_pajamas_encode(llama_context * context, int32_t * tokens, int32_t 
     });
 }
 
-size_t llama_pajamas_state_bytes(llama_context * context, char * message, size_t message_bytes) {
-    return guarded(size_t(0), message, message_bytes, [&] { return llama_state_seq_get_size(context, 0); });
+// Every token at the end of the sequence beside it.
+int32_t llama_pajamas_decode_sequences(llama_context * context, int32_t * tokens, int32_t * sequences,
+                                       int8_t * outputs, int32_t n_tokens, char * message, size_t message_bytes) {
+    return guarded(EXCEPTION, message, message_bytes, [&] {
+        std::vector<int32_t> counts(n_tokens, 1);
+        std::vector<llama_seq_id *> ids(n_tokens);
+        for (int32_t i = 0; i < n_tokens; i++) {
+            ids[i] = sequences + i;
+        }
+        llama_batch batch = {};
+        batch.n_tokens = n_tokens;
+        batch.token = tokens;
+        batch.n_seq_id = counts.data();
+        batch.seq_id = ids.data();
+        batch.logits = outputs;
+        return llama_decode(context, batch);
+    });
 }
 
-size_t llama_pajamas_state_get(llama_context * context, uint8_t * to, size_t bytes, char * message,
-                               size_t message_bytes) {
-    return guarded(size_t(0), message, message_bytes,
-                   [&] { return llama_state_seq_get_data(context, to, bytes, 0); });
+bool llama_pajamas_copy_sequence(llama_context * context, int32_t from, int32_t to, char * message,
+                                 size_t message_bytes) {
+    return guarded(false, message, message_bytes, [&] {
+        llama_memory_seq_cp(llama_get_memory(context), from, to, -1, -1);
+        return true;
+    });
 }
 
-size_t llama_pajamas_state_set(llama_context * context, const uint8_t * from, size_t bytes, char * message,
+size_t llama_pajamas_state_bytes(llama_context * context, int32_t sequence, char * message, size_t message_bytes) {
+    return guarded(size_t(0), message, message_bytes, [&] { return llama_state_seq_get_size(context, sequence); });
+}
+
+size_t llama_pajamas_state_get(llama_context * context, int32_t sequence, uint8_t * to, size_t bytes, char * message,
                                size_t message_bytes) {
     return guarded(size_t(0), message, message_bytes,
-                   [&] { return llama_state_seq_set_data(context, from, bytes, 0); });
+                   [&] { return llama_state_seq_get_data(context, to, bytes, sequence); });
+}
+
+size_t llama_pajamas_state_set(llama_context * context, int32_t sequence, const uint8_t * from, size_t bytes,
+                               char * message, size_t message_bytes) {
+    return guarded(size_t(0), message, message_bytes,
+                   [&] { return llama_state_seq_set_data(context, from, bytes, sequence); });
 }
 
 typedef void (*llama_pajamas_buffer_visitor)(void * data, const char * name, bool is_host, size_t model_bytes,

@@ -29,9 +29,31 @@ unsafe extern "C" {
         message: *mut c_char,
         message_bytes: usize,
     ) -> i32;
-    fn llama_pajamas_state_bytes(context: *mut llama_context, message: *mut c_char, bytes: usize) -> usize;
+    fn llama_pajamas_decode_sequences(
+        context: *mut llama_context,
+        tokens: *mut Token,
+        sequences: *mut i32,
+        outputs: *mut i8,
+        n_tokens: i32,
+        message: *mut c_char,
+        message_bytes: usize,
+    ) -> i32;
+    fn llama_pajamas_copy_sequence(
+        context: *mut llama_context,
+        from: i32,
+        to: i32,
+        message: *mut c_char,
+        message_bytes: usize,
+    ) -> bool;
+    fn llama_pajamas_state_bytes(
+        context: *mut llama_context,
+        sequence: i32,
+        message: *mut c_char,
+        bytes: usize,
+    ) -> usize;
     fn llama_pajamas_state_get(
         context: *mut llama_context,
+        sequence: i32,
         to: *mut u8,
         to_bytes: usize,
         message: *mut c_char,
@@ -39,6 +61,7 @@ unsafe extern "C" {
     ) -> usize;
     fn llama_pajamas_state_set(
         context: *mut llama_context,
+        sequence: i32,
         from: *const u8,
         from_bytes: usize,
         message: *mut c_char,
@@ -100,6 +123,47 @@ pub(super) unsafe fn decode(
     (code, message.text())
 }
 
+/// Decodes `tokens`, each at the end of the sequence beside it; `outputs` tells for which of them logits are kept.
+/// Returns llama.cpp's code, and the exception's text if there was one.
+///
+/// # Safety
+/// As [`decode`], and the context has every sequence that is named.
+pub(super) unsafe fn decode_sequences(
+    context: *mut llama_context,
+    tokens: &mut [Token],
+    sequences: &mut [i32],
+    outputs: &mut [i8],
+) -> (i32, Option<String>) {
+    assert!(tokens.len() == outputs.len() && tokens.len() == sequences.len());
+    let count = i32::try_from(tokens.len()).expect("at most n_batch, which is an i32");
+    let mut message = Message::new();
+    // SAFETY: by this function's contract; the slices are as long as told and outlive the call.
+    let code = unsafe {
+        llama_pajamas_decode_sequences(
+            context,
+            tokens.as_mut_ptr(),
+            sequences.as_mut_ptr(),
+            outputs.as_mut_ptr(),
+            count,
+            message.0.as_mut_ptr(),
+            MESSAGE_BYTES,
+        )
+    };
+    (code, message.text())
+}
+
+/// Lets sequence `to`, which is empty, hold what `from` holds.
+///
+/// # Safety
+/// `context` is a live context that no other thread uses, and has both sequences.
+pub(super) unsafe fn copy_sequence(context: *mut llama_context, from: i32, to: i32) -> Result<(), String> {
+    let mut message = Message::new();
+    // SAFETY: by this function's contract.
+    let done =
+        unsafe { llama_pajamas_copy_sequence(context, from, to, message.0.as_mut_ptr(), MESSAGE_BYTES) };
+    if done { Ok(()) } else { Err(message.text().unwrap_or_default()) }
+}
+
 /// Lets an encoder read `tokens` at once. Returns llama.cpp's code, and the exception's text if there was one.
 ///
 /// # Safety
@@ -115,18 +179,26 @@ pub(super) unsafe fn encode(context: *mut llama_context, tokens: &mut [Token]) -
     (code, message.text())
 }
 
-/// The state of sequence 0, or why there is none.
+/// The state of a sequence, or why there is none.
 ///
 /// # Safety
-/// `context` is a live context that no other thread uses.
-pub(super) unsafe fn state(context: *mut llama_context) -> Result<Vec<u8>, String> {
+/// `context` is a live context that no other thread uses, and has the sequence.
+pub(super) unsafe fn state(context: *mut llama_context, sequence: i32) -> Result<Vec<u8>, String> {
     let mut message = Message::new();
     // SAFETY: by this function's contract.
-    let bytes = unsafe { llama_pajamas_state_bytes(context, message.0.as_mut_ptr(), MESSAGE_BYTES) };
+    let bytes =
+        unsafe { llama_pajamas_state_bytes(context, sequence, message.0.as_mut_ptr(), MESSAGE_BYTES) };
     let mut state = vec![0; bytes];
     // SAFETY: as above; the buffer is as long as told.
     let written = unsafe {
-        llama_pajamas_state_get(context, state.as_mut_ptr(), bytes, message.0.as_mut_ptr(), MESSAGE_BYTES)
+        llama_pajamas_state_get(
+            context,
+            sequence,
+            state.as_mut_ptr(),
+            bytes,
+            message.0.as_mut_ptr(),
+            MESSAGE_BYTES,
+        )
     };
     if written == 0 || written > bytes {
         return Err(message.text().unwrap_or_else(|| format!("{written} of {bytes} bytes written")));
@@ -135,16 +207,27 @@ pub(super) unsafe fn state(context: *mut llama_context) -> Result<Vec<u8>, Strin
     Ok(state)
 }
 
-/// Replaces the state of sequence 0.
+/// Replaces the state of a sequence.
 ///
 /// # Safety
-/// `context` is a live context that no other thread uses, and `state` is whole and came from a
+/// `context` is a live context that no other thread uses and that has the sequence, and `state` is whole and came from a
 /// context of the same model, engine build and cache types.
-pub(super) unsafe fn set_state(context: *mut llama_context, state: &[u8]) -> Result<(), String> {
+pub(super) unsafe fn set_state(
+    context: *mut llama_context,
+    sequence: i32,
+    state: &[u8],
+) -> Result<(), String> {
     let mut message = Message::new();
     // SAFETY: by this function's contract.
     let read = unsafe {
-        llama_pajamas_state_set(context, state.as_ptr(), state.len(), message.0.as_mut_ptr(), MESSAGE_BYTES)
+        llama_pajamas_state_set(
+            context,
+            sequence,
+            state.as_ptr(),
+            state.len(),
+            message.0.as_mut_ptr(),
+            MESSAGE_BYTES,
+        )
     };
     if read == state.len() {
         return Ok(());

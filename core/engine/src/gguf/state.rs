@@ -14,41 +14,46 @@ use crate::{Context as _, Error, KvType};
 const MAGIC: &[u8; 8] = b"LPSTATE1";
 const HEADER_BYTES: usize = 40;
 
-/// A snapshot of `context`.
-pub(super) fn save(context: &GgufContext) -> Result<Vec<u8>, Error> {
+/// A snapshot of a sequence that holds `n_past` tokens.
+pub(super) fn save(context: &GgufContext, sequence: i32, n_past: usize) -> Result<Vec<u8>, Error> {
     let mut state = Vec::new();
     state.extend_from_slice(MAGIC);
     state.extend_from_slice(&fingerprint(context).to_le_bytes());
-    state.extend_from_slice(&(context.n_past() as u64).to_le_bytes());
-    if context.n_past() == 0 {
+    state.extend_from_slice(&(n_past as u64).to_le_bytes());
+    if n_past == 0 {
         state.extend_from_slice(&0_u64.to_le_bytes());
         state.extend_from_slice(&checksum(&[]).to_le_bytes());
         return Ok(state);
     }
     // SAFETY: the context is live and not shared between threads.
-    let payload = unsafe { shim::state(context.as_ptr()) }.map_err(|reason| Error::State { reason })?;
+    let payload =
+        unsafe { shim::state(context.as_ptr(), sequence) }.map_err(|reason| Error::State { reason })?;
     state.extend_from_slice(&(payload.len() as u64).to_le_bytes());
     state.extend_from_slice(&checksum(&payload).to_le_bytes());
     state.extend_from_slice(&payload);
     Ok(state)
 }
 
-/// Puts a snapshot into `context`.
-pub(super) fn restore(context: &mut GgufContext, state: &[u8]) -> Result<(), Error> {
+/// Puts a snapshot into a sequence, which `clear` empties beforehand, and after a failure; tells how many tokens it holds.
+pub(super) fn restore(
+    context: &mut GgufContext,
+    sequence: i32,
+    state: &[u8],
+    clear: fn(&mut GgufContext, i32),
+) -> Result<usize, Error> {
     let (n_past, payload) = check(state, fingerprint(context), context.n_ctx())?;
-    context.clear();
+    clear(context, sequence);
     if n_past == 0 {
-        return Ok(());
+        return Ok(0);
     }
     // SAFETY: the context is live and borrowed mutably; the checksum shows that the payload is
     // whole and the fingerprint that it fits.
-    let outcome = unsafe { shim::set_state(context.as_ptr(), payload) };
+    let outcome = unsafe { shim::set_state(context.as_ptr(), sequence, payload) };
     if let Err(reason) = outcome {
-        context.clear();
+        clear(context, sequence);
         return Err(Error::State { reason });
     }
-    context.set_n_past(n_past);
-    Ok(())
+    Ok(n_past)
 }
 
 /// The tokens held and the payload of a snapshot that fits.

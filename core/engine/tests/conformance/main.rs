@@ -12,6 +12,7 @@ mod loading;
 #[cfg(any(feature = "vulkan", feature = "cuda", feature = "metal"))]
 mod offload;
 mod reference;
+mod sequences;
 mod states;
 mod tiny_model;
 mod vectors;

@@ -113,6 +113,22 @@ impl Driver {
         }
     }
 
+    /// Computes a token and guesses of what follows, with the logits after each. It may take its time: paces are of
+    /// single tokens.
+    pub(crate) fn guess(
+        &mut self,
+        context: &mut dyn Context,
+        tokens: &[Token],
+        cancel: &CancelToken,
+    ) -> std::result::Result<(), engine::Error> {
+        self.obey();
+        // The engine counts several tokens as a prompt.
+        let threads = self.decode.threads();
+        self.use_threads(context, threads, threads);
+        context.set_time_limit(None);
+        context.decode(tokens, Logits::All, cancel)
+    }
+
     /// Computes a prompt in chunks, with the logits after its last token; `Break` when the listener wants no more.
     pub(crate) fn prompt(
         &mut self,

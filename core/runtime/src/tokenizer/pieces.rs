@@ -110,23 +110,34 @@ pub struct TextStream {
     tokenizer: Arc<Tokenizer>,
     pending: Vec<u8>,
     leading_space: LeadingSpace,
+    /// Control tokens that are text here.
+    shown: Vec<Token>,
 }
 
 impl TextStream {
     /// A stream at the start of an answer.
     pub fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, pending: Vec::new(), leading_space: LeadingSpace::Kept }
+        Self { tokenizer, pending: Vec::new(), leading_space: LeadingSpace::Kept, shown: Vec::new() }
+    }
+
+    /// The same, with these control tokens as they are spelled.
+    pub fn showing(mut self, tokens: &[Token]) -> Self {
+        self.shown = tokens.to_vec();
+        self
     }
 
     /// A stream at the start of a text, where SentencePiece's leading space is dropped.
     pub fn from_start(tokenizer: Arc<Tokenizer>) -> Self {
         let leading_space = tokenizer.pieces.leading_space;
-        Self { tokenizer, pending: Vec::new(), leading_space }
+        Self { tokenizer, pending: Vec::new(), leading_space, shown: Vec::new() }
     }
 
     /// Text that `token` completes.
     pub fn push(&mut self, token: Token) -> String {
-        let bytes = self.tokenizer.pieces.bytes(token);
+        let mut bytes = self.tokenizer.pieces.bytes(token);
+        if bytes.is_empty() && self.shown.contains(&token) {
+            bytes = self.tokenizer.pieces.text(token).unwrap_or_default().as_bytes();
+        }
         if !bytes.is_empty() {
             match std::mem::replace(&mut self.leading_space, LeadingSpace::Kept) {
                 LeadingSpace::Kept => self.pending.extend_from_slice(bytes),

@@ -122,7 +122,7 @@ impl Model for Fake {
         let fake = self.as_ref().clone();
         let threads = (settings.n_threads as usize, settings.n_threads_batch as usize);
         let n_ctx = settings.n_ctx as usize;
-        Ok(Box::new(FakeContext { fake, n_ctx, held: 0, logits: None, threads, limit: None }))
+        Ok(Box::new(FakeContext { fake, n_ctx, held: 0, logits: Vec::new(), threads, limit: None }))
     }
 
     fn memory(&self) -> MemoryUse {
@@ -134,7 +134,8 @@ struct FakeContext {
     fake: Fake,
     n_ctx: usize,
     held: usize,
-    logits: Option<Vec<f32>>,
+    /// Of the last decode, the rows that it kept.
+    logits: Vec<Vec<f32>>,
     threads: (usize, usize),
     limit: Option<Duration>,
 }
@@ -158,7 +159,7 @@ impl Context for FakeContext {
         Ok(())
     }
 
-    fn decode(&mut self, tokens: &[Token], _want: Logits, cancel: &CancelToken) -> Result<(), Error> {
+    fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
         let (n_past, n_tokens, n_ctx, n_vocab) = (self.held, tokens.len(), self.n_ctx, self.fake.n_vocab);
         if tokens.is_empty() {
             return Err(Error::EmptyBatch);
@@ -169,7 +170,7 @@ impl Context for FakeContext {
         if n_past + n_tokens > n_ctx {
             return Err(Error::ContextFull { n_past, n_tokens, n_ctx });
         }
-        self.logits = None;
+        self.logits.clear();
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -194,19 +195,22 @@ impl Context for FakeContext {
             std::thread::sleep(time(self.fake.gpu_layers));
         }
         self.fake.threads.lock().expect("not poisoned").push(self.threads);
-        self.held += n_tokens;
         self.fake.computed.lock().expect("not poisoned").push(n_tokens);
-        let mut logits = vec![0.0; n_vocab];
-        logits[self.fake.recital.get(self.held).copied().unwrap_or(self.fake.end) as usize] = 1.0;
-        if self.fake.broken_at.is_some_and(|at| self.held >= at) {
-            logits[7] = f32::NAN;
+        let first = if want == Logits::All { self.held + 1 } else { self.held + n_tokens };
+        self.held += n_tokens;
+        for held in first..=self.held {
+            let mut logits = vec![0.0; n_vocab];
+            logits[self.fake.recital.get(held).copied().unwrap_or(self.fake.end) as usize] = 1.0;
+            if self.fake.broken_at.is_some_and(|at| held >= at) {
+                logits[7] = f32::NAN;
+            }
+            self.logits.push(logits);
         }
-        self.logits = Some(logits);
         Ok(())
     }
 
     fn logits(&self, row: usize) -> Result<&[f32], Error> {
-        self.logits.as_deref().filter(|_| row == 0).ok_or(Error::NoLogits { row, kept: 0 })
+        self.logits.get(row).map(Vec::as_slice).ok_or(Error::NoLogits { row, kept: self.logits.len() })
     }
 
     fn n_past(&self) -> usize {
@@ -222,16 +226,23 @@ impl Context for FakeContext {
             return Err(Error::Truncate { to, n_past: self.held, reason: "the fake cannot" });
         }
         self.held = to;
-        self.logits = None;
+        self.logits.clear();
         Ok(())
     }
 
     fn state(&self) -> Result<Vec<u8>, Error> {
-        Err(Error::State { reason: "the fake has none".into() })
+        Ok(self.held.to_le_bytes().to_vec())
     }
 
-    fn restore(&mut self, _state: &[u8]) -> Result<(), Error> {
-        Err(Error::State { reason: "the fake has none".into() })
+    fn restore(&mut self, state: &[u8]) -> Result<(), Error> {
+        let bytes = state.try_into().map_err(|_| Error::State { reason: "not eight bytes".into() })?;
+        self.held = usize::from_le_bytes(bytes);
+        self.logits.clear();
+        Ok(())
+    }
+
+    fn keeps_after_breaking_off(&self) -> bool {
+        !self.fake.only_anew
     }
 
     fn set_threads(&mut self, decode: usize, batch: usize) {

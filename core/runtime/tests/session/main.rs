@@ -5,8 +5,12 @@
 
 mod embed;
 mod fake_engine;
+mod full;
 mod memory;
+mod pool;
+mod speculation;
 mod stage;
+mod state;
 mod steering;
 mod tuning;
 

@@ -68,9 +68,22 @@ pub(crate) fn try_load(fake: &Fake, request: &PlanRequest) -> Result<LoadedModel
     runtime.load(&runtime.plan(request), &mut |_| {}, &CancelToken::new())
 }
 
+/// Lets `test` have the model as long as its file is there.
+pub(crate) fn with_runtime(fake: &Fake, test: impl FnOnce(&LoadedModel)) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("bytes.gguf");
+    std::fs::write(&path, model_file()).expect("writable");
+    let settings = RuntimeSettings { engine: Some(Arc::new(fake.clone())), ..RuntimeSettings::default() };
+    let runtime = Runtime::open(&path, settings).expect("opens");
+    let plan = runtime.plan(&PlanRequest { context_tokens: Some(256), ..PlanRequest::default() });
+    test(&runtime.load(&plan, &mut |_| {}, &CancelToken::new()).expect("loads"));
+}
+
 /// A session of `n_ctx` tokens.
 pub(crate) fn session(fake: &Fake, n_ctx: u32) -> Session {
-    load(fake, n_ctx).session(&SessionSettings { context_tokens: Some(n_ctx) }).expect("opens")
+    load(fake, n_ctx)
+        .session(&SessionSettings { context_tokens: Some(n_ctx), ..SessionSettings::default() })
+        .expect("opens")
 }
 
 /// Generates to the end.

@@ -1,0 +1,241 @@
+//! Several sequences in one native context.
+//!
+//! Owns: [`GgufSequences`]: one batch of tokens of many sequences, their logits, going back in one of them. May know:
+//! contexts. Must not know: which sequence is whose.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use llama_cpp_sys_2::{llama_get_memory, llama_memory_seq_pos_max, llama_memory_seq_rm};
+
+use super::context::{ABORTED, GgufContext};
+use super::model::GgufModel;
+use super::{log, shim, state};
+use crate::sequences::check_parts;
+use crate::{
+    CancelToken, Context as _, ContextSettings, Error, Form, Logits, MemoryUse, Model as _, Part, Purpose,
+    Sequences, Token,
+};
+
+/// Sequences of a GGUF model. Keeps its model alive.
+pub struct GgufSequences {
+    context: GgufContext,
+    n_past: Vec<usize>,
+    /// Of every part of the last computation: the index of its first row in the batch, and how many it kept.
+    kept: Vec<(usize, usize)>,
+}
+
+impl GgufSequences {
+    pub(super) fn open(model: &Arc<GgufModel>, settings: &ContextSettings) -> Result<Self, Error> {
+        if settings.purpose != Purpose::Logits {
+            return Err(Error::Purpose { asked: "several sequences", purpose: "vectors" });
+        }
+        if model.form() != Form::Decoder {
+            let asked = "several sequences";
+            return Err(Error::Purpose { asked, purpose: "what reads with an encoder" });
+        }
+        let context = model.open_context(settings)?;
+        Ok(Self { context, n_past: vec![0; settings.n_sequences as usize], kept: Vec::new() })
+    }
+
+    fn check(&self, parts: &[Part<'_>]) -> Result<(), Error> {
+        check_parts(parts, self.n_past.len())?;
+        let n_ctx = self.context.n_ctx();
+        let settings = self.context.settings();
+        for part in parts {
+            self.context.check_ids(part.tokens)?;
+            let (n_past, n_tokens) = (self.n_past[part.sequence], part.tokens.len());
+            if n_tokens > n_ctx - n_past {
+                return Err(Error::ContextFull { n_past, n_tokens, n_ctx });
+            }
+            let max = settings.n_outputs_max as usize;
+            if part.want == Logits::All && n_tokens > max {
+                return Err(Error::TooManyLogits { wanted: n_tokens, max });
+            }
+        }
+        let n_tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
+        if n_tokens > settings.n_batch as usize {
+            let expected = format!("at most n_batch = {}", settings.n_batch);
+            return Err(Error::setting("tokens of all parts", n_tokens, expected));
+        }
+        Ok(())
+    }
+
+    /// After a computation that stopped half-way: keeps what is whole of each sequence and counts it.
+    fn recover(&mut self, parts: &[Part<'_>]) {
+        for part in parts {
+            let id = native(part.sequence);
+            // SAFETY: the context is live, borrowed mutably, and has the sequence.
+            let last = unsafe { llama_memory_seq_pos_max(llama_get_memory(self.context.as_ptr()), id) };
+            let held = usize::try_from(last + 1).unwrap_or(0);
+            let before = self.n_past[part.sequence];
+            let possible = (before..=before + part.tokens.len()).contains(&held);
+            if self.context.model().shape().is_recurrent || !possible {
+                // The latest state is of an unknown position: nothing can be kept.
+                clear(&mut self.context, id);
+                self.n_past[part.sequence] = 0;
+            } else {
+                self.n_past[part.sequence] = held;
+            }
+        }
+    }
+}
+
+/// The number as llama.cpp has it.
+fn native(sequence: usize) -> i32 {
+    i32::try_from(sequence).expect("at most MAX_SEQUENCES")
+}
+
+/// Empties one sequence.
+fn clear(context: &mut GgufContext, sequence: i32) {
+    // SAFETY: the context is live, borrowed mutably, and has the sequence; taking all of it out never fails.
+    unsafe { llama_memory_seq_rm(llama_get_memory(context.as_ptr()), sequence, -1, -1) };
+}
+
+impl Sequences for GgufSequences {
+    fn n_sequences(&self) -> usize {
+        self.n_past.len()
+    }
+
+    fn n_ctx(&self) -> usize {
+        self.context.n_ctx()
+    }
+
+    fn n_past(&self, sequence: usize) -> usize {
+        self.n_past[sequence]
+    }
+
+    fn decode(&mut self, parts: &[Part<'_>], cancel: &CancelToken) -> Result<(), Error> {
+        self.kept.clear();
+        self.check(parts)?;
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let n_tokens = parts.iter().map(|part| part.tokens.len()).sum();
+        let mut tokens: Vec<Token> = Vec::with_capacity(n_tokens);
+        let (mut sequences, mut outputs) = (Vec::with_capacity(n_tokens), Vec::with_capacity(n_tokens));
+        let mut kept = Vec::with_capacity(parts.len());
+        // llama.cpp computes neighbours together.
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        order.sort_by_key(|index| parts[*index].sequence);
+        kept.resize(parts.len(), (0, 0));
+        for index in order {
+            let part = &parts[index];
+            let n_rows = match part.want {
+                Logits::None => 0,
+                Logits::Last => 1,
+                Logits::All => part.tokens.len(),
+            };
+            tokens.extend_from_slice(part.tokens);
+            sequences.resize(tokens.len(), native(part.sequence));
+            outputs.resize(tokens.len() - n_rows, 0);
+            outputs.resize(tokens.len(), 1);
+            kept[index] = (tokens.len() - n_rows, n_rows);
+        }
+        let ((code, exception), reason) = log::capture(|| {
+            self.context.cancellable(cancel, |context| {
+                // SAFETY: the context is live and borrowed mutably; the tokens were checked to be at most `n_batch`
+                // and of sequences that it has.
+                unsafe { shim::decode_sequences(context.as_ptr(), &mut tokens, &mut sequences, &mut outputs) }
+            })
+        });
+        if code == 0 {
+            parts.iter().for_each(|part| self.n_past[part.sequence] += part.tokens.len());
+            self.kept = kept;
+            return Ok(());
+        }
+        self.recover(parts);
+        let n_past = parts.iter().map(|part| self.n_past[part.sequence]).sum();
+        match code {
+            ABORTED => Err(self.context.stopped()),
+            code => Err(Error::Decode { n_past, code, reason: exception.unwrap_or(reason) }),
+        }
+    }
+
+    fn logits(&self, part: usize, row: usize) -> Result<&[f32], Error> {
+        let (first, kept) = self.kept.get(part).copied().unwrap_or_default();
+        let missing = Error::NoLogits { row, kept };
+        let index = (row < kept).then(|| i32::try_from(first + row).ok()).flatten();
+        index.and_then(|index| self.context.row(index)).ok_or(missing)
+    }
+
+    fn truncate(&mut self, sequence: usize, n_past: usize) -> Result<(), Error> {
+        let held = self.n_past[sequence];
+        let refuse = |reason| Error::Truncate { to: n_past, n_past: held, reason };
+        if n_past > held {
+            return Err(refuse("fewer are held"));
+        }
+        self.kept.clear();
+        let id = native(sequence);
+        match n_past {
+            same if same == held => return Ok(()),
+            0 => clear(&mut self.context, id),
+            _ if !self.context.window_is_held(id, n_past) => {
+                return Err(refuse("the sliding window before that position is no longer held"));
+            }
+            _ => {
+                let position = i32::try_from(n_past).expect("below n_ctx, which is an i32");
+                // SAFETY: the context is live, borrowed mutably, and has the sequence.
+                let removed =
+                    unsafe { llama_memory_seq_rm(llama_get_memory(self.context.as_ptr()), id, position, -1) };
+                if !removed {
+                    return Err(refuse("the model's recurrent layers keep only their latest state"));
+                }
+            }
+        }
+        self.n_past[sequence] = n_past;
+        Ok(())
+    }
+
+    fn copy(&mut self, from: usize, to: usize) -> Result<(), Error> {
+        let n_past = self.n_past[from];
+        if from == to {
+            return Ok(());
+        }
+        self.kept.clear();
+        clear(&mut self.context, native(to));
+        self.n_past[to] = 0;
+        // SAFETY: the context is live, borrowed mutably, and has both sequences.
+        unsafe { shim::copy_sequence(self.context.as_ptr(), native(from), native(to)) }
+            .map_err(|reason| Error::State { reason })?;
+        self.n_past[to] = n_past;
+        Ok(())
+    }
+
+    fn state(&self, sequence: usize) -> Result<Vec<u8>, Error> {
+        state::save(&self.context, native(sequence), self.n_past[sequence])
+    }
+
+    fn restore(&mut self, sequence: usize, snapshot: &[u8]) -> Result<(), Error> {
+        self.kept.clear();
+        let held = |sequences: &Self| {
+            // SAFETY: the context is live and has the sequence.
+            let last = unsafe {
+                llama_memory_seq_pos_max(llama_get_memory(sequences.context.as_ptr()), native(sequence))
+            };
+            usize::try_from(last + 1).unwrap_or(0)
+        };
+        let outcome = state::restore(&mut self.context, native(sequence), snapshot, clear);
+        self.n_past[sequence] = match &outcome {
+            Ok(n_past) => *n_past,
+            Err(_) => held(self),
+        };
+        outcome.map(|_| ())
+    }
+
+    fn set_threads(&mut self, decode: usize, batch: usize) {
+        self.context.set_threads(decode, batch);
+    }
+
+    fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.context.set_time_limit(limit);
+    }
+
+    fn keeps_after_breaking_off(&self) -> bool {
+        self.context.keeps_after_breaking_off()
+    }
+
+    fn memory(&self) -> MemoryUse {
+        self.context.memory()
+    }
+}

@@ -1,0 +1,99 @@
+//! What guesses bring and cost: `speculation MODEL.gguf [TEXT]`, TEXT a file of prose (lines of at least 200 characters are
+//! prompts). Each prompt is answered with guesses and without, in turns, one thread; prints tokens per second of processor
+//! time of both, their ratio, and fails where an answer differs.
+
+#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
+
+use llama_pajamas::{
+    CancelToken, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Sampling,
+    Session, SessionSettings, Token,
+};
+use std::ops::ControlFlow;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Turns per prompt.
+const TURNS: usize = 5;
+const TOKENS: u32 = 192;
+
+/// Seconds that this thread has computed, as Linux counts them.
+fn computed_s() -> Result<f64, Failure> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split(' ').next().unwrap_or_default().parse::<f64>()? / 1e9)
+}
+
+fn answer(
+    session: &mut Session,
+    prompt: &[Token],
+    sampling: &Sampling,
+) -> Result<(Vec<Token>, usize, f64), Failure> {
+    let settings = GenerateSettings {
+        sampling: sampling.clone(),
+        max_tokens: TOKENS,
+        ignore_end_of_turn: true,
+        ..GenerateSettings::default()
+    };
+    let (mut tokens, mut begin) = (Vec::new(), 0.0);
+    let mut on_event = |event: Event<'_>| {
+        match event {
+            Event::Prompt { .. } => begin = computed_s().unwrap_or_default(),
+            Event::Token(token) => tokens.push(token),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    };
+    let usage = session.generate_tokens(prompt, &settings, &CancelToken::new(), &mut on_event)?;
+    Ok((tokens, usage.guessed_tokens, computed_s()? - begin))
+}
+
+fn compare(model: &LoadedModel, name: &str, prompts: &[String], sampling: &Sampling) -> Result<(), Failure> {
+    let open = |speculate| model.session(&SessionSettings { speculate, ..SessionSettings::default() });
+    let (mut plain, mut guessing) = (open(false)?, open(true)?);
+    let (mut seconds, mut n_tokens, mut n_guessed) = ([0.0, 0.0], 0, 0);
+    let mut ratios = Vec::new();
+    for prompt in prompts {
+        let prompt = model.tokenizer().encode(prompt, true)?;
+        for _ in 0..TURNS {
+            let (expected, _, without) = answer(&mut plain, &prompt, sampling)?;
+            let (tokens, guessed, with) = answer(&mut guessing, &prompt, sampling)?;
+            if tokens != expected {
+                return Err(format!("{name}: another answer with guesses").into());
+            }
+            seconds = [seconds[0] + without, seconds[1] + with];
+            ratios.push(without / with);
+            n_tokens += tokens.len();
+            n_guessed += guessed;
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    let speed = |index: usize| n_tokens as f64 / seconds[index];
+    println!(
+        "{name}: {:.0} tokens/s without, {:.0} with guesses: {:.3} times (median of pairs {:.3}); {:.0} % guessed rightly",
+        speed(0),
+        speed(1),
+        speed(1) / speed(0),
+        ratios[ratios.len() / 2],
+        n_guessed as f64 / n_tokens as f64 * 100.0
+    );
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("expected a model file")?;
+    let runtime = Runtime::open(path.as_ref(), RuntimeSettings::default())?;
+    let request = PlanRequest { n_threads: Some(1), context_tokens: Some(2048), ..PlanRequest::default() };
+    let model = runtime.load(&runtime.plan(&request), &mut |_| {}, &CancelToken::new())?;
+    let refrain =
+        "The little llama put on the red pajamas, and the big llama put on the blue pajamas. ".repeat(8);
+    compare(&model, "text that repeats", &[refrain], &Sampling::greedy())?;
+    if let Some(text) = arguments.next() {
+        let text = std::fs::read_to_string(text)?;
+        let long = text.lines().filter(|line| line.len() >= 200).step_by(7).take(8);
+        let prompts: Vec<String> = long.map(|line| line.chars().take(400).collect()).collect();
+        compare(&model, "other text, greedy", &prompts, &Sampling::greedy())?;
+        let random = Sampling { temperature: 1.0, seed: Some(7), ..Sampling::default() };
+        compare(&model, "other text, temperature 1", &prompts, &random)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! Without the feature `constrain` no answer is held to a form: whoever asks is told.
+
+use super::{Constraint, Held};
+use crate::{Error, Result, Tokenizer};
+
+/// Nothing is kept of the vocabulary.
+#[derive(Debug, Default)]
+pub(crate) struct Vocabulary;
+
+pub(crate) fn hold(_constraint: &Constraint, _tokenizer: &Tokenizer) -> Result<Box<dyn Held>> {
+    Err(Error::Request {
+        what: "constraint",
+        expected: "none, or a library with the feature `constrain`".into(),
+        got: "one".into(),
+    })
+}

@@ -1,0 +1,142 @@
+//! Guesses of the next tokens by what stood there before: where the last tokens occurred earlier, what followed them then
+//! is likely to follow again, and is computed together with the next token.
+//!
+//! Owns when to guess and how much, by what it brought; each guess is checked, so answers never depend on it. After Saxena
+//! 2023 (prompt lookup decoding). Must not know who computes.
+
+use engine::Token;
+use std::time::Duration;
+
+/// Most tokens of a guess.
+pub(crate) const MAX_GUESS: usize = 8;
+/// Tokens that must have occurred before, from the surest on.
+const NGRAMS: [usize; 3] = [6, 4, 3];
+/// Tokens back that are searched.
+const WINDOW: usize = 4096;
+/// After a guess that failed altogether no other is made for so many tokens, doubled each time in a row.
+const FIRST_REST: u32 = 8;
+const LONGEST_REST: u32 = 256;
+/// How much of the newest measurement goes into an average.
+const SHARE: f64 = 0.2;
+
+/// Guesses for one answer.
+#[derive(Debug)]
+pub(crate) struct Guesser {
+    is_on: bool,
+    rest: u32,
+    next_rest: u32,
+    length: usize,
+    /// Seconds that a single token and that a token of a guess took, on average.
+    single_s: Option<f64>,
+    guessed_s: Option<f64>,
+}
+
+impl Guesser {
+    pub(crate) fn new(is_on: bool) -> Self {
+        Self { is_on, rest: 0, next_rest: FIRST_REST, length: 3, single_s: None, guessed_s: None }
+    }
+
+    /// Nothing is guessed any more.
+    pub(crate) fn turn_off(&mut self) {
+        self.is_on = false;
+    }
+
+    /// What may follow `tokens` and the token `next`, at most `room` of them; often nothing.
+    pub(crate) fn guess(&mut self, tokens: &[Token], next: Token, room: usize) -> Vec<Token> {
+        // Without the time of a single token nothing can be compared.
+        if !self.is_on || room == 0 || self.single_s.is_none() {
+            return Vec::new();
+        }
+        if self.rest > 0 {
+            self.rest -= 1;
+            return Vec::new();
+        }
+        let most = self.length.min(room).min(MAX_GUESS);
+        let mut window = tokens[tokens.len().saturating_sub(WINDOW)..].to_vec();
+        window.push(next);
+        look_up(&window, most).to_vec()
+    }
+
+    /// A single token took so long.
+    pub(crate) fn took_single(&mut self, time: Duration) {
+        average(&mut self.single_s, time.as_secs_f64());
+    }
+
+    /// A guess of `guessed` tokens took so long with the token before it; `right` of them were right.
+    pub(crate) fn took_guess(&mut self, guessed: usize, right: usize, time: Duration) {
+        average(&mut self.guessed_s, time.as_secs_f64() / (right + 1) as f64);
+        self.length = match right == guessed {
+            true => (self.length * 2).min(MAX_GUESS),
+            false => (right + 1).min(MAX_GUESS),
+        };
+        let loses = match (self.single_s, self.guessed_s) {
+            (Some(single), Some(guessed)) => guessed > single,
+            _ => false,
+        };
+        if loses || right == 0 {
+            self.rest = self.next_rest;
+            self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
+            // What is measured after the rest counts anew.
+            self.guessed_s = None;
+        } else {
+            self.next_rest = FIRST_REST;
+        }
+    }
+}
+
+fn average(value: &mut Option<f64>, new: f64) {
+    *value = Some(value.map_or(new, |old| old + SHARE * (new - old)));
+}
+
+/// What followed the last tokens where they occurred last.
+fn look_up(window: &[Token], most: usize) -> &[Token] {
+    for n in NGRAMS {
+        let Some(at) = window.len().checked_sub(n) else { continue };
+        let (before, last) = (&window[..window.len() - 1], &window[at..]);
+        if let Some(found) = before.windows(n).rposition(|earlier| earlier == last) {
+            let follows = &window[found + n..];
+            return &follows[..follows.len().min(most)];
+        }
+    }
+    &[]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_followed_last_time_is_guessed() {
+        assert_eq!(look_up(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), [4, 5]);
+        // The latest place counts, and the longer match before it.
+        assert_eq!(look_up(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), [8]);
+        assert_eq!(look_up(&[0, 1, 2, 3, 7, 9, 1, 2, 3, 8, 0, 1, 2, 3], 1), [7]);
+        assert_eq!(look_up(&[5, 5, 5, 5], 3), [5]);
+        assert_eq!(look_up(&[1, 2], 3), [0; 0]);
+    }
+
+    #[test]
+    fn guesses_that_lose_are_given_a_rest() {
+        let mut text: Vec<Token> = [1, 2, 3, 4, 5].repeat(3);
+        text.pop();
+        let mut guesser = Guesser::new(true);
+        assert_eq!(guesser.guess(&text, 5, 8), [0; 0], "nothing to compare with");
+        guesser.took_single(Duration::from_millis(10));
+        assert_eq!(guesser.guess(&text, 5, 8), [1, 2, 3]);
+        assert_eq!(guesser.guess(&text, 5, 1), [1]);
+        guesser.took_guess(3, 3, Duration::from_millis(20));
+        assert_eq!(guesser.guess(&text, 5, 8).len(), 5, "right ones grow, here up to the text's end");
+        guesser.took_guess(3, 0, Duration::from_millis(20));
+        for _ in 0..FIRST_REST {
+            assert_eq!(guesser.guess(&text, 5, 8), [0; 0]);
+        }
+        assert_eq!(guesser.guess(&text, 5, 8).len(), 1);
+        // Right, and slower than one by one all the same.
+        guesser.took_guess(1, 1, Duration::from_millis(50));
+        for _ in 0..2 * FIRST_REST {
+            assert_eq!(guesser.guess(&text, 5, 8), [0; 0]);
+        }
+        guesser.turn_off();
+        assert_eq!(guesser.guess(&text, 5, 8), [0; 0]);
+    }
+}

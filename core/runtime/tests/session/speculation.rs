@@ -1,0 +1,56 @@
+//! Guesses: the same answer in fewer computations, whatever comes in between.
+
+use crate::fake_engine::Fake;
+use crate::stage::{Told, generate, greedy, load, reciting};
+use llama_pajamas::{GenerateSettings, SessionSettings, StopReason};
+use std::time::Duration;
+
+const REFRAIN: &str =
+    "row, row, row your boat, gently down the stream; row, row, row your boat, gently down the stream!";
+
+fn answers(fake: &Fake, settings: &GenerateSettings) -> [(Told, usize); 2] {
+    [false, true].map(|speculate| {
+        fake.computed.lock().expect("not poisoned").clear();
+        let asked = SessionSettings { context_tokens: Some(256), speculate };
+        let mut session = load(fake, 256).session(&asked).expect("opens");
+        let told = generate(&mut session, "row, ", settings).expect("generates");
+        let computed = fake.computed.lock().expect("not poisoned").len();
+        (told, computed)
+    })
+}
+
+#[test]
+fn what_repeats_takes_fewer_computations() {
+    // A single token takes so long that guessing pays.
+    let fake = Fake { token_time: Some(|_| Duration::from_millis(2)), ..reciting(REFRAIN) };
+    let [(plain, steps), (guessed, fewer)] = answers(&fake, &greedy());
+    assert_eq!(plain.text(), guessed.text());
+    assert_eq!(plain.usage.stop_reason, guessed.usage.stop_reason);
+    assert_eq!(plain.usage.completion_tokens, guessed.usage.completion_tokens);
+    assert_eq!(plain.usage.guessed_tokens, 0);
+    assert!(guessed.usage.guessed_tokens > 20 && fewer + 15 < steps, "{fewer} of {steps}, {guessed:?}");
+}
+
+#[test]
+fn ends_are_where_they_would_be_without() {
+    for change in [
+        (|s: &mut GenerateSettings| s.max_tokens = 63) as fn(&mut GenerateSettings),
+        |s| s.stop = vec!["down the stream; row, row, row your b".into()],
+        |s| s.top_logprobs = Some(2),
+    ] {
+        let mut settings = greedy();
+        change(&mut settings);
+        let fake = Fake { token_time: Some(|_| Duration::from_millis(2)), ..reciting(REFRAIN) };
+        let [(plain, _), (guessed, _)] = answers(&fake, &settings);
+        assert_eq!((plain.text(), plain.usage.stop_reason), (guessed.text(), guessed.usage.stop_reason));
+    }
+}
+
+#[test]
+fn memories_that_cannot_go_back_are_never_guessed_for() {
+    let time: Option<fn(usize) -> Duration> = Some(|_| Duration::from_millis(2));
+    let fake = Fake { only_anew: true, token_time: time, ..reciting(REFRAIN) };
+    let [(plain, steps), (guessed, same)] = answers(&fake, &greedy());
+    assert_eq!((plain.text(), steps, guessed.usage.guessed_tokens), (guessed.text(), same, 0));
+    assert_eq!(guessed.usage.stop_reason, StopReason::EndOfTurn);
+}
