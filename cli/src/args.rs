@@ -2,11 +2,13 @@
 //! Knows words only; must not do the work.
 
 mod hardware;
+mod measure;
 mod plan;
 mod sampling;
 mod tune;
 
 pub(crate) use hardware::Hardware;
+pub(crate) use measure::{Computing, Texts, Validate};
 pub(crate) use plan::{Caps, Plan, Profile, Target};
 pub(crate) use sampling::Sampling;
 pub(crate) use tune::Tune;
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Chat(Chat),
     /// Turn texts into vectors, or score them for a query
     Embed(Embed),
+    /// Measure how far variants are from the original, and write it into the bundle
+    Validate(Validate),
     /// Get, check and sign bundles
     #[command(subcommand)]
     Bundle(Bundle),

@@ -8,11 +8,13 @@ mod foresee;
 pub(crate) mod hardware;
 pub(crate) mod info;
 pub(crate) mod isolate;
+mod measure;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod quantize;
 pub(crate) mod run;
 pub(crate) mod tune;
+pub(crate) mod validate;
 
 use crate::args::{Sampling, Wishes};
 use crate::fetch::{Located, Take, locate};

@@ -10,6 +10,8 @@ mod error;
 mod events;
 mod govern;
 mod load;
+#[cfg(feature = "quantize")]
+pub mod measured;
 mod model;
 mod open;
 mod sampler;
@@ -41,6 +43,8 @@ pub use families;
 pub use formats;
 pub use hardware;
 pub use planner::{self, Plan};
+#[cfg(feature = "quantize")]
+pub use evaluator;
 #[cfg(feature = "quantize")]
 pub use quantizer;
 pub use tuner::{self, Reaction, Setting, Signals, Stance, TuneReport, TuneSettings, TuneStep};

@@ -121,6 +121,12 @@ impl Tokenizer {
         self.pieces.text(token)
     }
 
+    /// What the model wants in front of a text.
+    #[cfg(feature = "quantize")]
+    pub(crate) fn in_front(&self) -> &[Token] {
+        &self.prefix
+    }
+
     /// Beginning of sequence.
     pub fn bos(&self) -> Option<Token> {
         self.bos
