@@ -16,6 +16,7 @@ mod error;
 mod memory;
 mod model;
 mod settings;
+mod watch;
 
 #[cfg(feature = "gguf")]
 pub mod gguf;
@@ -31,6 +32,7 @@ pub use error::Error;
 pub use memory::{BufferUse, MemoryUse};
 pub use model::{DryModel, Form, Model};
 pub use settings::{ContextSettings, KvType, LoadSettings, Pooling, Purpose};
+pub use watch::{Product, Watch};
 
 /// A token id: an index into the model's vocabulary, `0 .. n_vocab`.
 pub type Token = i32;

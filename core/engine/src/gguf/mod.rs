@@ -26,6 +26,7 @@ mod abort;
 mod context;
 mod state;
 mod vectors;
+mod watch;
 
 pub mod quantize;
 

@@ -26,7 +26,7 @@ use super::context::GgufContext;
 use super::threads::PoolFunctions;
 use super::validate::ModelFile;
 use super::{devices, log};
-use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model};
+use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, Watch};
 
 /// A GGUF model in memory.
 #[derive(Debug)]
@@ -137,7 +137,21 @@ impl GgufModel {
     /// As [`Model::new_context`].
     pub fn open_context(self: &Arc<Self>, settings: &ContextSettings) -> Result<GgufContext, Error> {
         let _one_at_a_time = self.one_at_a_time();
-        GgufContext::open(Arc::clone(self), settings, self.pool_functions)
+        GgufContext::open(Arc::clone(self), settings, None, self.pool_functions)
+    }
+
+    /// Opens a context whose products with weights `watch` sees. Where none is wanted it computes as any other; each
+    /// that is wanted ends a run of operations, and is waited for.
+    ///
+    /// # Errors
+    /// As [`Model::new_context`].
+    pub fn open_watched_context(
+        self: &Arc<Self>,
+        settings: &ContextSettings,
+        watch: Box<dyn Watch>,
+    ) -> Result<GgufContext, Error> {
+        let _one_at_a_time = self.one_at_a_time();
+        GgufContext::open(Arc::clone(self), settings, Some(watch), self.pool_functions)
     }
 }
 

@@ -15,6 +15,7 @@ mod reference;
 mod states;
 mod tiny_model;
 mod vectors;
+mod watch;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
