@@ -2,12 +2,14 @@
 //! Knows words only; must not do the work.
 
 mod hardware;
+mod iq;
 mod measure;
 mod plan;
 mod sampling;
 mod tune;
 
 pub(crate) use hardware::Hardware;
+pub(crate) use iq::{Imatrix, Iq};
 pub(crate) use measure::{Computing, Texts, Validate};
 pub(crate) use plan::{Caps, Plan, Profile, Target};
 pub(crate) use sampling::Sampling;
@@ -71,6 +73,9 @@ pub(crate) enum Command {
     Embed(Embed),
     /// Measure how far variants are from the original, and write it into the bundle
     Validate(Validate),
+    /// Calibration texts and importance matrices
+    #[command(subcommand)]
+    Iq(Iq),
     /// Get, check and sign bundles
     #[command(subcommand)]
     Bundle(Bundle),

@@ -7,6 +7,7 @@ pub(crate) mod embed;
 mod foresee;
 pub(crate) mod hardware;
 pub(crate) mod info;
+pub(crate) mod iq;
 pub(crate) mod isolate;
 mod measure;
 pub(crate) mod plan;

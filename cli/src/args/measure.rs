@@ -13,6 +13,9 @@ pub(crate) struct Texts {
     /// Tokens of a window, e.g. 512 or 8k
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "512", value_parser = parse_tokens)]
     pub(crate) contexts: Vec<usize>,
+    /// Take control tokens that texts spell out, such as <|im_start|>, for those tokens
+    #[arg(long)]
+    pub(crate) parse_special: bool,
     /// Read at most so many windows of each text
     #[arg(long, value_name = "N")]
     pub(crate) chunks: Option<usize>,

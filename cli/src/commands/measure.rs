@@ -120,10 +120,18 @@ pub(crate) fn threads(model: &LoadedModel, computing: &Computing) -> u32 {
     computing.threads.unwrap_or(model.choice().n_threads_batch).max(1)
 }
 
-/// The files that `--text` names, each with its name.
-pub(crate) fn files(texts: &Texts) -> Result<Vec<(String, PathBuf)>> {
+/// The texts in the files that options like `--text` name, each with its name.
+pub(crate) fn read_texts(words: &[String]) -> Result<Vec<(String, String)>> {
+    let read = |(name, path): (String, PathBuf)| {
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok((name, text))
+    };
+    files(words)?.into_iter().map(read).collect()
+}
+
+fn files(words: &[String]) -> Result<Vec<(String, PathBuf)>> {
     let mut files: Vec<(String, PathBuf)> = Vec::new();
-    for word in &texts.text {
+    for word in words {
         let (name, path) = match word.split_once('=').filter(|_| !Path::new(word).exists()) {
             Some((name, path)) => (name.to_string(), PathBuf::from(path)),
             None => {
@@ -132,7 +140,7 @@ pub(crate) fn files(texts: &Texts) -> Result<Vec<(String, PathBuf)>> {
             }
         };
         if name.is_empty() || files.iter().any(|(known, _)| *known == name) {
-            bail!("--text {word}: expected a name of its own, got `{name}`: write NAME=FILE");
+            bail!("{word}: expected a text with a name of its own, got `{name}`: write NAME=FILE");
         }
         files.push((name, path));
     }
@@ -140,9 +148,13 @@ pub(crate) fn files(texts: &Texts) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Reads and tokenizes texts.
-pub(crate) fn tokenize(texts: &[(String, String)], vocabulary: &dyn Vocabulary) -> Result<Vec<Text>> {
+pub(crate) fn tokenize(
+    texts: &[(String, String)],
+    parse_special: bool,
+    vocabulary: &dyn Vocabulary,
+) -> Result<Vec<Text>> {
     let tokenized = texts.iter().map(|(name, text)| {
-        let mut tokens = vocabulary.encode(text, false)?;
+        let mut tokens = vocabulary.encode(text, parse_special)?;
         if let Some(first) = vocabulary.first() {
             tokens.insert(0, first);
         }
@@ -200,6 +212,11 @@ impl<'a> Following<'a> {
             bar.finish_and_clear();
         }
     }
+}
+
+/// `text` where it applies.
+pub(crate) fn named(applies: bool, text: &str) -> &str {
+    if applies { text } else { "" }
 }
 
 /// What computed, and the day.

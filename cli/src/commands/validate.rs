@@ -1,7 +1,7 @@
 //! `validate`: a reference's logits against those of quantized files, by text and by position, into the manifest.
 //! Knows what to load and how to show it; must not know how it is measured.
 
-use super::measure::{Following, Subject, circumstances, files, passes, threads, tokenize};
+use super::measure::{Following, Subject, circumstances, passes, read_texts, threads, tokenize};
 use crate::args::Validate;
 use crate::interrupt;
 use crate::screen::Screen;
@@ -23,17 +23,12 @@ pub(crate) fn run(args: &Validate, screen: &Screen) -> Result<()> {
     let original = Original::open(args, &quantized, &cancel, screen)?;
     let subject = original.subject(&quantized);
     let model = subject.load(&original.id, longest(args), &args.computing, &cancel)?;
-    let texts: Vec<(String, String)> = files(&args.texts)?
-        .into_iter()
-        .map(|(name, path)| {
-            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            Ok((name, text))
-        })
-        .collect::<Result<_>>()?;
+    let texts = read_texts(&args.texts.text)?;
     if texts.is_empty() {
         bail!("--text: expected at least one text to compare on");
     }
-    let passes = passes(&tokenize(&texts, model.tokenizer())?, &args.texts, model.tokenizer())?;
+    let texts = tokenize(&texts, args.texts.parse_special, model.tokenizer())?;
+    let passes = passes(&texts, &args.texts, model.tokenizer())?;
     let mut following = Following::new(screen, &cancel);
     let store = Store::fill(args, &original, subject, &model, &passes, &cancel, &mut following)?;
     let floor = match args.floor {

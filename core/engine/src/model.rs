@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, ContextSettings, Error, MemoryUse, Token};
+use crate::{Context, ContextSettings, Error, MemoryUse, Token, Watch};
 
 /// What a model makes of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +52,19 @@ pub trait Model: Send + Sync {
     /// [`Error::Setting`] for a value out of range, [`Error::Context`] when the engine cannot
     /// allocate or refuses the combination.
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error>;
+
+    /// Opens a context whose products with weights `watch` sees.
+    ///
+    /// # Errors
+    /// As [`Model::new_context`]; [`Error::Context`] where an engine cannot show them.
+    fn new_watched_context(
+        self: Arc<Self>,
+        settings: &ContextSettings,
+        watch: Box<dyn Watch>,
+    ) -> Result<Box<dyn Context>, Error> {
+        let _ = (settings, watch);
+        Err(Error::Context { reason: "this engine does not show what flows into weights".into() })
+    }
 
     /// What the weights occupy.
     fn memory(&self) -> MemoryUse;

@@ -23,6 +23,8 @@ pub type Watch<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 pub(crate) struct Meter<'a, 'b> {
     watch: &'a mut Watch<'b>,
     label: String,
+    /// What was done before this run, which says nothing about its rate.
+    before: u64,
     done: u64,
     total: u64,
     start: Instant,
@@ -30,14 +32,20 @@ pub(crate) struct Meter<'a, 'b> {
 
 impl<'a, 'b> Meter<'a, 'b> {
     pub(crate) fn new(watch: &'a mut Watch<'b>, label: &str, total: u64) -> Self {
-        Self { watch, label: label.into(), done: 0, total, start: Instant::now() }
+        Self { watch, label: label.into(), before: 0, done: 0, total, start: Instant::now() }
+    }
+
+    /// Counts what an earlier run did.
+    pub(crate) fn skip(&mut self, steps: u64) {
+        self.before += steps;
+        self.done += steps;
     }
 
     /// Adds what is done and tells the caller.
     pub(crate) fn add(&mut self, steps: u64) -> Result<()> {
         self.done += steps;
-        let share = self.done as f64 / self.total.max(1) as f64;
-        let eta = (self.done > 0).then(|| self.start.elapsed().mul_f64((1.0 / share - 1.0).max(0.0)));
+        let (now, left) = (self.done - self.before, self.total.saturating_sub(self.done));
+        let eta = (now > 0).then(|| self.start.elapsed().mul_f64(left as f64 / now as f64));
         let progress = Progress { label: &self.label, done: self.done, total: self.total, eta };
         match (self.watch)(progress) {
             ControlFlow::Continue(()) => Ok(()),

@@ -114,6 +114,6 @@ mod tests {
         // 10 of 20: 0.299 to 0.701.
         let [low, high] = wilson(10, 20);
         assert!((low - 0.2993).abs() < 1e-3 && (high - 0.7007).abs() < 1e-3);
-        assert_eq!((wilson(0, 10)[0], wilson(10, 10)[1]), (0.0, 1.0));
+        assert!(wilson(0, 10)[0] < 1e-9 && wilson(10, 10)[1] > 1.0 - 1e-9);
     }
 }

@@ -8,11 +8,11 @@ use engine::Token;
 
 /// Text to tokens and back: the part of a tokenizer that measuring needs.
 pub trait Vocabulary {
-    /// Ids of `text`; with `special`, with what the model wants around a text.
+    /// Ids of `text` alone. Control tokens that it spells out become those tokens with `parse_special`, else they are text.
     ///
     /// # Errors
     /// Text that the vocabulary cannot express.
-    fn encode(&self, text: &str, special: bool) -> Result<Vec<Token>>;
+    fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<Token>>;
 
     /// Text of `tokens`.
     fn decode(&self, tokens: &[Token]) -> String;

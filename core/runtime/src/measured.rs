@@ -10,8 +10,12 @@ use serde_json::json;
 use std::path::Path;
 
 impl Vocabulary for Tokenizer {
-    fn encode(&self, text: &str, special: bool) -> evaluator::Result<Vec<Token>> {
-        Tokenizer::encode(self, text, special).map_err(|error| evaluator::Error::Text {
+    fn encode(&self, text: &str, parse_special: bool) -> evaluator::Result<Vec<Token>> {
+        let tokens = match parse_special {
+            true => Tokenizer::encode(self, text, false),
+            false => self.encode_plain(text),
+        };
+        tokens.map_err(|error| evaluator::Error::Text {
             name: text.chars().take(40).collect(),
             problem: error.to_string(),
         })

@@ -178,6 +178,14 @@ impl Model for GgufModel {
         Ok(Box::new(self.open_context(settings)?))
     }
 
+    fn new_watched_context(
+        self: Arc<Self>,
+        settings: &ContextSettings,
+        watch: Box<dyn Watch>,
+    ) -> Result<Box<dyn Context>, Error> {
+        Ok(Box::new(self.open_watched_context(settings, watch)?))
+    }
+
     fn memory(&self) -> MemoryUse {
         MemoryUse { model_bytes: self.shape.weight_bytes, ..MemoryUse::default() }
     }

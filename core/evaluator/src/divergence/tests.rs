@@ -31,7 +31,7 @@ fn the_estimate_is_the_full_sum_on_average_and_close_each_time() {
     for seed in 0..200 {
         let (p, q) = pair(4096, 0.3, seed);
         let record = Record::of(&p, 0, keep, &mut Seeded::of(&[seed])).unwrap();
-        assert!(record.tail_mass > 0.1, "a tail that matters: {}", record.tail_mass);
+        assert!(record.tail_mass > 0.05, "a tail that matters: {}", record.tail_mass);
         let estimate = divergence(&record, &q, &Summary::of(&q).unwrap());
         let exact = full(&p, &q);
         (sum, sum_full) = (sum + estimate, sum_full + exact);
