@@ -72,16 +72,29 @@ fn stated(said: &str, label: &str) -> f64 {
     number.trim_end_matches('%').parse().unwrap()
 }
 
-/// Both figures and by which share ours differs; the last number is the most that will do.
+/// Both tools' figures; the last number is the share by which ours may differ. Of 5,080 positions, 99.9 % of divergences
+/// lie below the one of the fifth greatest, which the two tools' kernels alone, rounding differently, move by so much.
 fn rows(ours: &Figures, said: &str) -> [(&'static str, f64, f64, f64); 7] {
     [
         ("KLD mean", ours.kld.mean, stated(said, "Mean    KLD"), 0.02),
         ("KLD median", ours.kld_median, stated(said, "Median  KLD"), 0.02),
-        ("KLD 99 %", ours.kld_p99, stated(said, "99.0%   KLD"), 0.02),
-        ("KLD 99.9 %", ours.kld_p999, stated(said, "99.9%   KLD"), 0.02),
+        ("KLD 99 %", ours.kld_p99, stated(said, "99.0%   KLD"), 0.10),
+        ("KLD 99.9 %", ours.kld_p999, stated(said, "99.9%   KLD"), 0.25),
         ("PPL", ours.ppl.mean, stated(said, "Mean PPL(Q)"), 0.001),
         ("PPL ratio", ours.ppl_ratio.mean, stated(said, "Mean PPL(Q)/PPL(base)"), 0.001),
         ("same top-1", ours.same_top.mean, stated(said, "Same top p") / 100.0, 0.005),
+    ]
+}
+
+/// Figures of the compact store and of whole distributions, which differ by the sample and the rounding of the store
+/// alone.
+fn compact_and_whole(compact: &Figures, whole: &Figures) -> [(&'static str, f64, f64); 5] {
+    [
+        ("KLD mean", compact.kld.mean, whole.kld.mean),
+        ("KLD median", compact.kld_median, whole.kld_median),
+        ("KLD 99 %", compact.kld_p99, whole.kld_p99),
+        ("KLD 99.9 %", compact.kld_p999, whole.kld_p999),
+        ("PPL ratio", compact.ppl_ratio.mean, whole.ppl_ratio.mean),
     ]
 }
 
@@ -94,23 +107,38 @@ fn figures_are_those_of_llama_perplexity() {
     let pass = Pass::cut(&Text { name: "eval".into(), tokens }, CONTEXT, Some(WINDOWS), None).unwrap();
     let chunks = WINDOWS.to_string();
     bench.theirs("BF16", &["-f", text.to_str().unwrap(), "--chunks", &chunks]);
-    let (mut store, computing, cancel) = (Vec::new(), Computing { n_threads: 1 }, CancelToken::new());
+    let (computing, cancel) = (Computing { n_threads: 1 }, CancelToken::new());
     let mut watch = |_: evaluator::Progress<'_>| ControlFlow::Continue(());
     let of = ("BF16", "");
-    let engine_model = model.engine_model();
-    let keep = Keep::default();
-    let header = collect(engine_model, of, &[pass], keep, &computing, &mut store, &cancel, &mut watch).unwrap();
+    let passes = [pass];
+    let n_vocab = model.engine_model().n_vocab();
+    let [compact, whole] = [Keep::default(), Keep { n_top: n_vocab, ..Keep::default() }].map(|keep| {
+        let mut store = Vec::new();
+        let engine_model = model.engine_model();
+        let header =
+            collect(engine_model, of, &passes, keep, &computing, &mut store, &cancel, &mut watch).unwrap();
+        (header, store)
+    });
     let theirs = std::fs::metadata(bench.folder.path().join("theirs.logits")).unwrap().len();
-    println!("reference logits: ours {} bytes, theirs {theirs}", store.len());
+    println!("reference logits: ours {} bytes, theirs {theirs}", compact.1.len());
     let mut unequal = Vec::new();
     for name in TYPES {
         bench.quantize(name);
         let said = bench.theirs(name, &["--kl-divergence"]);
         let model = load(&bench.file(name));
-        let mut reader = Reader::open(store.as_slice()).unwrap();
-        let samples =
-            compare(model.engine_model(), &mut reader, &computing, name, &cancel, &mut watch).unwrap();
-        for (what, ours, theirs, most) in rows(&overall(&header, &samples).unwrap(), &said) {
+        let [compact, whole] = [&compact, &whole].map(|(header, store)| {
+            let mut reader = Reader::open(store.as_slice()).unwrap();
+            let engine_model = model.engine_model();
+            let samples = compare(engine_model, &mut reader, &computing, name, &cancel, &mut watch).unwrap();
+            overall(header, &samples).unwrap()
+        });
+        for (what, compact, whole) in compact_and_whole(&compact, &whole) {
+            println!("{name:8} {what:11} compact {compact:10.6} whole {whole:10.6} {:+.3} %", 100.0 * (compact / whole - 1.0));
+            if (compact / whole - 1.0).abs() > 0.02 {
+                unequal.push(format!("{name} {what}: compact {compact}, whole {whole}"));
+            }
+        }
+        for (what, ours, theirs, most) in rows(&compact, &said) {
             let apart = ours / theirs - 1.0;
             println!("{name:8} {what:11} ours {ours:10.6} theirs {theirs:10.6} {:+.3} %", 100.0 * apart);
             // Their figures are printed with six digits behind the point.

@@ -4,6 +4,7 @@
 //! quality ([`grade`]) and the importance of weights ([`importance`]). May know the engine's traits and the formats' tables; text comes as tokens or through a
 //! [`Vocabulary`]. Must not know bundles, plans or files on disk: bytes are read from and written to what is handed in.
 
+pub mod calibration;
 pub mod divergence;
 mod error;
 pub mod grade;

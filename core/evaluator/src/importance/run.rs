@@ -46,7 +46,7 @@ pub struct Run {
 }
 
 /// Takes what is collected so far, to be kept.
-pub type Keep<'a> = dyn FnMut(&Partial) -> Result<()> + 'a;
+pub(crate) type Keep<'a> = dyn FnMut(&Partial) -> Result<()> + 'a;
 
 impl Run {
     /// Opens a collection over windows of `n_ctx` tokens, with the weight of the output where `output` says so.
