@@ -9,8 +9,8 @@ mod sampling;
 mod tune;
 
 pub(crate) use hardware::Hardware;
-pub(crate) use iq::{Imatrix, Iq};
-pub(crate) use measure::{Computing, Texts, Validate};
+pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
+pub(crate) use measure::{Compare, Computing, Evaluate, Questions, Suite, Texts, Validate};
 pub(crate) use plan::{Caps, Plan, Profile, Target};
 pub(crate) use sampling::Sampling;
 pub(crate) use tune::Tune;
@@ -72,7 +72,11 @@ pub(crate) enum Command {
     /// Turn texts into vectors, or score them for a query
     Embed(Embed),
     /// Measure how far variants are from the original, and write it into the bundle
-    Validate(Validate),
+    Validate(Box<Validate>),
+    /// Put tasks to variants, keep the scores in the bundle and write its report
+    Evaluate(Evaluate),
+    /// Validate and evaluate at once, and write the bundle's report
+    Compare(Box<Compare>),
     /// Calibration texts and importance matrices
     #[command(subcommand)]
     Iq(Iq),

@@ -1,12 +1,14 @@
 //! What `iq` takes: calibration texts and importance matrices. Owns names and help; must not know what they do.
 
-use super::{Computing, Texts};
+use super::{Computing, Network, Texts};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 /// `iq`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Iq {
+    /// Draw a calibration text of several kinds, with a split that is held out
+    GenerateCalibration(GenerateCalibration),
     /// Measure how much each weight's columns matter while a model reads a text
     Imatrix(Box<Imatrix>),
 }
@@ -52,4 +54,35 @@ pub(crate) struct Imatrix {
     pub(crate) shrink: f32,
     #[command(flatten)]
     pub(crate) computing: Computing,
+}
+
+/// `iq generate-calibration`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateCalibration {
+    /// Text to write; beside it go FILE.held-out.txt and FILE.json, which says what both are made of
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Characters of the text; a token is about four
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) characters: usize,
+    /// Mix by name: even, experts, recurrent, reading [default: the family's of --model, else even]
+    #[arg(long, value_name = "NAME", conflicts_with = "share")]
+    pub(crate) mix: Option<String>,
+    /// Share of a kind: general, code, maths, tools, summarising or long; repeatable, together 1
+    #[arg(long, value_name = "KIND=SHARE")]
+    pub(crate) share: Vec<String>,
+    /// The model that it is for: bundle, GGUF file or config.json, whose family names the mix
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Draw a kind's documents from this text instead of the templates, e.g. code=sources.txt; repeatable
+    #[arg(long, value_name = "KIND=FILE")]
+    pub(crate) from: Vec<String>,
+    /// Seed of the draw: the same seed, the same text
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Size of the held-out text, as a share of the text's
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) held_out: f64,
+    #[command(flatten)]
+    pub(crate) network: Network,
 }

@@ -63,6 +63,68 @@ pub(crate) struct Validate {
     pub(crate) computing: Computing,
 }
 
+/// Questions to ask; shared by the commands that ask them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Tasks")]
+pub(crate) struct Suite {
+    /// Questions: JSON lines or an MMLU table, or a folder of them as one task; repeatable
+    #[arg(long = "suite", value_name = "[NAME=]FILE|DIR")]
+    pub(crate) files: Vec<String>,
+    /// How many of each task: 10, 50, 120, any other number, or full
+    #[arg(long, value_name = "N|full", default_value = "50", value_parser = parse_questions)]
+    pub(crate) questions: Questions,
+    /// Seed of the choice of questions
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Measure the speed of writing too
+    #[arg(long)]
+    pub(crate) benchmark: bool,
+}
+
+/// How many questions of each task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Questions {
+    Some(usize),
+    All,
+}
+
+/// `evaluate`.
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    /// Bundle or GGUF file
+    pub(crate) model: String,
+    /// Ask these variants of the bundle only; repeatable [default: all]
+    #[arg(long, value_name = "ID")]
+    pub(crate) variant: Vec<String>,
+    /// Context in tokens
+    #[arg(long, value_name = "TOKENS", default_value = "2k", value_parser = parse_tokens)]
+    pub(crate) context: usize,
+    #[command(flatten)]
+    pub(crate) suite: Suite,
+    #[command(flatten)]
+    pub(crate) computing: Computing,
+}
+
+/// `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    #[command(flatten)]
+    pub(crate) validate: Validate,
+    /// What to measure: kld, perplexity (one reading gives both), tasks
+    #[arg(long, value_delimiter = ',', default_value = "kld,perplexity,tasks", value_parser = ["kld", "perplexity", "tasks"])]
+    pub(crate) metrics: Vec<String>,
+    #[command(flatten)]
+    pub(crate) suite: Suite,
+}
+
+fn parse_questions(text: &str) -> Result<Questions, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(Questions::Some(n)),
+        _ if text == "full" => Ok(Questions::All),
+        _ => Err(format!("expected a number of questions or full, got `{text}`")),
+    }
+}
+
 /// `512`, `2k`, `32K` → tokens; k is 1024.
 fn parse_tokens(text: &str) -> Result<usize, String> {
     let (number, scale) = match text.strip_suffix(['k', 'K']) {
@@ -80,6 +142,8 @@ mod tests {
     #[test]
     fn lengths_are_read_with_their_k() {
         assert_eq!(["512", "8k", "32K"].map(parse_tokens), [Ok(512), Ok(8192), Ok(32768)]);
+        assert_eq!(["10", "full"].map(parse_questions), [Ok(Questions::Some(10)), Ok(Questions::All)]);
+        assert!(parse_questions("0").is_err() && parse_questions("many").is_err());
         assert!(["", "k", "3", "-5", "2M"].iter().all(|text| parse_tokens(text).is_err()));
     }
 }

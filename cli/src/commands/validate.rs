@@ -20,8 +20,23 @@ use std::path::Path;
 pub(crate) fn run(args: &Validate, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let quantized = Subject::open(&args.quantized, &args.computing, &cancel, screen)?;
-    let original = Original::open(args, &quantized, &cancel, screen)?;
-    let subject = original.subject(&quantized);
+    let (validations, header) = validate(args, &quantized, screen)?;
+    if screen.json {
+        return screen.print_json(&validations);
+    }
+    print(&validations, &header, screen);
+    Ok(())
+}
+
+/// Measures, and writes the figures into the manifest where that is wanted.
+pub(crate) fn validate(
+    args: &Validate,
+    quantized: &Subject,
+    screen: &Screen,
+) -> Result<(Vec<Validation>, Header)> {
+    let cancel = interrupt::token();
+    let original = Original::open(args, quantized, &cancel, screen)?;
+    let subject = original.subject(quantized);
     let model = subject.load(&original.id, longest(args), &args.computing, &cancel)?;
     let texts = read_texts(&args.texts.text)?;
     if texts.is_empty() {
@@ -37,7 +52,7 @@ pub(crate) fn run(args: &Validate, screen: &Screen) -> Result<()> {
     };
     drop(model);
     let mut validations = Vec::new();
-    for id in candidates(args, &quantized, &original)? {
+    for id in candidates(args, quantized, &original)? {
         let model = quantized.load(&id, longest(args), &args.computing, &cancel)?;
         let (mut validation, _) = compare(&store, &model, args, &id, &cancel, &mut following)?;
         validation.floor = floor.clone();
@@ -49,11 +64,7 @@ pub(crate) fn run(args: &Validate, screen: &Screen) -> Result<()> {
         let quality = |one: &Validation| (one.candidate.clone(), measured::quality_of(one, &circumstances));
         measured::record(bundle.root(), &validations.iter().map(quality).collect::<Vec<_>>())?;
     }
-    if screen.json {
-        return screen.print_json(&validations);
-    }
-    print(&validations, &store.header, screen);
-    Ok(())
+    Ok((validations, store.header))
 }
 
 fn longest(args: &Validate) -> usize {
@@ -204,7 +215,7 @@ fn compare(
     Ok((Validation::of(&store.header, label, &samples)?, figures))
 }
 
-fn print(validations: &[Validation], header: &Header, screen: &Screen) {
+pub(crate) fn print(validations: &[Validation], header: &Header, screen: &Screen) {
     let Some(first) = validations.first() else { return };
     println!(
         "held against {}, {} tokens of context, the second half of each window compared",

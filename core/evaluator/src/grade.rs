@@ -66,6 +66,13 @@ fn word(loss: f64, task_share: Option<f64>) -> String {
     TABLE.grade.iter().find(keeps).map(|limits| limits.word.clone()).unwrap_or_default()
 }
 
+/// `word`, or the first worse one that a share of the original's task scores allows.
+pub fn lowered(word: &str, task_share: f64) -> String {
+    let from = TABLE.grade.iter().skip_while(|limits| limits.word != word);
+    let allowed = |limits: &&Limits| limits.task_share.is_none_or(|least| task_share > least);
+    from.into_iter().find(allowed).map_or_else(|| word.to_string(), |limits| limits.word.clone())
+}
+
 /// Every word, best first, with the greatest loss it stands for; the last has none.
 pub fn words() -> impl Iterator<Item = (&'static str, Option<f64>)> {
     TABLE.grade.iter().map(|limits| (limits.word.as_str(), limits.loss))
@@ -90,6 +97,8 @@ mod tests {
             ["production", "production", "development", "acceptable", "poor", "unusable", "unusable"];
         assert_eq!(of, expected);
         assert_eq!(super::word(0.01, Some(0.85)), "development");
+        assert_eq!(lowered("production", 0.85), "development");
+        assert_eq!((lowered("production", 0.95), lowered("poor", 0.1)), ("production".into(), "poor".into()));
         assert!(router_limits().same_set > 0.5);
     }
 }

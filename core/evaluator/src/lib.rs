@@ -11,8 +11,10 @@ pub mod grade;
 pub mod importance;
 mod progress;
 pub mod reference;
+pub mod report;
 mod seed;
 pub mod statistics;
+pub mod suite;
 pub mod text;
 mod validation;
 

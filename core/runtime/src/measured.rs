@@ -5,6 +5,8 @@ use crate::Tokenizer;
 use bundle::manifest::HowMeasured;
 use bundle::{Bundle, BundleWriter, Quality};
 use engine::Token;
+use bundle::manifest::TaskScore;
+use evaluator::suite::Evaluation;
 use evaluator::{Validation, Vocabulary};
 use serde_json::json;
 use std::path::Path;
@@ -106,20 +108,51 @@ pub fn quality_of(validation: &Validation, circumstances: &Circumstances) -> Qua
 /// # Errors
 /// No such bundle or variant, one that is being written, a figure that a manifest may not hold.
 pub fn record(root: &Path, measured: &[(String, Quality)]) -> bundle::Result<Bundle> {
+    change(root, measured, |before, quality: &Quality| {
+        let mut quality = quality.clone();
+        for (name, score) in before.unwrap_or_default().tasks {
+            quality.tasks.entry(name).or_insert(score);
+        }
+        quality
+    })
+}
+
+/// Writes scores of tasks into the manifest of the bundle at `root`, likewise. Other figures stay.
+///
+/// # Errors
+/// As [`record`].
+pub fn record_scores(root: &Path, evaluations: &[(String, Evaluation)]) -> bundle::Result<Bundle> {
+    change(root, evaluations, |before, evaluation: &Evaluation| {
+        let mut quality = before.unwrap_or_default();
+        for (name, result) in &evaluation.tasks {
+            let score = TaskScore {
+                score: result.score,
+                interval: Some(result.interval),
+                n: Some(result.n as u64),
+                other: Default::default(),
+            };
+            quality.tasks.insert(name.clone(), score);
+        }
+        if quality.how.tool.is_empty() {
+            quality.how.tool = format!("llama-pajamas {}", env!("CARGO_PKG_VERSION"));
+        }
+        quality
+    })
+}
+
+fn change<T>(
+    root: &Path,
+    measured: &[(String, T)],
+    quality: impl Fn(Option<Quality>, &T) -> Quality,
+) -> bundle::Result<Bundle> {
     let mut writer = BundleWriter::open(root)?;
-    for (id, quality) in measured {
-        let known = writer.manifest().variant(id).cloned();
-        let Some(mut variant) = known else {
+    for (id, measured) in measured {
+        let Some(mut variant) = writer.manifest().variant(id).cloned() else {
             // Says which variants there are.
             Bundle::open(root)?.variant(id)?;
             continue;
         };
-        let tasks = variant.quality.take().map(|before| before.tasks).unwrap_or_default();
-        let mut quality = quality.clone();
-        for (name, score) in tasks {
-            quality.tasks.entry(name).or_insert(score);
-        }
-        variant.quality = Some(quality);
+        variant.quality = Some(quality(variant.quality.take(), measured));
         writer.put_variant(variant);
     }
     writer.publish()
