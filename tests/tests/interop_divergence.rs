@@ -109,7 +109,8 @@ fn figures_are_those_of_llama_perplexity() {
     let bench = Bench::new();
     let text = shared("data/text/pajama_eval.txt");
     let model = load(&bench.file("BF16"));
-    let tokens = Vocabulary::encode(model.tokenizer(), &std::fs::read_to_string(&text).unwrap(), false).unwrap();
+    let tokens =
+        Vocabulary::encode(model.tokenizer(), &std::fs::read_to_string(&text).unwrap(), false).unwrap();
     let pass = Pass::cut(&Text { name: "eval".into(), tokens }, CONTEXT, Some(WINDOWS), None).unwrap();
     let chunks = WINDOWS.to_string();
     bench.run_theirs("BF16", &["-f", text.to_str().unwrap(), "--chunks", &chunks]);
@@ -139,7 +140,10 @@ fn figures_are_those_of_llama_perplexity() {
             overall(header, &samples).unwrap()
         });
         for (what, compact, whole) in compact_and_whole(&compact, &whole) {
-            println!("{name:8} {what:11} compact {compact:10.6} whole {whole:10.6} {:+.3} %", 100.0 * (compact / whole - 1.0));
+            println!(
+                "{name:8} {what:11} compact {compact:10.6} whole {whole:10.6} {:+.3} %",
+                100.0 * (compact / whole - 1.0)
+            );
             if (compact / whole - 1.0).abs() > 0.02 {
                 unequal.push(format!("{name} {what}: compact {compact}, whole {whole}"));
             }

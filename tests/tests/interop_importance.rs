@@ -41,7 +41,8 @@ fn check(checkpoint: &Path, counts: f32, sums: f64) {
     let file = |name: &str| -> PathBuf { folder.path().join(format!("{name}.gguf")) };
     let source = Checkpoint::open(checkpoint).unwrap();
     let out = std::io::BufWriter::new(std::fs::File::create(file("model")).unwrap());
-    quantizer::convert(&source, families::OutputType::F32, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+    quantizer::convert(&source, families::OutputType::F32, out, 2, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
     let text = shared("data/text/pajama_calibration.txt");
     run(Command::new(oracle("build/bin/llama-imatrix"))
         .args(["-m".as_ref(), file("model").as_os_str(), "-f".as_ref(), text.as_os_str()])
@@ -49,7 +50,8 @@ fn check(checkpoint: &Path, counts: f32, sums: f64) {
         .args(["-c", "256", "--chunks", &WINDOWS.to_string(), "-t", "1", "--no-ppl"]));
     let theirs = imatrix::read(&std::fs::read(file("theirs")).unwrap()).unwrap();
     let ours = ours(&load(&file("model")), &text);
-    let beyond: Vec<&String> = ours.entries.keys().filter(|name| !theirs.entries.contains_key(*name)).collect();
+    let beyond: Vec<&String> =
+        ours.entries.keys().filter(|name| !theirs.entries.contains_key(*name)).collect();
     assert_eq!(beyond, ["token_embd.weight"], "the output is the embedding, which they do not see");
     let (mut worst_sums, mut worst_counts) = (0.0f64, 0.0f32);
     for (name, theirs) in &theirs.entries {
@@ -63,7 +65,9 @@ fn check(checkpoint: &Path, counts: f32, sums: f64) {
         worst_sums = worst_sums.max(apart / total);
     }
     let n_tensors = theirs.entries.len();
-    println!("{n_tensors} tensors: counts apart by at most {worst_counts:.1e}, sums by {worst_sums:.1e} of their total");
+    println!(
+        "{n_tensors} tensors: counts apart by at most {worst_counts:.1e}, sums by {worst_sums:.1e} of their total"
+    );
     assert!(worst_counts <= counts && worst_sums <= sums);
 }
 

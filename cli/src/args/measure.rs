@@ -132,7 +132,9 @@ fn parse_tokens(text: &str) -> Result<usize, String> {
         None => (text, 1),
     };
     let tokens = number.parse::<usize>().ok().and_then(|number| number.checked_mul(scale));
-    tokens.filter(|tokens| *tokens >= 4).ok_or_else(|| format!("expected at least 4 tokens, e.g. 512 or 8k, got `{text}`"))
+    tokens
+        .filter(|tokens| *tokens >= 4)
+        .ok_or_else(|| format!("expected at least 4 tokens, e.g. 512 or 8k, got `{text}`"))
 }
 
 #[cfg(test)]

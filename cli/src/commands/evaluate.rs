@@ -40,6 +40,11 @@ pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
     let quantized = Subject::open(&args.validate.quantized, &args.validate.computing, &cancel, screen)?;
     let wants = |metric: &str| args.metrics.iter().any(|wanted| wanted == metric);
     let reads = wants("kld") || wants("perplexity");
+    // What cannot be asked is refused before anything is computed.
+    let asks = wants("tasks") && !(reads && args.suite.files.is_empty());
+    if asks {
+        tasks(&args.suite)?;
+    }
     let mut validations = Vec::new();
     if reads {
         let (found, header) = validate::validate(&args.validate, &quantized, screen)?;
@@ -49,7 +54,7 @@ pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
         validations = found;
     }
     let mut kept = Vec::new();
-    if wants("tasks") && !(reads && args.suite.files.is_empty()) {
+    if asks {
         let n_ctx = args.validate.texts.contexts.iter().copied().max().unwrap_or(512);
         let asking = Asking { suite: &args.suite, n_ctx, computing: &args.validate.computing };
         // The original is asked as well where it is one of the bundle's variants.
@@ -135,7 +140,9 @@ fn tasks(suite: &Suite) -> Result<Vec<Task>> {
         let name = name.unwrap_or(stem);
         let mut files = match path.is_dir() {
             true => std::fs::read_dir(&path)
-                .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>())
+                .and_then(|entries| {
+                    entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()
+                })
                 .with_context(|| path.display().to_string())?,
             false => vec![path],
         };

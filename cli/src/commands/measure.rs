@@ -9,9 +9,7 @@ use indicatif::ProgressBar;
 use llama_pajamas::evaluator::text::{Pass, Text};
 use llama_pajamas::evaluator::{Progress, Vocabulary};
 use llama_pajamas::measured::Circumstances;
-use llama_pajamas::{
-    CancelToken, LoadedModel, PlanRequest, Runtime, RuntimeSettings, families, quantizer,
-};
+use llama_pajamas::{CancelToken, LoadedModel, PlanRequest, Runtime, RuntimeSettings, families, quantizer};
 use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -46,13 +44,15 @@ impl Subject {
 
     /// The ids of its variants that are here.
     pub(crate) fn present(&self) -> Vec<String> {
-        let present = self.runtime.candidates().filter(|candidate| candidate.present && candidate.blocked.is_none());
+        let present =
+            self.runtime.candidates().filter(|candidate| candidate.present && candidate.blocked.is_none());
         present.map(|candidate| candidate.id.clone()).collect()
     }
 
     /// The variant with the most bits per weight.
     pub(crate) fn finest(&self) -> Result<String> {
-        let present = self.runtime.candidates().filter(|candidate| candidate.present && candidate.blocked.is_none());
+        let present =
+            self.runtime.candidates().filter(|candidate| candidate.present && candidate.blocked.is_none());
         let finest = present.max_by_key(|candidate| candidate.weights_bytes);
         Ok(finest.context("no variant is here")?.id.clone())
     }

@@ -42,7 +42,9 @@ fn summary(bundle: &Bundle) -> Result<Summary> {
     for (summary, variant) in variants.iter_mut().zip(bundle.variants()) {
         summary.is_original = summary.kld.is_none() && baselines.contains(&variant.precision.as_str());
     }
-    if let Some(original) = variants.iter().find(|variant| variant.is_original).map(mean_score).filter(|s| *s > 0.0) {
+    if let Some(original) =
+        variants.iter().find(|variant| variant.is_original).map(mean_score).filter(|s| *s > 0.0)
+    {
         for variant in variants.iter_mut().filter(|variant| !variant.tasks.is_empty()) {
             let share = mean_score(variant) / original;
             variant.grade = variant.grade.as_deref().map(|word| lowered(word, share));

@@ -6,8 +6,8 @@ use crate::args::Validate;
 use crate::interrupt;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
-use llama_pajamas::bundle::atomic::AtomicFile;
 use llama_pajamas::bundle::Sha256Digest;
+use llama_pajamas::bundle::atomic::AtomicFile;
 use llama_pajamas::evaluator::divergence::{self, Figures};
 use llama_pajamas::evaluator::reference::{self, Header, Keep, Reader};
 use llama_pajamas::evaluator::text::Pass;
@@ -87,7 +87,10 @@ impl Original {
         };
         if let Some(id) = own {
             if present.len() < 2 {
-                bail!("--original: {} has no other variant: name the model to hold it against", args.quantized);
+                bail!(
+                    "--original: {} has no other variant: name the model to hold it against",
+                    args.quantized
+                );
             }
             let name = quantized.precision(&id);
             return Ok(Self { other: None, id, name });
@@ -162,8 +165,16 @@ impl Store {
             Some(path) => {
                 let mut file = AtomicFile::create(path)?;
                 let out = BufWriter::new(&mut file);
-                let header =
-                    reference::collect(model, of, passes, Keep::default(), &computing, out, cancel, &mut watch)?;
+                let header = reference::collect(
+                    model,
+                    of,
+                    passes,
+                    Keep::default(),
+                    &computing,
+                    out,
+                    cancel,
+                    &mut watch,
+                )?;
                 file.commit()?;
                 let file = File::open(path).with_context(|| path.display().to_string())?;
                 Ok(Self { file, header })
@@ -171,8 +182,16 @@ impl Store {
             None => {
                 let file = tempfile::tempfile().context("a temporary file for the original's logits")?;
                 let out = BufWriter::new(&file);
-                let header =
-                    reference::collect(model, of, passes, Keep::default(), &computing, out, cancel, &mut watch)?;
+                let header = reference::collect(
+                    model,
+                    of,
+                    passes,
+                    Keep::default(),
+                    &computing,
+                    out,
+                    cancel,
+                    &mut watch,
+                )?;
                 Ok(Self { file, header })
             }
         }
@@ -190,8 +209,7 @@ fn identity(file: &Path, passes: &[Pass]) -> Result<String> {
     let mapped = llama_pajamas::bundle::mapped_file::MappedFile::open(file)?;
     let mut text = format!("{}\n", Sha256Digest::of(&mapped));
     for pass in passes {
-        let tokens: Vec<u8> =
-            pass.windows.iter().flatten().flat_map(|token| token.to_le_bytes()).collect();
+        let tokens: Vec<u8> = pass.windows.iter().flatten().flat_map(|token| token.to_le_bytes()).collect();
         text += &format!("{} {} {}\n", pass.text, pass.n_ctx, Sha256Digest::of(&tokens));
     }
     Ok(Sha256Digest::of(text.as_bytes()).to_string())

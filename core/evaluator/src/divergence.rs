@@ -76,8 +76,11 @@ pub fn compare<R: Read>(
         reader.read(&window.tokens, cancel, &mut |position, row| {
             let record = &window.records[position - first];
             let target = window.tokens[position + 1] as usize;
-            let summary = Summary::of(row)
-                .map_err(|problem| Error::Logits { window: window.number, position, problem })?;
+            let summary = Summary::of(row).map_err(|problem| Error::Logits {
+                window: window.number,
+                position,
+                problem,
+            })?;
             samples.push(Sample {
                 pass: window.pass as u32,
                 window: window.number as u32,

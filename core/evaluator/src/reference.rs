@@ -170,8 +170,9 @@ impl<W: Write> Writer<W> {
     fn new(out: W, header: &Header) -> Result<Self> {
         let text = serde_json::to_vec(header).map_err(|error| Error::reference("header", "JSON", error))?;
         let length = u32::try_from(text.len()).ok().filter(|length| *length <= MAX_HEADER_BYTES);
-        let length = length
-            .ok_or_else(|| Error::reference("header", format!("at most {MAX_HEADER_BYTES} bytes"), text.len()))?;
+        let length = length.ok_or_else(|| {
+            Error::reference("header", format!("at most {MAX_HEADER_BYTES} bytes"), text.len())
+        })?;
         let mut writer = Self { out, layout: Layout::of(header), buffer: Vec::new() };
         writer.put(MAGIC)?;
         writer.put(&length.to_le_bytes())?;

@@ -87,9 +87,9 @@ impl Summary {
             .filter_map(|variant| of(variant).map(|(bytes, kld)| (variant.id.as_str(), bytes, kld)))
             .collect();
         let beaten = |one: &(&str, u64, f64)| {
-            points.iter().any(|other| {
-                other.1 <= one.1 && other.2 <= one.2 && (other.1 < one.1 || other.2 < one.2)
-            })
+            points
+                .iter()
+                .any(|other| other.1 <= one.1 && other.2 <= one.2 && (other.1 < one.1 || other.2 < one.2))
         };
         points.iter().filter(|one| !beaten(one)).map(|one| one.0).collect()
     }

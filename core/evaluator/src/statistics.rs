@@ -16,8 +16,9 @@ impl Mean {
     /// of one window), so the interval comes from the scatter of the groups: for a ratio of sums, linearised (Cochran,
     /// Sampling Techniques, 6.3), with Student's t. One group alone tells no interval: it is infinite.
     pub fn of_groups(groups: impl Iterator<Item = (f64, usize)> + Clone) -> Self {
-        let (sum, count, n) =
-            groups.clone().fold((0.0, 0, 0), |(sum, count, n), group| (sum + group.0, count + group.1, n + 1));
+        let (sum, count, n) = groups
+            .clone()
+            .fold((0.0, 0, 0), |(sum, count, n), group| (sum + group.0, count + group.1, n + 1));
         if count == 0 {
             return Self { mean: f64::NAN, interval: [f64::NEG_INFINITY, f64::INFINITY] };
         }
@@ -97,7 +98,9 @@ mod tests {
 
     #[test]
     fn students_t_is_the_tables() {
-        for (degrees, table) in [(1.0, 12.706), (2.0, 4.303), (3.0, 3.182), (5.0, 2.571), (10.0, 2.228), (100.0, 1.984)] {
+        for (degrees, table) in
+            [(1.0, 12.706), (2.0, 4.303), (3.0, 3.182), (5.0, 2.571), (10.0, 2.228), (100.0, 1.984)]
+        {
             assert!((student(degrees) / table - 1.0f64).abs() < 0.02, "{degrees}: {}", student(degrees));
         }
     }

@@ -54,15 +54,21 @@ impl Pass {
         if n_ctx < 4 {
             return Err(Error::request("context", "at least 4 tokens", n_ctx));
         }
-        let windows: Vec<Vec<Token>> = text.tokens.chunks_exact(n_ctx).take(most.unwrap_or(usize::MAX)).map(|w| {
-            let mut window = w.to_vec();
-            if let Some(first) = first {
-                window[0] = first;
-            }
-            window
-        }).collect();
+        let windows: Vec<Vec<Token>> = text
+            .tokens
+            .chunks_exact(n_ctx)
+            .take(most.unwrap_or(usize::MAX))
+            .map(|w| {
+                let mut window = w.to_vec();
+                if let Some(first) = first {
+                    window[0] = first;
+                }
+                window
+            })
+            .collect();
         if windows.is_empty() {
-            let problem = format!("expected at least {n_ctx} tokens for one window, got {}", text.tokens.len());
+            let problem =
+                format!("expected at least {n_ctx} tokens for one window, got {}", text.tokens.len());
             return Err(Error::text(&text.name, problem));
         }
         Ok(Self { text: text.name.clone(), n_ctx, windows })

@@ -80,7 +80,13 @@ mod tests {
                     let kld = 0.01 * (number + 1) as f32;
                     let (pass, position) = (number as u32, position as u32);
                     samples.push(Sample {
-                        pass, window, position, kld, nll: 1.0, nll_reference: 1.0, same_top: true,
+                        pass,
+                        window,
+                        position,
+                        kld,
+                        nll: 1.0,
+                        nll_reference: 1.0,
+                        same_top: true,
                     });
                 }
             }
@@ -91,7 +97,8 @@ mod tests {
         assert_eq!(validation.grade.word, "production");
         let means: Vec<f64> = validation.domains.iter().map(|domain| domain.figures.kld.mean).collect();
         assert!(means.iter().zip([0.01, 0.02, 0.03]).all(|(mean, expected)| (mean - expected).abs() < 1e-6));
-        let stretches: Vec<_> = validation.positions.iter().map(|row| (row.n_ctx, row.from, row.to)).collect();
+        let stretches: Vec<_> =
+            validation.positions.iter().map(|row| (row.n_ctx, row.from, row.to)).collect();
         assert_eq!(stretches[0], (10, 5, 6));
         assert_eq!(stretches[4..], [(18, 9, 11), (18, 11, 13), (18, 13, 15), (18, 15, 17)]);
         let all: u64 = validation.positions.iter().map(|row| row.figures.n_tokens).sum();

@@ -39,12 +39,12 @@ pub use tune::{Recall, TUNING_FILE};
 
 pub use bundle;
 pub use engine::{self, CancelToken, Token};
+#[cfg(feature = "quantize")]
+pub use evaluator;
 pub use families;
 pub use formats;
 pub use hardware;
 pub use planner::{self, Plan};
-#[cfg(feature = "quantize")]
-pub use evaluator;
 #[cfg(feature = "quantize")]
 pub use quantizer;
 pub use tuner::{self, Reaction, Setting, Signals, Stance, TuneReport, TuneSettings, TuneStep};

@@ -3,9 +3,9 @@
 
 use crate::Tokenizer;
 use bundle::manifest::HowMeasured;
+use bundle::manifest::TaskScore;
 use bundle::{Bundle, BundleWriter, Quality};
 use engine::Token;
-use bundle::manifest::TaskScore;
 use evaluator::suite::Evaluation;
 use evaluator::{Validation, Vocabulary};
 use serde_json::json;

@@ -144,8 +144,7 @@ impl Tokenizer {
             plain.set_encode_special_tokens(true);
             plain
         });
-        let encoding =
-            plain.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        let encoding = plain.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().iter().map(|id| self.id_in_file(*id)).collect())
     }
 

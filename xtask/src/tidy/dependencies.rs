@@ -18,7 +18,17 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("core/quantizer", &["formats", "families", "bundle", "engine", "evaluator"]),
     (
         "core/runtime",
-        &["formats", "families", "hardware", "bundle", "planner", "engine", "tuner", "quantizer", "evaluator"],
+        &[
+            "formats",
+            "families",
+            "hardware",
+            "bundle",
+            "planner",
+            "engine",
+            "tuner",
+            "quantizer",
+            "evaluator",
+        ],
     ),
     ("ffi", &["llama-pajamas"]),
     ("cli", &["llama-pajamas"]),

@@ -14,13 +14,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn run(args: &GenerateCalibration, screen: &Screen) -> Result<()> {
     let (name, mix) = mix(args, screen)?;
-    let wish = Wish {
-        mix,
-        n_chars: args.characters,
-        seed: args.seed,
-        held_out: args.held_out,
-        from: from(args)?,
-    };
+    let wish =
+        Wish { mix, n_chars: args.characters, seed: args.seed, held_out: args.held_out, from: from(args)? };
     let calibration = generate(&wish)?;
     let held_out = beside(&args.output, "held-out.txt");
     AtomicFile::write_all_to(&args.output, calibration.text.as_bytes())?;
@@ -41,7 +36,12 @@ pub(crate) fn run(args: &GenerateCalibration, screen: &Screen) -> Result<()> {
     println!("wrote {} (mix {name}, seed {})", screen.green(&args.output.display().to_string()), args.seed);
     for (kind, drawn) in &calibration.kinds {
         let of = if drawn.given { "given texts" } else { "templates" };
-        println!("  {:12}{:>9} characters, {:>5} documents of {of}", kind.name(), drawn.n_chars, drawn.n_documents);
+        println!(
+            "  {:12}{:>9} characters, {:>5} documents of {of}",
+            kind.name(),
+            drawn.n_chars,
+            drawn.n_documents
+        );
     }
     println!("held out: {}", held_out.display());
     for kind in &calibration.exhausted {

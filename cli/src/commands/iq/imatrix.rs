@@ -140,7 +140,8 @@ fn partial_path(output: &Path) -> PathBuf {
 
 fn keep(output: &Path, partial: &Partial) -> Result<(), Error> {
     let io = |source| Error::Io { doing: "keeping a partial importance matrix", source };
-    let mut file = AtomicFile::create(&partial_path(output)).map_err(|error| io(std::io::Error::other(error)))?;
+    let mut file =
+        AtomicFile::create(&partial_path(output)).map_err(|error| io(std::io::Error::other(error)))?;
     partial.write(BufWriter::new(&mut file))?;
     file.commit().map_err(|error| io(std::io::Error::other(error)))
 }
@@ -171,7 +172,11 @@ fn report(args: &Imatrix, matrix: &Matrix, collected: Option<&Collected>, screen
     );
     let Some(coverage) = coverage.filter(|coverage| coverage.n_experts() > 0) else { return Ok(()) };
     let before = balanced.map(|balanced| balanced.before.histogram());
-    println!("tokens seen by {} experts{}", coverage.n_experts(), named(before.is_some(), " (before drawing)"));
+    println!(
+        "tokens seen by {} experts{}",
+        coverage.n_experts(),
+        named(before.is_some(), " (before drawing)")
+    );
     for (number, (name, count)) in coverage.histogram().into_iter().enumerate() {
         let was = before.as_ref().map_or_else(String::new, |before| format!(" ({})", before[number].1));
         println!("{name:>16} {count:6}{was}");
@@ -182,7 +187,9 @@ fn report(args: &Imatrix, matrix: &Matrix, collected: Option<&Collected>, screen
         let drawn = drawn.collect::<Vec<_>>().join(", ");
         println!("windows drawn: {}", if drawn.is_empty() { "none" } else { &drawn });
         if !balanced.reached {
-            println!("warning: the texts to draw from ended, or --most-draws did, before enough experts saw enough");
+            println!(
+                "warning: the texts to draw from ended, or --most-draws did, before enough experts saw enough"
+            );
         }
     }
     Ok(())

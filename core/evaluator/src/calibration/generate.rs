@@ -113,7 +113,8 @@ pub fn generate(wish: &Wish) -> Result<Calibration> {
         ] {
             let (documents, whole) = source.draw(wanted)?;
             let n_chars = documents.iter().map(|document| document.chars().count()).sum();
-            drawn.insert(kind, Drawn { n_documents: documents.len(), n_chars, given: source.given.is_some() });
+            drawn
+                .insert(kind, Drawn { n_documents: documents.len(), n_chars, given: source.given.is_some() });
             into.extend(documents);
             if !whole && !calibration.exhausted.contains(&kind) {
                 calibration.exhausted.push(kind);
@@ -241,7 +242,8 @@ mod tests {
         let from = BTreeMap::from([(Kind::General, vec![given.clone()])]);
         let wish = Wish { mix: BTreeMap::from([(Kind::General, 1.0)]), from, n_chars: 60_000, ..wish(0) };
         let calibration = generate(&wish).expect("a text");
-        let lines = |text: &str| text.lines().filter(|l| l.ends_with('.')).map(String::from).collect::<HashSet<_>>();
+        let lines =
+            |text: &str| text.lines().filter(|l| l.ends_with('.')).map(String::from).collect::<HashSet<_>>();
         let (kept, held) = (lines(&calibration.text), lines(&calibration.held_out));
         assert!(!held.is_empty() && kept.is_disjoint(&held));
         assert!(calibration.kinds[&Kind::General].given);

@@ -34,7 +34,8 @@ impl Templates {
     /// # Errors
     /// A slot that cannot be filled, in words.
     pub(super) fn document(&self, seeded: &mut Seeded) -> Result<String, String> {
-        let mut filling = Filling { templates: self, seeded, labels: BTreeMap::new(), numbers: BTreeMap::new() };
+        let mut filling =
+            Filling { templates: self, seeded, labels: BTreeMap::new(), numbers: BTreeMap::new() };
         let template = filling.seeded.pick(&self.documents);
         let mut out = String::new();
         filling.fill(template, &mut out, 0)?;
@@ -113,7 +114,13 @@ impl<'a> Filling<'a, '_> {
     }
 
     /// What a label stands for; a new one avoids what other labels of the list stand for.
-    fn labelled(&mut self, list: &'a str, label: &'a str, out: &mut String, depth: usize) -> Result<(), String> {
+    fn labelled(
+        &mut self,
+        list: &'a str,
+        label: &'a str,
+        out: &mut String,
+        depth: usize,
+    ) -> Result<(), String> {
         if let Some(known) = self.labels.get(&(list, label)) {
             out.push_str(known);
             return Ok(());
@@ -199,7 +206,10 @@ mod tests {
     #[test]
     fn slots_are_filled_and_sums_are_right() {
         for seed in 0..50 {
-            let text = filled("{int a 2 9} {let b 3 3}{b} {= a * b + 2 - a} {who:x}{who:x} {{a}} {repeat 2 2 who}", seed);
+            let text = filled(
+                "{int a 2 9} {let b 3 3}{b} {= a * b + 2 - a} {who:x}{who:x} {{a}} {repeat 2 2 who}",
+                seed,
+            );
             let text = text.expect("all slots are known");
             let words: Vec<&str> = text.split(' ').collect();
             let a: i64 = words[0].parse().expect("a number");

@@ -63,8 +63,13 @@ fn sample(window: u32, kld: f32, nll: f32) -> Sample {
 
 #[test]
 fn figures_group_by_window_and_pair_the_perplexities() {
-    let samples =
-        [sample(0, 0.1, 2.1), sample(0, 0.3, 2.3), sample(1, 0.2, 2.2), sample(1, 0.6, 2.2), sample(2, 0.3, 2.2)];
+    let samples = [
+        sample(0, 0.1, 2.1),
+        sample(0, 0.3, 2.3),
+        sample(1, 0.2, 2.2),
+        sample(1, 0.6, 2.2),
+        sample(2, 0.3, 2.2),
+    ];
     let figures = figures(samples.iter()).unwrap();
     assert_eq!((figures.n_tokens, figures.n_windows), (5, 3));
     assert!((figures.kld.mean - 0.3).abs() < 1e-6 && (figures.kld_median - 0.3).abs() < 1e-6);

@@ -43,7 +43,8 @@ impl Coverage {
 
     /// Share of experts that saw at least `need` tokens; 1 where there are none.
     pub fn share(&self, need: u64) -> f64 {
-        let covered = self.layers.iter().flat_map(|layer| &layer.counts).filter(|count| **count >= need).count();
+        let covered =
+            self.layers.iter().flat_map(|layer| &layer.counts).filter(|count| **count >= need).count();
         covered as f64 / self.n_experts().max(1) as f64 + f64::from(u8::from(self.layers.is_empty()))
     }
 

@@ -46,7 +46,8 @@ impl Partial {
         out.write_all(MAGIC).map_err(io)?;
         out.write_all(&(text.len() as u32).to_le_bytes()).map_err(io)?;
         out.write_all(&text).map_err(io)?;
-        formats::imatrix::write_gguf(out, &self.sums.whole()).map_err(|error| io(std::io::Error::other(error)))?;
+        formats::imatrix::write_gguf(out, &self.sums.whole())
+            .map_err(|error| io(std::io::Error::other(error)))?;
         Ok(())
     }
 

@@ -70,7 +70,11 @@ impl Run {
             sums: Sums::default(),
         });
         if place.identity != identity {
-            return Err(Error::request("partial importance matrix", "one of this model and these texts", "another"));
+            return Err(Error::request(
+                "partial importance matrix",
+                "one of this model and these texts",
+                "another",
+            ));
         }
         let (settings, rows) = computing.settings(model.n_vocab(), n_ctx)?;
         let collector = Collector::new(sums, Wanted::All { output });
@@ -85,7 +89,8 @@ impl Run {
     /// What the engine or `keep` reports, [`Error::Cancelled`].
     pub fn read(&mut self, passes: &[Pass], keep: &mut Keep<'_>, watch: &mut Watch<'_>) -> Result<()> {
         self.collector.want(Wanted::All { output: self.output });
-        let windows: Vec<&[Token]> = passes.iter().flat_map(|pass| &pass.windows).map(Vec::as_slice).collect();
+        let windows: Vec<&[Token]> =
+            passes.iter().flat_map(|pass| &pass.windows).map(Vec::as_slice).collect();
         let mut meter = Meter::new(watch, Stage::Plain.name(), (windows.len() * self.n_ctx) as u64);
         let mut kept = Instant::now();
         meter.skip((self.place.n_windows.min(windows.len()) * self.n_ctx) as u64);
@@ -112,7 +117,8 @@ impl Run {
         let before = self.coverage();
         self.place.drawn.resize(pool.len(), 0);
         self.place.hits.resize(pool.len(), vec![0; before.n_experts()]);
-        let mut meter = Meter::new(watch, Stage::Balancing.name(), (balance.most_windows * self.n_ctx) as u64);
+        let mut meter =
+            Meter::new(watch, Stage::Balancing.name(), (balance.most_windows * self.n_ctx) as u64);
         let mut kept = Instant::now();
         loop {
             let now = self.coverage();
@@ -120,7 +126,8 @@ impl Run {
             let reached = now.share(balance.need) >= balance.share;
             let next = draw(pool, &self.place, &now, balance.need);
             let (false, true, Some(text)) = (reached, n_drawn < balance.most_windows, next) else {
-                let drawn = pool.iter().zip(&self.place.drawn).map(|(pass, n)| (pass.text.clone(), *n)).collect();
+                let drawn =
+                    pool.iter().zip(&self.place.drawn).map(|(pass, n)| (pass.text.clone(), *n)).collect();
                 return Ok(Balanced { drawn, before, after: now, reached });
             };
             self.collector.want(self.collector.with(|sums| cold(sums, balance.need)));

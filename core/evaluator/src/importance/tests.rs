@@ -69,7 +69,8 @@ fn coverage_counts_each_layers_experts_once() {
 
 #[test]
 fn a_partial_file_reads_back_and_damage_is_refused() {
-    let place = Place { identity: "m".into(), n_windows: 5, drawn: vec![2, 0], hits: vec![vec![1, 2], vec![0, 0]] };
+    let place =
+        Place { identity: "m".into(), n_windows: 5, drawn: vec![2, 0], hits: vec![vec![1, 2], vec![0, 0]] };
     let partial = Partial { place, sums: collected() };
     let mut bytes = Vec::new();
     partial.write(&mut bytes).unwrap();
@@ -113,7 +114,10 @@ fn matrices_add_up_and_the_legacy_form_counts_in_chunks() {
     let merged = merge(vec![ours.clone(), matrix(&[1.0, 1.0, 1.0, 1.0], &[2.0], true)], 8).unwrap();
     let entry = &merged.entries["blk.0.ffn_up_exps.weight"];
     assert_eq!((entry.n_columns, entry.n_matrices), (2, 2));
-    assert_eq!((entry.sums.as_slice(), entry.counts.as_slice()), (&[9.0, 10.0, 11.0, 12.0][..], &[24.0, 32.0][..]));
+    assert_eq!(
+        (entry.sums.as_slice(), entry.counts.as_slice()),
+        (&[9.0, 10.0, 11.0, 12.0][..], &[24.0, 32.0][..])
+    );
     assert_eq!((merged.chunk_count, merged.datasets.len()), (2, 1));
     assert!(merge(vec![ours, matrix(&[1.0], &[1.0], false)], 8).is_err());
     assert!(merge(vec![], 8).is_err());

@@ -89,7 +89,12 @@ impl Record {
 
 /// The mass of the tokens `ids` and, of them, `n` by systematic sampling: a comb with `n` teeth, laid at random over
 /// their probabilities in order of id, takes each token with the chance that its probability asks for.
-pub(super) fn draw(ids: &mut [u32], of: &impl Fn(u32) -> f32, n: usize, seeded: &mut Seeded) -> (f32, Vec<(u32, f32)>) {
+pub(super) fn draw(
+    ids: &mut [u32],
+    of: &impl Fn(u32) -> f32,
+    n: usize,
+    seeded: &mut Seeded,
+) -> (f32, Vec<(u32, f32)>) {
     ids.sort_unstable();
     let mass: f64 = ids.iter().map(|id| f64::from(of(*id)).exp()).sum();
     let mut drawn = Vec::with_capacity(n);

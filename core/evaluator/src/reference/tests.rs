@@ -64,7 +64,10 @@ fn damage_is_named() {
         Err(error) => error.to_string(),
     };
     assert_eq!(error(b"GGUF and more"), "reference logits: magic: expected LPREFLOG, got GGUF and");
-    assert_eq!(error(&bytes[..bytes.len() - 1]), "reference logits: records: expected more bytes, got the end");
+    assert_eq!(
+        error(&bytes[..bytes.len() - 1]),
+        "reference logits: records: expected more bytes, got the end"
+    );
     let mut wrong = bytes.clone();
     let at = bytes.len() - header(300).body_bytes() as usize;
     wrong[at..at + 4].copy_from_slice(&300i32.to_le_bytes());

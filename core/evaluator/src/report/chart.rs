@@ -47,7 +47,8 @@ struct Axis {
 
 impl Axis {
     fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let (mut low, mut high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+        let (mut low, mut high) =
+            values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
         let margin = ((high - low) * 0.08).max(1e-6);
         (low, high) = (low - margin, high + margin);
         Self { low, high, from, to }
@@ -61,7 +62,8 @@ impl Axis {
     fn ticks(&self) -> Vec<f64> {
         let rough = (self.high - self.low) / 5.0;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].iter().map(|n| n * power).find(|step| *step >= rough).unwrap_or(rough);
+        let step =
+            [1.0, 2.0, 5.0, 10.0].iter().map(|n| n * power).find(|step| *step >= rough).unwrap_or(rough);
         let first = (self.low / step).ceil();
         (0..12).map(|n| (first + f64::from(n)) * step).take_while(|tick| *tick <= self.high).collect()
     }
@@ -80,21 +82,51 @@ pub(super) fn scatter(label: &str, x_name: &str, y_name: &str, points: &[Point<'
     let mut svg = open(WIDTH, HEIGHT, label);
     for tick in x.ticks() {
         let at = x.at(tick);
-        let _ = writeln!(svg, "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{}\"/>", HEIGHT - BOTTOM);
-        let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>", HEIGHT - BOTTOM + 18.0, short(tick));
+        let _ = writeln!(
+            svg,
+            "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{}\"/>",
+            HEIGHT - BOTTOM
+        );
+        let _ = writeln!(
+            svg,
+            "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            HEIGHT - BOTTOM + 18.0,
+            short(tick)
+        );
     }
     for power in (y.low.floor() as i32)..=(y.high.ceil() as i32) {
         for factor in [1.0, 2.0, 5.0] {
             let value = factor * 10f64.powi(power);
             if (y.low..=y.high).contains(&value.log10()) {
                 let at = y.at(value.log10());
-                let _ = writeln!(svg, "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\"/>", WIDTH - RIGHT);
-                let _ = writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 8.0, at + 4.0, short(value));
+                let _ = writeln!(
+                    svg,
+                    "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\"/>",
+                    WIDTH - RIGHT
+                );
+                let _ = writeln!(
+                    svg,
+                    "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                    LEFT - 8.0,
+                    at + 4.0,
+                    short(value)
+                );
             }
         }
     }
-    let _ = writeln!(svg, "<text x=\"{:.0}\" y=\"{}\" text-anchor=\"middle\">{}</text>", (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 16.0, escape(x_name));
-    let _ = writeln!(svg, "<text transform=\"translate(18 {:.0}) rotate(-90)\" text-anchor=\"middle\">{}</text>", (TOP + HEIGHT - BOTTOM) / 2.0, escape(y_name));
+    let _ = writeln!(
+        svg,
+        "<text x=\"{:.0}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 16.0,
+        escape(x_name)
+    );
+    let _ = writeln!(
+        svg,
+        "<text transform=\"translate(18 {:.0}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
+        (TOP + HEIGHT - BOTTOM) / 2.0,
+        escape(y_name)
+    );
     let mut front: Vec<&Point<'_>> = points.iter().filter(|point| point.on_front).collect();
     front.sort_by(|a, b| a.x.total_cmp(&b.x));
     let line: Vec<String> = front.iter().map(|p| format!("{:.1},{:.1}", x.at(p.x), y.at(log(p.y)))).collect();
@@ -102,13 +134,23 @@ pub(super) fn scatter(label: &str, x_name: &str, y_name: &str, points: &[Point<'
     for point in points {
         let (cx, cy) = (x.at(point.x), y.at(log(point.y)));
         let class = if point.on_front { "best" } else { "other" };
-        let _ = writeln!(svg, "<circle class=\"{class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{:.1}\"><title>{}</title></circle>", point.radius, escape(&point.title));
+        let _ = writeln!(
+            svg,
+            "<circle class=\"{class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"{:.1}\"><title>{}</title></circle>",
+            point.radius,
+            escape(&point.title)
+        );
         // Names stay inside of the chart.
         let (anchor, at) = match cx > WIDTH - RIGHT - 90.0 {
             true => ("end", cx - point.radius - 4.0),
             false => ("start", cx + point.radius + 4.0),
         };
-        let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>", cy - 4.0, escape(point.name));
+        let _ = writeln!(
+            svg,
+            "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+            cy - 4.0,
+            escape(point.name)
+        );
     }
     svg.push_str("</svg>\n");
     Some(svg)
@@ -124,8 +166,20 @@ pub(super) fn bars(label: &str, groups: &[&str], series: &[(&str, Vec<Option<f64
     let y = |value: f64| HEIGHT - BOTTOM - value.clamp(0.0, 1.0) * (HEIGHT - BOTTOM - TOP);
     for tick in 0..=5 {
         let value = f64::from(tick) / 5.0;
-        let _ = writeln!(svg, "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{:.1}\" x2=\"{}\" y2=\"{:.1}\"/>", y(value), WIDTH - RIGHT, y(value));
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{:.0} %</text>", LEFT - 8.0, y(value) + 4.0, 100.0 * value);
+        let _ = writeln!(
+            svg,
+            "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{:.1}\" x2=\"{}\" y2=\"{:.1}\"/>",
+            y(value),
+            WIDTH - RIGHT,
+            y(value)
+        );
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{:.0} %</text>",
+            LEFT - 8.0,
+            y(value) + 4.0,
+            100.0 * value
+        );
     }
     let room = (WIDTH - LEFT - RIGHT) / groups.len() as f64;
     let width = (room * 0.8 / series.len() as f64).min(40.0);
@@ -138,16 +192,30 @@ pub(super) fn bars(label: &str, groups: &[&str], series: &[(&str, Vec<Option<f64
             let _ = writeln!(
                 svg,
                 "<rect x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{colour}\"><title>{}: {:.1} % ({})</title></rect>",
-                y(value), (width - 1.0).max(1.0), y(0.0) - y(value), escape(name), 100.0 * value, escape(group)
+                y(value),
+                (width - 1.0).max(1.0),
+                y(0.0) - y(value),
+                escape(name),
+                100.0 * value,
+                escape(group)
             );
         }
-        let _ = writeln!(svg, "<text x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>", HEIGHT - BOTTOM + 18.0, escape(group));
+        let _ = writeln!(
+            svg,
+            "<text x=\"{middle:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            HEIGHT - BOTTOM + 18.0,
+            escape(group)
+        );
     }
     for (place, (name, _)) in series.iter().enumerate() {
         let (column, line) = ((place % 4) as f64, (place / 4) as f64);
         let (x, at) = (LEFT + column * 165.0, HEIGHT - 16.0 + line * 20.0);
         let colour = COLOURS[place % COLOURS.len()];
-        let _ = writeln!(svg, "<rect x=\"{x:.0}\" y=\"{:.0}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>", at - 10.0);
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x:.0}\" y=\"{:.0}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>",
+            at - 10.0
+        );
         let _ = writeln!(svg, "<text x=\"{:.0}\" y=\"{at:.0}\">{}</text>", x + 18.0, escape(name));
     }
     svg.push_str("</svg>\n");
@@ -165,13 +233,24 @@ pub(super) fn heat(label: &str, row_name: &str, rows: &[(u32, Vec<u64>)]) -> Opt
         let y = TOP + tall * line as f64;
         let total: u64 = counts.iter().sum::<u64>().max(1);
         let most = counts.iter().max().copied().unwrap_or(0).max(1);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{} {number}</text>", LEFT - 8.0, y + tall * 0.7, escape(row_name));
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{} {number}</text>",
+            LEFT - 8.0,
+            y + tall * 0.7,
+            escape(row_name)
+        );
         for (column, count) in counts.iter().enumerate() {
             let share = *count as f64 / most as f64;
             let _ = writeln!(
                 svg,
                 "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"><title>{} {number}, {column}: {count} ({:.1} %)</title></rect>",
-                LEFT + cell * column as f64, cell - 1.0, tall - 1.0, shade(share), escape(row_name), 100.0 * *count as f64 / total as f64
+                LEFT + cell * column as f64,
+                cell - 1.0,
+                tall - 1.0,
+                shade(share),
+                escape(row_name),
+                100.0 * *count as f64 / total as f64
             );
         }
     }

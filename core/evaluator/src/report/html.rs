@@ -72,7 +72,16 @@ fn recommended(summary: &Summary) -> String {
 }
 
 fn table(summary: &Summary) -> String {
-    let heads = ["variant", "size", "KLD mean (95 %)", "KLD 99.9 %", "same top-1", "PPL ratio", "tokens/s", "quality"];
+    let heads = [
+        "variant",
+        "size",
+        "KLD mean (95 %)",
+        "KLD 99.9 %",
+        "same top-1",
+        "PPL ratio",
+        "tokens/s",
+        "quality",
+    ];
     let heads: String = heads.iter().map(|head| format!("<th>{head}</th>")).collect();
     let mut out = format!("<div class=\"wide\"><table>\n<tr>{heads}</tr>\n");
     for variant in &summary.variants {
@@ -122,7 +131,8 @@ fn size_chart(summary: &Summary) -> Option<String> {
             })
         })
         .collect();
-    let chart = scatter("Divergence over size", "size in MiB", "mean divergence in nats, logarithmic", &points)?;
+    let chart =
+        scatter("Divergence over size", "size in MiB", "mean divergence in nats, logarithmic", &points)?;
     let note = "The dashed line joins the variants that no other beats in both; larger points write faster; the original \
                 lies at the lower edge.";
     Some(format!("{chart}<p class=\"note\">{note}</p>\n"))
@@ -142,7 +152,12 @@ fn speed_chart(summary: &Summary) -> Option<String> {
             Some(Point { name: &variant.id, x, y, radius: 6.0, on_front, title: title(variant) })
         })
         .collect();
-    scatter("Divergence over speed", "tokens per second when writing", "mean divergence in nats, logarithmic", &points)
+    scatter(
+        "Divergence over speed",
+        "tokens per second when writing",
+        "mean divergence in nats, logarithmic",
+        &points,
+    )
 }
 
 fn category_chart(summary: &Summary) -> Option<String> {
@@ -171,7 +186,13 @@ fn tasks(summary: &Summary) -> Option<String> {
         for variant in &summary.variants {
             let text = variant.tasks.get(task).map_or_else(
                 || "–".to_string(),
-                |result| format!("{:.1} % ± {:.1}", 100.0 * result.score, 50.0 * (result.interval[1] - result.interval[0])),
+                |result| {
+                    format!(
+                        "{:.1} % ± {:.1}",
+                        100.0 * result.score,
+                        50.0 * (result.interval[1] - result.interval[0])
+                    )
+                },
             );
             let _ = write!(out, "<td class=\"n\">{text}</td>");
         }

@@ -10,7 +10,9 @@ pub fn markdown(summary: &Summary) -> String {
         let _ = writeln!(out, "- {note}");
     }
     out.push_str("\n## Variants\n\n");
-    out.push_str("| variant | size | KLD mean (95 %) | KLD 99.9 % | same top-1 | PPL ratio | tokens/s | quality |\n");
+    out.push_str(
+        "| variant | size | KLD mean (95 %) | KLD 99.9 % | same top-1 | PPL ratio | tokens/s | quality |\n",
+    );
     out.push_str("|---|---|---|---|---|---|---|---|\n");
     for variant in &summary.variants {
         let _ = writeln!(out, "| {} |", cells(variant).join(" | "));
@@ -19,7 +21,9 @@ pub fn markdown(summary: &Summary) -> String {
     let _ = writeln!(out, "\nNot beaten in both size and divergence: {}.", front.join(", "));
     let tasks = summary.tasks();
     if !tasks.is_empty() {
-        out.push_str("\n## Tasks\n\nShare of right answers, with its 95 % interval; chance in brackets.\n\n| task |");
+        out.push_str(
+            "\n## Tasks\n\nShare of right answers, with its 95 % interval; chance in brackets.\n\n| task |",
+        );
         summary.variants.iter().for_each(|variant| out += &format!(" {} |", variant.id));
         out.push_str("\n|---|");
         summary.variants.iter().for_each(|_| out += "---|");

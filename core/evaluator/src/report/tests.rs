@@ -27,7 +27,8 @@ fn variant(id: &str, mib: u64, kld: f64, grade: &str, speed: f64, maths: f64) ->
 }
 
 fn summary() -> Summary {
-    let original = VariantSummary { id: "F16".into(), file_bytes: 100 << 20, is_original: true, ..Default::default() };
+    let original =
+        VariantSummary { id: "F16".into(), file_bytes: 100 << 20, is_original: true, ..Default::default() };
     let layer = |layer| LayerCoverage { layer, counts: vec![5, 0, 90, 3] };
     Summary {
         model: "a <model> & more".into(),

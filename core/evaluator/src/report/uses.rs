@@ -53,9 +53,8 @@ fn recommend<'a>(one: &'static Use, summary: &'a Summary) -> Recommendation<'a> 
         }
     };
     let ranked = allowed.filter_map(|variant| Some((rank(variant)?, variant)));
-    let best = ranked.min_by(|(a, one), (b, other)| {
-        a.total_cmp(b).then(one.file_bytes.cmp(&other.file_bytes))
-    });
+    let best =
+        ranked.min_by(|(a, one), (b, other)| a.total_cmp(b).then(one.file_bytes.cmp(&other.file_bytes)));
     let because = match best {
         None => "nothing that was measured".to_string(),
         Some((_, variant)) => because(one, variant),
@@ -67,7 +66,9 @@ fn because(one: &Use, variant: &VariantSummary) -> String {
     let kld = variant.kld.map(|(mean, _)| format!("divergence {mean:.4}"));
     let mut parts = vec![super::size(variant.file_bytes)];
     parts.extend(kld);
-    parts.extend(variant.tokens_per_s.filter(|_| one.prefer == "fast").map(|speed| format!("{speed:.0} tokens/s")));
+    parts.extend(
+        variant.tokens_per_s.filter(|_| one.prefer == "fast").map(|speed| format!("{speed:.0} tokens/s")),
+    );
     let score = variant.categories.get(&one.prefer);
     parts.extend(score.map(|score| format!("{:.0} % of {}", 100.0 * score, one.prefer)));
     parts.join(", ")

@@ -55,7 +55,11 @@ impl<'a> Asked<'a> {
         }
         let cut = whole.len().saturating_sub(self.n_ctx);
         if given <= cut {
-            return Err(Error::request("answer", format!("fewer than {} tokens", self.n_ctx), whole.len() - given));
+            return Err(Error::request(
+                "answer",
+                format!("fewer than {} tokens", self.n_ctx),
+                whole.len() - given,
+            ));
         }
         let (whole, given) = (&whole[cut..], given - cut);
         self.hold(&whole[..given - 1])?;

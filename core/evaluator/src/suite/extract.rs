@@ -21,7 +21,8 @@ fn numbers(text: &str) -> Vec<String> {
             at += 1;
             continue;
         }
-        let negative = at > 0 && characters[at - 1] == '-' && !(at > 1 && characters[at - 2].is_alphanumeric());
+        let negative =
+            at > 0 && characters[at - 1] == '-' && !(at > 1 && characters[at - 2].is_alphanumeric());
         let mut number = String::from(if negative { "-" } else { "" });
         while digit(at) || (matches!(characters.get(at), Some(',' | '.')) && digit(at + 1)) {
             if characters[at] != ',' {

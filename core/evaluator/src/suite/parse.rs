@@ -18,7 +18,7 @@ enum Line {
 /// The letters of a table's answers.
 const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
-/// Reads the text of a file: JSON lines, or a table of question, four answers and the right one's letter.
+/// Reads the text of a file: JSON lines, or a table of question, four answers and the right one's letter or number from 0.
 ///
 /// # Errors
 /// The first line that is neither, with its number.
@@ -59,9 +59,15 @@ fn table(name: &str, text: &str) -> Result<Vec<Question>> {
         let record = record.map_err(|error| Error::text(name, format!("line {line}: {error}")))?;
         let fields: Vec<&str> = record.iter().collect();
         let [question, answers @ .., right] = &fields[..] else { continue };
-        let gold = LETTERS.iter().position(|letter| letter == right);
+        // The right one's letter, or its number from 0.
+        let number_of = |right: &str| right.parse::<usize>().ok().filter(|gold| *gold < LETTERS.len());
+        let gold = LETTERS.iter().position(|letter| letter == right).or_else(|| number_of(right));
         let (4, Some(gold)) = (answers.len(), gold) else {
-            let problem = format!("line {line}: expected a question, four answers and one of A to D");
+            // Some tables begin with the names of their columns.
+            if line == 1 && answers.iter().any(|answer| LETTERS.contains(answer)) {
+                continue;
+            }
+            let problem = format!("line {line}: expected a question, four answers and one of A to D or 0 to 3");
             return Err(Error::text(name, problem));
         };
         let listed: Vec<String> =
@@ -84,6 +90,8 @@ fn checked(question: Question, name: &str, line: usize) -> Result<Question> {
     };
     match gold < n {
         true => Ok(question),
-        false => Err(Error::text(name, format!("line {line}: gold: expected a number below {n}, got {gold}"))),
+        false => {
+            Err(Error::text(name, format!("line {line}: gold: expected a number below {n}, got {gold}")))
+        }
     }
 }

@@ -15,7 +15,7 @@ fn the_usual_shapes_are_read() {
     assert_eq!(task.questions.len(), 4);
     let expected = Question::Choice { question: "Q".into(), choices: vec!["a".into(), "b".into()], gold: 1 };
     assert_eq!(task.questions[0], expected);
-    let table = parse("mmlu_x", "\"What, now?\",one,two,three,four,C\nMore?,1,2,3,4,A\n").unwrap();
+    let table = parse("mmlu_x", "question,A,B,C,D,answer\n\"What, now?\",one,two,three,four,C\nMore?,1,2,3,4,0\n").unwrap();
     let Question::Choice { question, choices, gold } = &table.questions[0] else { panic!("a choice") };
     assert_eq!(question, "What, now?\nA. one\nB. two\nC. three\nD. four\nAnswer:");
     assert_eq!((choices.len(), *gold, table.questions.len()), (4, 2, 2));
@@ -25,9 +25,11 @@ fn the_usual_shapes_are_read() {
 fn what_is_no_question_is_named_with_its_line() {
     let error = |text: &str| parse("t", text).unwrap_err().to_string();
     assert!(error("{\"query\": \"Q\"}").starts_with("text `t`: line 1: expected query, choices and gold"));
-    let gold = error("{\"query\": \"Q\", \"choices\": [\"a\"], \"gold\": 0}\n{\"query\": \"Q\", \"choices\": [\"a\"], \"gold\": 1}");
+    let gold = error(
+        "{\"query\": \"Q\", \"choices\": [\"a\"], \"gold\": 0}\n{\"query\": \"Q\", \"choices\": [\"a\"], \"gold\": 1}",
+    );
     assert_eq!(gold, "text `t`: line 2: gold: expected a number below 1, got 1");
-    assert!(error("a,b,c,d,e,F").contains("one of A to D"));
+    assert!(error("q,1,2,3,4,A\na,b,c,d,e,F").contains("one of A to D"));
     assert!(error("{\"question\": \"q\", \"answer\": \"none\"}").contains("expected a number"));
     assert!(error("").contains("at least one question"));
 }
