@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Iq {
     /// Draw a calibration text of several kinds, with a split that is held out
-    GenerateCalibration(GenerateCalibration),
+    GenerateCalibration(Box<GenerateCalibration>),
     /// Measure how much each weight's columns matter while a model reads a text
     Imatrix(Box<Imatrix>),
 }

@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use llama_pajamas::bundle::atomic::AtomicFile;
 use llama_pajamas::bundle::{Bundle, Quality, Variant};
 use llama_pajamas::evaluator::grade::lowered;
+use llama_pajamas::evaluator::importance::Coverage;
 use llama_pajamas::evaluator::report::{Summary, VariantSummary, html, markdown};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Folder of results inside of a bundle.
@@ -16,6 +18,29 @@ const FOLDER: &str = "evaluation";
 /// Where a variant's scores lie.
 pub(crate) fn evaluation_path(root: &Path, id: &str) -> PathBuf {
     root.join(FOLDER).join(format!("{id}.json"))
+}
+
+/// Where what experts saw lies.
+fn experts_path(root: &Path) -> PathBuf {
+    root.join(FOLDER).join("experts.json")
+}
+
+/// Keeps what experts saw of a text for the next report of a bundle.
+pub(crate) fn keep_experts(root: &Path, text: &str, coverage: &Coverage) -> Result<()> {
+    let path = experts_path(root);
+    let mut experts = experts(root)?;
+    experts.insert(text.to_string(), coverage.clone());
+    std::fs::create_dir_all(root.join(FOLDER)).with_context(|| path.display().to_string())?;
+    Ok(AtomicFile::write_all_to(&path, serde_json::to_string_pretty(&experts)?.as_bytes())?)
+}
+
+fn experts(root: &Path) -> Result<BTreeMap<String, Coverage>> {
+    let path = experts_path(root);
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
 /// Writes the report of a bundle, and returns its page; of a single file there is none.
@@ -52,7 +77,8 @@ fn summary(bundle: &Bundle) -> Result<Summary> {
     }
     variants.sort_by_key(|variant| std::cmp::Reverse(variant.file_bytes));
     let name = if manifest.model.name.is_empty() { &manifest.model.id } else { &manifest.model.name };
-    Ok(Summary { model: name.clone(), notes: notes(bundle), variants, ..Summary::default() })
+    let experts = experts(bundle.root())?;
+    Ok(Summary { model: name.clone(), notes: notes(bundle), variants, experts })
 }
 
 fn qualities(bundle: &Bundle) -> impl Iterator<Item = &Quality> {

@@ -117,6 +117,7 @@ impl Header {
 ///
 /// # Errors
 /// Windows that the engine refuses, logits that are no distribution, [`Error::Cancelled`], what `out` reports.
+#[expect(clippy::too_many_arguments, reason = "each is handed in by another hand")]
 pub fn collect<W: Write>(
     model: &Arc<dyn Model>,
     (reference, identity): (&str, &str),

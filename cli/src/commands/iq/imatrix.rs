@@ -3,6 +3,7 @@
 
 use crate::args::Imatrix;
 use crate::commands::measure::{Following, Subject, named, read_texts, threads, tokenize};
+use crate::commands::report;
 use crate::interrupt;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
@@ -88,10 +89,15 @@ fn collect(args: &Imatrix, word: &str, n_ctx: usize, screen: &Screen) -> Result<
         false => None,
     };
     following.finish();
+    let coverage = run.coverage();
+    if let Some(bundle) = subject.runtime.bundle().filter(|_| coverage.n_experts() > 0) {
+        let names: Vec<&str> = plain.iter().map(|pass| pass.text.as_str()).collect();
+        report::keep_experts(bundle.root(), &names.join(", "), &coverage)?;
+    }
     let names = plain.iter().map(|pass| pass.text.clone()).collect();
     let n_windows: usize = plain.iter().map(|pass| pass.windows.len()).sum();
     let matrix = run.sums().to_imatrix(names, u32::try_from(n_windows)?, u32::try_from(n_ctx)?);
-    Ok(Collected { matrix, coverage: run.coverage(), balanced })
+    Ok(Collected { matrix, coverage, balanced })
 }
 
 fn passes(texts: &[Text], n_ctx: usize, model: &LoadedModel) -> Result<Vec<Pass>> {

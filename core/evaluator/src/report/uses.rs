@@ -49,7 +49,7 @@ fn recommend<'a>(one: &'static Use, summary: &'a Summary) -> Recommendation<'a> 
             "small" => Some(variant.file_bytes as f64),
             "faithful" => variant.kld.map(|(mean, _)| mean),
             "fast" => variant.tokens_per_s.map(|speed| -speed),
-            category => variant.categories.get(category).map(|score| -score),
+            category => variant.categories.get(category).filter(|score| **score > 0.0).map(|score| -score),
         }
     };
     let ranked = allowed.filter_map(|variant| Some((rank(variant)?, variant)));

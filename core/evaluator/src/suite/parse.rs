@@ -67,7 +67,8 @@ fn table(name: &str, text: &str) -> Result<Vec<Question>> {
             if line == 1 && answers.iter().any(|answer| LETTERS.contains(answer)) {
                 continue;
             }
-            let problem = format!("line {line}: expected a question, four answers and one of A to D or 0 to 3");
+            let problem =
+                format!("line {line}: expected a question, four answers and one of A to D or 0 to 3");
             return Err(Error::text(name, problem));
         };
         let listed: Vec<String> =

@@ -59,6 +59,7 @@ pub struct Evaluation {
 ///
 /// # Errors
 /// What the engine reports, answers that do not fit the context, [`crate::Error::Cancelled`].
+#[expect(clippy::too_many_arguments, reason = "each is handed in by another hand")]
 pub fn evaluate(
     model: &Arc<dyn Model>,
     vocabulary: &dyn Vocabulary,

@@ -15,7 +15,9 @@ fn the_usual_shapes_are_read() {
     assert_eq!(task.questions.len(), 4);
     let expected = Question::Choice { question: "Q".into(), choices: vec!["a".into(), "b".into()], gold: 1 };
     assert_eq!(task.questions[0], expected);
-    let table = parse("mmlu_x", "question,A,B,C,D,answer\n\"What, now?\",one,two,three,four,C\nMore?,1,2,3,4,0\n").unwrap();
+    let table =
+        parse("mmlu_x", "question,A,B,C,D,answer\n\"What, now?\",one,two,three,four,C\nMore?,1,2,3,4,0\n")
+            .unwrap();
     let Question::Choice { question, choices, gold } = &table.questions[0] else { panic!("a choice") };
     assert_eq!(question, "What, now?\nA. one\nB. two\nC. three\nD. four\nAnswer:");
     assert_eq!((choices.len(), *gold, table.questions.len()), (4, 2, 2));
