@@ -131,6 +131,7 @@ pub(super) fn scatter(label: &str, x_name: &str, y_name: &str, points: &[Point<'
     front.sort_by(|a, b| a.x.total_cmp(&b.x));
     let line: Vec<String> = front.iter().map(|p| format!("{:.1},{:.1}", x.at(p.x), y.at(log(p.y)))).collect();
     let _ = writeln!(svg, "<polyline class=\"front\" points=\"{}\"/>", line.join(" "));
+    let mut written: Vec<(f64, f64)> = Vec::new();
     for point in points {
         let (cx, cy) = (x.at(point.x), y.at(log(point.y)));
         let class = if point.on_front { "best" } else { "other" };
@@ -145,10 +146,16 @@ pub(super) fn scatter(label: &str, x_name: &str, y_name: &str, points: &[Point<'
             true => ("end", cx - point.radius - 4.0),
             false => ("start", cx + point.radius + 4.0),
         };
+        // And below one that is there already.
+        let mut line = cy - 4.0;
+        while written.iter().any(|(x, y)| (x - at).abs() < 90.0 && (y - line).abs() < 13.0) {
+            line += 13.0;
+        }
+        written.push((at, line));
         let _ = writeln!(
             svg,
             "<text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
-            cy - 4.0,
+            line,
             escape(point.name)
         );
     }
