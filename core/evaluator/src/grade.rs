@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 #[serde(deny_unknown_fields)]
 struct Table {
     grade: Vec<Limits>,
-    router: RouterLimits,
 }
 
 #[derive(Debug, Deserialize)]
@@ -17,18 +16,6 @@ struct Limits {
     word: String,
     loss: Option<f64>,
     task_share: Option<f64>,
-}
-
-/// What is expected of the router of a quantized mixture of experts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RouterLimits {
-    /// Least share of tokens for which the same experts are chosen.
-    pub same_set: f64,
-    /// Greatest share of choices that fall on another expert.
-    pub flipped: f64,
-    /// Least correlation of how often each expert is chosen.
-    pub usage_correlation: f64,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -78,11 +65,6 @@ pub fn words() -> impl Iterator<Item = (&'static str, Option<f64>)> {
     TABLE.grade.iter().map(|limits| (limits.word.as_str(), limits.loss))
 }
 
-/// What is expected of a router.
-pub fn router_limits() -> RouterLimits {
-    TABLE.router
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +81,5 @@ mod tests {
         assert_eq!(super::word(0.01, Some(0.85)), "development");
         assert_eq!(lowered("production", 0.85), "development");
         assert_eq!((lowered("production", 0.95), lowered("poor", 0.1)), ("production".into(), "poor".into()));
-        assert!(router_limits().same_set > 0.5);
     }
 }
