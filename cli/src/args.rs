@@ -2,6 +2,8 @@
 //! Knows words only; must not do the work.
 
 mod hardware;
+mod iq;
+mod measure;
 mod plan;
 mod sampling;
 #[cfg(feature = "serve")]
@@ -9,6 +11,8 @@ mod serve;
 mod tune;
 
 pub(crate) use hardware::Hardware;
+pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
+pub(crate) use measure::{Compare, Computing, Evaluate, Questions, Suite, Texts, Validate};
 pub(crate) use plan::{Caps, Plan, Profile, Target};
 pub(crate) use sampling::Sampling;
 #[cfg(feature = "serve")]
@@ -74,6 +78,15 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Turn texts into vectors, or score them for a query
     Embed(Embed),
+    /// Measure how far variants are from the original, and write it into the bundle
+    Validate(Box<Validate>),
+    /// Put tasks to variants, keep the scores in the bundle and write its report
+    Evaluate(Evaluate),
+    /// Validate and evaluate at once, and write the bundle's report
+    Compare(Box<Compare>),
+    /// Calibration texts and importance matrices
+    #[command(subcommand)]
+    Iq(Iq),
     /// Get, check and sign bundles
     #[command(subcommand)]
     Bundle(Bundle),

@@ -4,17 +4,22 @@ pub(crate) mod bundle;
 pub(crate) mod chat;
 mod config;
 pub(crate) mod embed;
+pub(crate) mod evaluate;
 mod foresee;
 pub(crate) mod hardware;
 pub(crate) mod info;
+pub(crate) mod iq;
 pub(crate) mod isolate;
+mod measure;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod quantize;
+mod report;
 pub(crate) mod run;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
 pub(crate) mod tune;
+pub(crate) mod validate;
 
 use crate::args::{Sampling, Wishes};
 use crate::fetch::{Located, Take, locate};

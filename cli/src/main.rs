@@ -48,6 +48,10 @@ fn main() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(args, &screen),
         Command::Embed(args) => commands::embed::run(args, &screen),
+        Command::Validate(args) => commands::validate::run(args, &screen),
+        Command::Evaluate(args) => commands::evaluate::run(args, &screen),
+        Command::Compare(args) => commands::evaluate::compare(args, &screen),
+        Command::Iq(verb) => commands::iq::run(verb, &screen),
         Command::Bundle(args) => commands::bundle::run(args, &screen),
         Command::ServeEngine { cpu_variant } => commands::isolate::serve(cpu_variant.clone()),
         Command::Completions { shell } => {

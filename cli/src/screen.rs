@@ -60,6 +60,17 @@ impl Screen {
         ProgressBar::with_draw_target(None, target)
     }
 
+    /// A bar over tokens or questions on stderr with ETA; silent where stderr is no terminal.
+    pub(crate) fn steps_bar(&self, total: u64, label: &str) -> ProgressBar {
+        let target = if self.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} {per_sec} ETA {eta}")
+            .expect("the template is fixed and valid")
+            .progress_chars("=> ");
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style);
+        bar.set_message(label.to_string());
+        bar
+    }
+
     /// A bar over bytes on stderr with rate and ETA; silent where stderr is no terminal.
     pub(crate) fn bytes_bar(&self, total_bytes: u64, label: &str) -> ProgressBar {
         let bar = ProgressBar::with_draw_target(

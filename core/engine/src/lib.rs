@@ -17,6 +17,7 @@ mod memory;
 mod model;
 mod sequences;
 mod settings;
+mod watch;
 
 #[cfg(feature = "gguf")]
 pub mod gguf;
@@ -33,6 +34,7 @@ pub use memory::{BufferUse, MemoryUse};
 pub use model::{DryModel, Form, Model};
 pub use sequences::{Part, Separate, Sequences};
 pub use settings::{ContextSettings, KvType, LoadSettings, Pooling, Purpose};
+pub use watch::{Product, Watch};
 
 /// A token id: an index into the model's vocabulary, `0 .. n_vocab`.
 pub type Token = i32;

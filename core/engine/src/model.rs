@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, ContextSettings, Error, MemoryUse, Separate, Sequences, Token};
+use crate::{Context, ContextSettings, Error, MemoryUse, Separate, Sequences, Token, Watch};
 
 /// What a model makes of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,6 +65,19 @@ pub trait Model: Send + Sync {
         let one = ContextSettings { n_sequences: 1, ..settings.clone() };
         let contexts = (0..settings.n_sequences).map(|_| Arc::clone(&self).new_context(&one));
         Ok(Box::new(Separate::new(contexts.collect::<Result<_, _>>()?)))
+    }
+
+    /// Opens a context whose products with weights `watch` sees.
+    ///
+    /// # Errors
+    /// As [`Model::new_context`]; [`Error::Context`] where an engine cannot show them.
+    fn new_watched_context(
+        self: Arc<Self>,
+        settings: &ContextSettings,
+        watch: Box<dyn Watch>,
+    ) -> Result<Box<dyn Context>, Error> {
+        let _ = (settings, watch);
+        Err(Error::Context { reason: "this engine does not show what flows into weights".into() })
     }
 
     /// What the weights occupy.

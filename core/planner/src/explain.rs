@@ -71,6 +71,18 @@ fn learned(winner: &Contender<'_>, residuals: &Residuals) -> Option<Reason> {
     )))
 }
 
+/// What measuring found, beside what would have been guessed.
+fn measured(winner: &Contender<'_>) -> Option<Reason> {
+    let quality = winner.quality.measured.then_some(&winner.quality)?;
+    let [low, high] = quality.interval;
+    let precision = &winner.candidate.precision;
+    let guess = QualityEstimate::guess(precision).kld_mean;
+    Some(ReasonCode::QualityMeasured.because(format!(
+        "its divergence was measured: {:.4} ({low:.4} to {high:.4}); {precision} would be taken for {guess:.4}",
+        quality.kld_mean
+    )))
+}
+
 pub(crate) fn reasons(
     winner: &Contender<'_>,
     have: u64,
@@ -93,6 +105,7 @@ pub(crate) fn reasons(
         format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean);
     let takes = format!("it takes {} of {} memory", bytes(winner.fit.host_bytes()), bytes(have));
     let mut reasons = vec![ReasonCode::Best.because(best), ReasonCode::Memory.because(takes)];
+    reasons.extend(measured(winner));
     if memory.device_bytes > 0 {
         let text = format!("{} lie on the device", bytes(memory.device_bytes));
         reasons.push(ReasonCode::DeviceMemory.because(text));

@@ -15,6 +15,8 @@ pub enum ReasonCode {
     DeviceMemory,
     /// How fast it is expected to be.
     Speed,
+    /// Quality was measured, and what it is.
+    QualityMeasured,
     /// What earlier loads on this machine taught about its memory.
     MemoryLearned,
     /// What of the memory is the projector's.

@@ -4,7 +4,8 @@
 
 use hardware::{Cpu, Host, Limit, Memory};
 use llama_pajamas_planner::{
-    Backend, BackendDevice, Candidate, Code, Draft, Projector, QualityEstimate, ReasonCode, Request, plan,
+    Backend, BackendDevice, Candidate, Code, Draft, Plan, Projector, QualityEstimate, ReasonCode, Request,
+    plan,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -203,6 +204,29 @@ fn measured_ties_go_to_fewer_bytes_and_present_files() {
     candidates[1].weights_bytes = candidates[2].weights_bytes;
     candidates[2].present = false;
     assert_eq!(chosen(&candidates), "gguf/Q4_K_M");
+}
+
+#[test]
+fn what_was_measured_is_taken_instead_of_the_guess_and_said() {
+    let said = |plan: &Plan| {
+        let measured = plan.why.iter().find(|reason| reason.code == ReasonCode::QualityMeasured);
+        let guessed = plan.assumptions.iter().any(|reason| reason.code == ReasonCode::QualityGuessed);
+        (measured.map(|reason| reason.text.clone()), guessed)
+    };
+    let mut candidates = candidates();
+    let guessed = plan(&host(16 << 30), &candidates, &Request::default());
+    assert_eq!(said(&guessed), (None, true));
+    let chosen = guessed.chosen.expect("it fits").id;
+    let candidate = candidates.iter_mut().find(|candidate| candidate.id == chosen).expect("it is there");
+    candidate.quality =
+        Some(QualityEstimate { kld_mean: 0.0001, interval: [0.00005, 0.0002], measured: true });
+    let measured = plan(&host(16 << 30), &candidates, &Request::default());
+    assert_eq!(
+        measured.chosen.as_ref().map(|choice| (choice.id.clone(), choice.quality.kld_mean)),
+        Some((chosen, 0.0001))
+    );
+    let (text, guessed) = said(&measured);
+    assert!(!guessed && text.is_some_and(|text| text.contains("measured: 0.0001 (0.0001 to 0.0002)")));
 }
 
 #[test]

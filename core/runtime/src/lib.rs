@@ -13,6 +13,8 @@ mod error;
 mod events;
 mod govern;
 mod load;
+#[cfg(feature = "quantize")]
+pub mod measured;
 mod model;
 mod open;
 mod pool;
@@ -46,6 +48,8 @@ pub use tune::{Recall, TUNING_FILE};
 
 pub use bundle;
 pub use engine::{self, CancelToken, Token};
+#[cfg(feature = "quantize")]
+pub use evaluator;
 pub use families;
 pub use formats;
 pub use hardware;

@@ -106,6 +106,12 @@ impl LoadedModel {
         self.model.memory()
     }
 
+    /// The engine's model below, for what opens contexts of its own to measure it.
+    #[cfg(feature = "quantize")]
+    pub fn engine_model(&self) -> &Arc<dyn Model> {
+        &self.model
+    }
+
     /// Opens a session with a context of its own.
     ///
     /// # Errors

@@ -99,6 +99,11 @@ impl Runtime {
         self.is_here
     }
 
+    /// What computes here: engine, version, kernels. Measurements hold for one build only.
+    pub fn engine_build(&self) -> String {
+        self.engine.build()
+    }
+
     /// What computes.
     pub(crate) fn engine(&self) -> &dyn Engine {
         self.engine.as_ref()

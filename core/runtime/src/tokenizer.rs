@@ -32,6 +32,9 @@ const END_OF_TURN: [&str; 8] = [
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// The same, to which control tokens that are spelled in a text are text. Made when first asked for.
+    #[cfg(feature = "quantize")]
+    plain: std::sync::OnceLock<tokenizers::Tokenizer>,
     /// The library's ids of added tokens that are not the file's.
     ids: AHashMap<u32, u32>,
     pieces: Pieces,
@@ -73,6 +76,8 @@ impl Tokenizer {
         let between = id("seperator").filter(|_| separates).into_iter().collect();
         Ok(Self {
             inner,
+            #[cfg(feature = "quantize")]
+            plain: std::sync::OnceLock::new(),
             ids,
             pieces,
             bos,
@@ -142,6 +147,24 @@ impl Tokenizer {
     /// What grammars need of it.
     pub(crate) fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
+    }
+
+    /// Ids of `text` alone, in which control tokens that are spelled out are text, as llama.cpp's tools read files.
+    #[cfg(feature = "quantize")]
+    pub(crate) fn encode_plain(&self, text: &str) -> Result<Vec<Token>> {
+        let plain = self.plain.get_or_init(|| {
+            let mut plain = self.inner.clone();
+            plain.set_encode_special_tokens(true);
+            plain
+        });
+        let encoding = plain.encode_fast(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().iter().map(|id| self.id_in_file(*id)).collect())
+    }
+
+    /// What the model wants in front of a text.
+    #[cfg(feature = "quantize")]
+    pub(crate) fn in_front(&self) -> &[Token] {
+        &self.prefix
     }
 
     /// Beginning of sequence.

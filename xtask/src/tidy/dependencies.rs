@@ -14,10 +14,21 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("core/planner", &["formats", "families", "hardware"]),
     ("core/engine", &["formats"]),
     ("core/tuner", &[]),
-    ("core/quantizer", &["formats", "families", "bundle", "engine"]),
+    ("core/evaluator", &["formats", "engine"]),
+    ("core/quantizer", &["formats", "families", "bundle", "engine", "evaluator"]),
     (
         "core/runtime",
-        &["formats", "families", "hardware", "bundle", "planner", "engine", "tuner", "quantizer"],
+        &[
+            "formats",
+            "families",
+            "hardware",
+            "bundle",
+            "planner",
+            "engine",
+            "tuner",
+            "quantizer",
+            "evaluator",
+        ],
     ),
     ("ffi", &["llama-pajamas"]),
     ("server", &["llama-pajamas"]),
@@ -33,11 +44,15 @@ const CRATES: [&str; 11] = [
     "planner",
     "engine",
     "tuner",
+    "evaluator",
     "quantizer",
     "llama-pajamas",
     "llama-pajamas-ffi",
     "llama-pajamas-server",
 ];
+
+/// Crates that make and measure models; apps that only run them link neither.
+const ONLY_TO_QUANTIZE: [&str; 2] = ["quantizer", "evaluator"];
 
 pub(super) fn check(root: &Path) -> Result<Vec<Complaint>> {
     let workspace = read_toml(&root.join("Cargo.toml"))?;
@@ -69,10 +84,10 @@ fn check_edges(member: &str, manifest: &toml::Table, allowed: &[&str]) -> Vec<Co
             });
         }
         let optional = settings.get("optional").and_then(|value| value.as_bool()).unwrap_or(false);
-        if member == "core/runtime" && name == "quantizer" && !optional {
+        if member == "core/runtime" && ONLY_TO_QUANTIZE.contains(&name.as_str()) && !optional {
             complaints.push(Complaint {
                 place: format!("{member}/Cargo.toml"),
-                message: "quantizer must stay optional: only the `quantize` feature may bring it in".into(),
+                message: format!("{name} must stay optional: only the `quantize` feature may bring it in"),
             });
         }
     }
@@ -97,8 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn the_quantizer_stays_optional() {
-        let manifest: toml::Table = "[dependencies]\nquantizer.workspace = true\n".parse().unwrap();
-        assert_eq!(check_edges("core/runtime", &manifest, &["quantizer"]).len(), 1);
+    fn the_quantizer_and_the_evaluator_stay_optional() {
+        let manifest: toml::Table =
+            "[dependencies]\nquantizer.workspace = true\nevaluator.workspace = true\n".parse().unwrap();
+        assert_eq!(check_edges("core/runtime", &manifest, &["quantizer", "evaluator"]).len(), 2);
     }
 }

@@ -16,10 +16,11 @@ use llama_cpp_sys_2::{
 use super::abort::Abort;
 use super::model::GgufModel;
 use super::threads::{MAX_THREADS, PoolFunctions, ThreadPools};
+use super::watch::Watcher;
 use super::{log, parameters, shim, state};
 use crate::{
     CancelToken, Context, ContextSettings, Error, Form, Logits, MemoryUse, Model as _, Purpose, Token,
-    Vectors,
+    Vectors, Watch,
 };
 
 /// llama.cpp's code for an aborted decode.
@@ -30,6 +31,7 @@ pub struct GgufContext {
     context: NonNull<llama_context>,
     pools: ThreadPools,
     abort: Box<Abort>,
+    watcher: Option<Box<Watcher>>,
     time_limit: Option<Duration>,
     settings: ContextSettings,
     n_ctx: usize,
@@ -58,12 +60,18 @@ impl GgufContext {
     pub(super) fn open(
         model: Arc<GgufModel>,
         settings: &ContextSettings,
+        watch: Option<Box<dyn Watch>>,
         pool_functions: PoolFunctions,
     ) -> Result<Self, Error> {
         parameters::check(settings, model.shape())?;
         let abort = Box::<Abort>::default();
         let abort_data = std::ptr::from_ref(&*abort).cast_mut().cast();
-        let parameters = parameters::native(settings, Some(Abort::is_raised), abort_data);
+        let mut parameters = parameters::native(settings, Some(Abort::is_raised), abort_data);
+        let mut watcher = watch.map(|watch| Box::new(Watcher::new(watch)));
+        if let Some(watcher) = &mut watcher {
+            parameters.cb_eval = Some(Watcher::receive);
+            parameters.cb_eval_user_data = std::ptr::from_mut(&mut **watcher).cast();
+        }
         let (context, reason) = log::capture(|| {
             // SAFETY: the model is live, and the settings were checked against it.
             unsafe { llama_init_from_model(model.as_ptr(), parameters) }
@@ -73,6 +81,7 @@ impl GgufContext {
             context,
             pools: ThreadPools::new(pool_functions, settings.poll_percent),
             abort,
+            watcher,
             time_limit: None,
             settings: settings.clone(),
             // SAFETY: the context is live.
@@ -222,6 +231,9 @@ impl GgufContext {
         self.abort.arm(cancel, self.time_limit);
         let result = call(self);
         self.abort.disarm();
+        if let Some(watcher) = &mut self.watcher {
+            watcher.resume();
+        }
         result
     }
 
@@ -257,7 +269,7 @@ impl GgufContext {
 
 impl Drop for GgufContext {
     fn drop(&mut self) {
-        // SAFETY: nothing else holds the context. The pool and the flag are fields, dropped after.
+        // SAFETY: nothing else holds the context. The pool, the flag and the watcher are fields, dropped after.
         unsafe { llama_free(self.context.as_ptr()) };
     }
 }

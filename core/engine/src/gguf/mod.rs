@@ -27,6 +27,7 @@ mod context;
 mod sequences;
 mod state;
 mod vectors;
+mod watch;
 
 pub mod quantize;
 

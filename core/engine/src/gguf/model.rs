@@ -27,7 +27,7 @@ use super::sequences::GgufSequences;
 use super::threads::PoolFunctions;
 use super::validate::ModelFile;
 use super::{devices, log};
-use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, Sequences};
+use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, Sequences, Watch};
 
 /// A GGUF model in memory.
 #[derive(Debug)]
@@ -138,7 +138,21 @@ impl GgufModel {
     /// As [`Model::new_context`].
     pub fn open_context(self: &Arc<Self>, settings: &ContextSettings) -> Result<GgufContext, Error> {
         let _one_at_a_time = self.one_at_a_time();
-        GgufContext::open(Arc::clone(self), settings, self.pool_functions)
+        GgufContext::open(Arc::clone(self), settings, None, self.pool_functions)
+    }
+
+    /// Opens a context whose products with weights `watch` sees. Where none is wanted it computes as any other; each
+    /// that is wanted ends a run of operations, and is waited for.
+    ///
+    /// # Errors
+    /// As [`Model::new_context`].
+    pub fn open_watched_context(
+        self: &Arc<Self>,
+        settings: &ContextSettings,
+        watch: Box<dyn Watch>,
+    ) -> Result<GgufContext, Error> {
+        let _one_at_a_time = self.one_at_a_time();
+        GgufContext::open(Arc::clone(self), settings, Some(watch), self.pool_functions)
     }
 }
 
@@ -170,6 +184,14 @@ impl Model for GgufModel {
 
     fn new_sequences(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Sequences>, Error> {
         Ok(Box::new(GgufSequences::open(&self, settings)?))
+    }
+
+    fn new_watched_context(
+        self: Arc<Self>,
+        settings: &ContextSettings,
+        watch: Box<dyn Watch>,
+    ) -> Result<Box<dyn Context>, Error> {
+        Ok(Box::new(self.open_watched_context(settings, watch)?))
     }
 
     fn memory(&self) -> MemoryUse {

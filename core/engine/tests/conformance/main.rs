@@ -16,6 +16,7 @@ mod sequences;
 mod states;
 mod tiny_model;
 mod vectors;
+mod watch;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

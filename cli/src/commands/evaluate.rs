@@ -1,0 +1,217 @@
+//! `evaluate` and `compare`: tasks put to variants, scores kept in the bundle, its report.
+//! Knows files of questions and where results go; must not know how answers are scored.
+
+use super::measure::{Following, Subject, threads};
+use super::{report, validate};
+use crate::args::{Compare, Computing, Evaluate, Questions, Suite};
+use crate::interrupt;
+use crate::screen::Screen;
+use anyhow::{Context, Result, bail};
+use llama_pajamas::bundle::atomic::AtomicFile;
+use llama_pajamas::engine::Logits;
+use llama_pajamas::evaluator::divergence;
+use llama_pajamas::evaluator::suite::{Evaluation, Settings, Task, evaluate, parse};
+use llama_pajamas::{CancelToken, LoadedModel, measured};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What `evaluation/<variant>.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The scores.
+    #[serde(flatten)]
+    pub(crate) evaluation: Evaluation,
+    /// Speed of writing where it was measured; the one figure that differs from run to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens_per_s: Option<f64>,
+}
+
+pub(crate) fn run(args: &Evaluate, screen: &Screen) -> Result<()> {
+    let cancel = interrupt::token();
+    let subject = Subject::open(&args.model, &args.computing, &cancel, screen)?;
+    let asking = Asking { suite: &args.suite, n_ctx: args.context, computing: &args.computing };
+    let kept = asking.ask(&subject, &ids(&subject, &args.variant)?, &cancel, screen)?;
+    finish(&subject, &kept, screen)
+}
+
+pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
+    let cancel = interrupt::token();
+    let quantized = Subject::open(&args.validate.quantized, &args.validate.computing, &cancel, screen)?;
+    let wants = |metric: &str| args.metrics.iter().any(|wanted| wanted == metric);
+    let reads = wants("kld") || wants("perplexity");
+    // What cannot be asked is refused before anything is computed.
+    let asks = wants("tasks") && !(reads && args.suite.files.is_empty());
+    if asks {
+        tasks(&args.suite)?;
+    }
+    let mut validations = Vec::new();
+    if reads {
+        let (found, header) = validate::validate(&args.validate, &quantized, screen)?;
+        if !screen.json {
+            validate::print(&found, &header, screen);
+        }
+        validations = found;
+    }
+    let mut kept = Vec::new();
+    if asks {
+        let n_ctx = args.validate.texts.contexts.iter().copied().max().unwrap_or(512);
+        let asking = Asking { suite: &args.suite, n_ctx, computing: &args.validate.computing };
+        // The original is asked as well where it is one of the bundle's variants.
+        kept = asking.ask(&quantized, &ids(&quantized, &args.validate.variant)?, &cancel, screen)?;
+    }
+    if screen.json {
+        report::write(&quantized)?;
+        return screen.print_json(&serde_json::json!({ "validations": validations, "evaluations": kept }));
+    }
+    finish(&quantized, &kept, screen)
+}
+
+fn ids(subject: &Subject, wanted: &[String]) -> Result<Vec<String>> {
+    let present = subject.present();
+    if let Some(unknown) = wanted.iter().find(|id| !present.contains(id)) {
+        bail!("--variant: `{unknown}` is none of {}", present.join(", "));
+    }
+    Ok(present.into_iter().filter(|id| wanted.is_empty() || wanted.contains(id)).collect())
+}
+
+/// Which questions are put, and how.
+struct Asking<'a> {
+    suite: &'a Suite,
+    n_ctx: usize,
+    computing: &'a Computing,
+}
+
+impl Asking<'_> {
+    fn ask(
+        &self,
+        subject: &Subject,
+        ids: &[String],
+        cancel: &CancelToken,
+        screen: &Screen,
+    ) -> Result<Vec<Kept>> {
+        let tasks = tasks(self.suite)?;
+        let settings = Settings {
+            n_questions: match self.suite.questions {
+                Questions::Some(n) => Some(n),
+                Questions::All => None,
+            },
+            seed: self.suite.seed,
+            n_ctx: self.n_ctx,
+        };
+        let mut following = Following::new(screen, cancel);
+        let mut all = Vec::new();
+        for id in ids {
+            let model = subject.load(id, self.n_ctx, self.computing, cancel)?;
+            let computing = divergence::Computing { n_threads: threads(&model, self.computing) };
+            let mut watch = |progress: llama_pajamas::evaluator::Progress<'_>| following.show(&progress);
+            let (engine_model, tokenizer) = (model.engine_model(), model.tokenizer());
+            let evaluation =
+                evaluate(engine_model, tokenizer, id, &tasks, &settings, &computing, cancel, &mut watch)?;
+            let tokens_per_s = self.suite.benchmark.then(|| speed(&model, &computing, cancel)).transpose()?;
+            let kept = Kept { evaluation, tokens_per_s };
+            if let Some(bundle) = subject.runtime.bundle() {
+                let path = report::evaluation_path(bundle.root(), id);
+                std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))
+                    .with_context(|| path.display().to_string())?;
+                AtomicFile::write_all_to(&path, serde_json::to_string_pretty(&kept)?.as_bytes())?;
+            }
+            all.push(kept);
+        }
+        following.finish();
+        if let Some(bundle) = subject.runtime.bundle() {
+            let scores: Vec<_> =
+                all.iter().map(|kept| (kept.evaluation.variant.clone(), kept.evaluation.clone())).collect();
+            measured::record_scores(bundle.root(), &scores)?;
+        }
+        Ok(all)
+    }
+}
+
+/// The files and folders that `--suite` names, as tasks.
+fn tasks(suite: &Suite) -> Result<Vec<Task>> {
+    let mut tasks = Vec::new();
+    for word in &suite.files {
+        let (name, path) = match word.split_once('=').filter(|_| !Path::new(word).exists()) {
+            Some((name, path)) => (Some(name.to_string()), PathBuf::from(path)),
+            None => (None, PathBuf::from(word)),
+        };
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.unwrap_or(stem);
+        let mut files = match path.is_dir() {
+            true => std::fs::read_dir(&path)
+                .and_then(|entries| {
+                    entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()
+                })
+                .with_context(|| path.display().to_string())?,
+            false => vec![path],
+        };
+        files.sort();
+        let mut questions = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            let label = file.display().to_string();
+            questions.extend(parse(&label, &text)?.questions);
+        }
+        tasks.push(Task { name, questions });
+    }
+    if tasks.is_empty() {
+        bail!("--suite: expected at least one file of questions");
+    }
+    Ok(tasks)
+}
+
+/// Tokens that are written to tell the speed; the first ones warm up.
+const WARM_UP: usize = 8;
+const TIMED: usize = 32;
+
+/// Tokens per second when writing one after the other.
+fn speed(model: &LoadedModel, computing: &divergence::Computing, cancel: &CancelToken) -> Result<f64> {
+    let settings = llama_pajamas::engine::ContextSettings {
+        n_ctx: 256,
+        n_batch: 64,
+        n_ubatch: 64,
+        n_threads: computing.n_threads,
+        n_threads_batch: computing.n_threads,
+        ..Default::default()
+    };
+    let mut context = std::sync::Arc::clone(model.engine_model()).new_context(&settings)?;
+    let prompt = model.tokenizer().encode("The weather was clear, and the road led down to the sea", true)?;
+    context.decode(&prompt, Logits::Last, cancel)?;
+    let token = *prompt.last().context("the prompt has tokens")?;
+    for _ in 0..WARM_UP {
+        context.decode(&[token], Logits::Last, cancel)?;
+    }
+    let start = Instant::now();
+    for _ in 0..TIMED {
+        context.decode(&[token], Logits::Last, cancel)?;
+    }
+    Ok(TIMED as f64 / start.elapsed().as_secs_f64())
+}
+
+fn finish(subject: &Subject, kept: &[Kept], screen: &Screen) -> Result<()> {
+    let written = report::write(subject)?;
+    if screen.json {
+        return screen.print_json(&kept);
+    }
+    for one in kept {
+        println!("{}", screen.bold(&one.evaluation.variant));
+        for (name, result) in &one.evaluation.tasks {
+            println!(
+                "  {name:24}{:>8.1} % ({:.1} to {:.1}) of {} questions; chance {:.1} %",
+                100.0 * result.score,
+                100.0 * result.interval[0],
+                100.0 * result.interval[1],
+                result.n,
+                100.0 * result.chance
+            );
+        }
+        if let Some(speed) = one.tokens_per_s {
+            println!("  {speed:.1} tokens/s when writing");
+        }
+    }
+    if let Some(folder) = written {
+        println!("wrote {}", screen.green(&folder.display().to_string()));
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! `validate`: a reference's logits against those of quantized files, by text and by position, into the manifest.
+//! Knows what to load and how to show it; must not know how it is measured.
+
+use super::measure::{Following, Subject, circumstances, passes, read_texts, threads, tokenize};
+use crate::args::Validate;
+use crate::interrupt;
+use crate::screen::Screen;
+use anyhow::{Context, Result, bail};
+use llama_pajamas::bundle::Sha256Digest;
+use llama_pajamas::bundle::atomic::AtomicFile;
+use llama_pajamas::evaluator::divergence::{self, Figures};
+use llama_pajamas::evaluator::reference::{self, Header, Keep, Reader};
+use llama_pajamas::evaluator::text::Pass;
+use llama_pajamas::evaluator::{Validation, overall};
+use llama_pajamas::{CancelToken, LoadedModel, measured};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Seek, SeekFrom};
+use std::path::Path;
+
+pub(crate) fn run(args: &Validate, screen: &Screen) -> Result<()> {
+    let cancel = interrupt::token();
+    let quantized = Subject::open(&args.quantized, &args.computing, &cancel, screen)?;
+    let (validations, header) = validate(args, &quantized, screen)?;
+    if screen.json {
+        return screen.print_json(&validations);
+    }
+    print(&validations, &header, screen);
+    Ok(())
+}
+
+/// Measures, and writes the figures into the manifest where that is wanted.
+pub(crate) fn validate(
+    args: &Validate,
+    quantized: &Subject,
+    screen: &Screen,
+) -> Result<(Vec<Validation>, Header)> {
+    let cancel = interrupt::token();
+    let original = Original::open(args, quantized, &cancel, screen)?;
+    let subject = original.subject(quantized);
+    let model = subject.load(&original.id, longest(args), &args.computing, &cancel)?;
+    let texts = read_texts(&args.texts.text)?;
+    if texts.is_empty() {
+        bail!("--text: expected at least one text to compare on");
+    }
+    let texts = tokenize(&texts, args.texts.parse_special, model.tokenizer())?;
+    let passes = passes(&texts, &args.texts, model.tokenizer())?;
+    let mut following = Following::new(screen, &cancel);
+    let store = Store::fill(args, &original, subject, &model, &passes, &cancel, &mut following)?;
+    let floor = match args.floor {
+        true => Some(compare(&store, &model, args, "floor", &cancel, &mut following)?.1),
+        false => None,
+    };
+    drop(model);
+    let mut validations = Vec::new();
+    for id in candidates(args, quantized, &original)? {
+        let model = quantized.load(&id, longest(args), &args.computing, &cancel)?;
+        let (mut validation, _) = compare(&store, &model, args, &id, &cancel, &mut following)?;
+        validation.floor = floor.clone();
+        validations.push(validation);
+    }
+    following.finish();
+    if let (Some(bundle), false) = (quantized.runtime.bundle(), args.dry_run) {
+        let circumstances = circumstances(&quantized.runtime);
+        let quality = |one: &Validation| (one.candidate.clone(), measured::quality_of(one, &circumstances));
+        measured::record(bundle.root(), &validations.iter().map(quality).collect::<Vec<_>>())?;
+    }
+    Ok((validations, store.header))
+}
+
+fn longest(args: &Validate) -> usize {
+    args.texts.contexts.iter().copied().max().unwrap_or(512)
+}
+
+/// What the candidates are held against: a variant of their own bundle, or of something else.
+struct Original {
+    other: Option<Subject>,
+    id: String,
+    name: String,
+}
+
+impl Original {
+    fn open(args: &Validate, quantized: &Subject, cancel: &CancelToken, screen: &Screen) -> Result<Self> {
+        let present = quantized.present();
+        let own = match &args.original {
+            None => Some(quantized.finest()?),
+            Some(word) => present.iter().find(|id| *id == word || id.ends_with(&format!("/{word}"))).cloned(),
+        };
+        if let Some(id) = own {
+            if present.len() < 2 {
+                bail!(
+                    "--original: {} has no other variant: name the model to hold it against",
+                    args.quantized
+                );
+            }
+            let name = quantized.precision(&id);
+            return Ok(Self { other: None, id, name });
+        }
+        let word = args.original.as_deref().unwrap_or_default();
+        let other = Subject::open(word, &args.computing, cancel, screen)
+            .with_context(|| format!("--original {word}: no variant of {}", args.quantized))?;
+        let id = other.finest()?;
+        let name = other.precision(&id);
+        Ok(Self { other: Some(other), id, name })
+    }
+
+    fn subject<'a>(&'a self, quantized: &'a Subject) -> &'a Subject {
+        self.other.as_ref().unwrap_or(quantized)
+    }
+}
+
+fn candidates(args: &Validate, quantized: &Subject, original: &Original) -> Result<Vec<String>> {
+    let mut ids = quantized.present();
+    if original.other.is_none() {
+        ids.retain(|id| *id != original.id);
+    }
+    if args.variant.is_empty() {
+        return Ok(ids);
+    }
+    for wanted in &args.variant {
+        if !ids.contains(wanted) {
+            bail!("--variant: `{wanted}` is none of {}", ids.join(", "));
+        }
+    }
+    ids.retain(|id| args.variant.contains(id));
+    Ok(ids)
+}
+
+/// The original's logits on disk.
+struct Store {
+    file: File,
+    header: Header,
+}
+
+impl Store {
+    /// Opens the file that `--reference` names where it holds just these passes of this original; else computes them,
+    /// into that file or a temporary one.
+    fn fill(
+        args: &Validate,
+        original: &Original,
+        subject: &Subject,
+        model: &LoadedModel,
+        passes: &[Pass],
+        cancel: &CancelToken,
+        following: &mut Following<'_>,
+    ) -> Result<Self> {
+        let identity = identity(&subject.file(&original.id)?, passes)?;
+        if let Some(path) = args.reference.as_deref().filter(|path| path.exists()) {
+            let file = File::open(path).with_context(|| path.display().to_string())?;
+            let reader = Reader::open(BufReader::new(&file)).with_context(|| path.display().to_string())?;
+            let header = reader.header().clone();
+            if header.identity != identity {
+                bail!(
+                    "--reference {}: holds logits of {}, of another file or of other texts: name a new file, or remove it",
+                    path.display(),
+                    header.reference
+                );
+            }
+            return Ok(Self { file, header });
+        }
+        let computing = divergence::Computing { n_threads: threads(model, &args.computing) };
+        let of = (original.name.as_str(), identity.as_str());
+        let mut watch = |progress: llama_pajamas::evaluator::Progress<'_>| following.show(&progress);
+        let model = model.engine_model();
+        match &args.reference {
+            Some(path) => {
+                let mut file = AtomicFile::create(path)?;
+                let out = BufWriter::new(&mut file);
+                let header = reference::collect(
+                    model,
+                    of,
+                    passes,
+                    Keep::default(),
+                    &computing,
+                    out,
+                    cancel,
+                    &mut watch,
+                )?;
+                file.commit()?;
+                let file = File::open(path).with_context(|| path.display().to_string())?;
+                Ok(Self { file, header })
+            }
+            None => {
+                let file = tempfile::tempfile().context("a temporary file for the original's logits")?;
+                let out = BufWriter::new(&file);
+                let header = reference::collect(
+                    model,
+                    of,
+                    passes,
+                    Keep::default(),
+                    &computing,
+                    out,
+                    cancel,
+                    &mut watch,
+                )?;
+                Ok(Self { file, header })
+            }
+        }
+    }
+
+    fn reader(&self) -> Result<Reader<BufReader<&File>>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0)).context("reading the original's logits")?;
+        Ok(Reader::open(BufReader::with_capacity(1 << 20, file))?)
+    }
+}
+
+/// Tells this original with these windows from all others.
+fn identity(file: &Path, passes: &[Pass]) -> Result<String> {
+    let mapped = llama_pajamas::bundle::mapped_file::MappedFile::open(file)?;
+    let mut text = format!("{}\n", Sha256Digest::of(&mapped));
+    for pass in passes {
+        let tokens: Vec<u8> = pass.windows.iter().flatten().flat_map(|token| token.to_le_bytes()).collect();
+        text += &format!("{} {} {}\n", pass.text, pass.n_ctx, Sha256Digest::of(&tokens));
+    }
+    Ok(Sha256Digest::of(text.as_bytes()).to_string())
+}
+
+/// Validation of a loaded model, and its figures alone.
+fn compare(
+    store: &Store,
+    model: &LoadedModel,
+    args: &Validate,
+    label: &str,
+    cancel: &CancelToken,
+    following: &mut Following<'_>,
+) -> Result<(Validation, Figures)> {
+    let computing = divergence::Computing { n_threads: threads(model, &args.computing) };
+    let mut watch = |progress: llama_pajamas::evaluator::Progress<'_>| following.show(&progress);
+    let mut reader = store.reader()?;
+    let samples =
+        divergence::compare(model.engine_model(), &mut reader, &computing, label, cancel, &mut watch)?;
+    let figures = overall(&store.header, &samples).context("nothing was compared")?;
+    Ok((Validation::of(&store.header, label, &samples)?, figures))
+}
+
+pub(crate) fn print(validations: &[Validation], header: &Header, screen: &Screen) {
+    let Some(first) = validations.first() else { return };
+    println!(
+        "held against {}, {} tokens of context, the second half of each window compared",
+        header.reference, first.n_ctx
+    );
+    let heading = format!(
+        "{:24}{:>8}  {:<22}{:>9}{:>9}{:>9}{:>11}  {:<18}",
+        "", "tokens", "KLD mean (95 %)", "median", "99 %", "99.9 %", "same top-1", "PPL ratio (95 %)"
+    );
+    println!("{}", screen.bold(&heading));
+    for validation in validations {
+        println!("{}  {}", row(&validation.candidate, &validation.overall), word(validation));
+        let several = validation.domains.len() > 1;
+        for domain in validation.domains.iter().filter(|_| several) {
+            let name = format!("  {} ({})", domain.text, domain.n_ctx);
+            println!("{}", screen.dim(&row(&name, &domain.figures)));
+        }
+        for part in &validation.positions {
+            let name = format!("  from {} to {}", part.from, part.to - 1);
+            println!("{}", screen.dim(&row(&name, &part.figures)));
+        }
+    }
+    if let Some(floor) = &first.floor {
+        println!("{}", row("itself (floor)", floor));
+    }
+}
+
+fn word(validation: &Validation) -> String {
+    let grade = &validation.grade;
+    match grade.word == grade.at_worst {
+        true => grade.word.clone(),
+        false => format!("{} (or {})", grade.word, grade.at_worst),
+    }
+}
+
+fn row(name: &str, figures: &Figures) -> String {
+    let reach = |mean: &llama_pajamas::evaluator::statistics::Mean, digits: usize| match mean.reach() {
+        reach if reach.is_finite() => format!("{:.digits$} ± {reach:.digits$}", mean.mean),
+        _ => format!("{:.digits$}", mean.mean),
+    };
+    format!(
+        "{name:24}{:>8}  {:<22}{:>9.5}{:>9.5}{:>9.4}{:>9.2} %  {:<18}",
+        figures.n_tokens,
+        reach(&figures.kld, 6),
+        figures.kld_median,
+        figures.kld_p99,
+        figures.kld_p999,
+        100.0 * figures.same_top.mean,
+        reach(&figures.ppl_ratio, 4)
+    )
+}
