@@ -1,11 +1,13 @@
 //! The command line's grammar: commands, options, their help texts and defaults.
 //! Knows words only; must not do the work.
 
+mod calibrate;
 mod hardware;
 mod plan;
 mod sampling;
 mod tune;
 
+pub(crate) use calibrate::{Moments, Reading, Sensitivity};
 pub(crate) use hardware::Hardware;
 pub(crate) use plan::{Caps, Plan, Profile, Target};
 pub(crate) use sampling::Sampling;
@@ -51,6 +53,10 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Make a bundle from a checkpoint directory or a GGUF file
     Quantize(Quantize),
+    /// Measure what flows into a model's weights, for rounding with error feedback
+    Moments(Moments),
+    /// Measure how much each tensor suffers under each type, and the model with it
+    Sensitivity(Sensitivity),
     /// What a model, bundle or GGUF file is
     Info(Info),
     /// What this machine is and how much memory a model may use
@@ -113,8 +119,17 @@ pub(crate) struct Quantize {
     /// Checkpoint directory, GGUF file or hub id (organisation/name[@revision])
     pub(crate) model: String,
     /// Variants to write: high, balanced or extreme (types by role), or llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
-    #[arg(long, value_delimiter = ',', default_value = "balanced")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "balanced",
+        default_value_if("target_size", clap::builder::ArgPredicate::IsPresent, None),
+        default_value_if("target_bpw", clap::builder::ArgPredicate::IsPresent, None),
+        default_value_if("plan", clap::builder::ArgPredicate::IsPresent, None)
+    )]
     pub(crate) precision: Vec<String>,
+    #[command(flatten)]
+    pub(crate) fitting: Fitting,
     /// Bundle directory to create or to add variants to
     #[arg(short, long)]
     pub(crate) output: PathBuf,
@@ -163,6 +178,33 @@ pub(crate) struct Quantize {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// Types chosen tensor by tensor, to fit a size.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fitting a size")]
+pub(crate) struct Fitting {
+    /// File size to fit as well as possible, e.g. 4784736, 1.2GB or 700MiB; repeatable
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "sensitivity", conflicts_with_all = ["pure", "copy"])]
+    pub(crate) target_size: Vec<u64>,
+    /// The same in bits of tensors per weight, e.g. 4.5; repeatable
+    #[arg(long, value_name = "BITS", requires = "sensitivity", conflicts_with_all = ["pure", "copy"])]
+    pub(crate) target_bpw: Vec<f64>,
+    /// Carry out a plan that --write-plan wrote, as it is or edited; repeatable
+    #[arg(long, value_name = "FILE", conflicts_with = "copy")]
+    pub(crate) plan: Vec<PathBuf>,
+    /// How much each tensor suffers (`sensitivity` measures it)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sensitivity: Option<PathBuf>,
+    /// What flows into the weights (`moments` measures it): sizes and plans are then rounded with error feedback
+    #[arg(long, value_name = "FILE")]
+    pub(crate) moments: Option<PathBuf>,
+    /// Print type, bytes and expected error of every tensor
+    #[arg(long)]
+    pub(crate) explain_plan: bool,
+    /// Write the plan of the one size that was asked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_plan: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

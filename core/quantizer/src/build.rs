@@ -3,11 +3,13 @@
 
 use crate::convert::conversion_job;
 use crate::execute::{work_bytes, write_file};
-use crate::plan::{Job, TensorPlan, plan_file};
+use crate::plan::{Job, TensorPlan, plan_file, plan_types};
 use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
 use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
-use crate::{Error, Importance, Result, Watch};
+use crate::{
+    Error, Importance, Moments, Result, Sensitivity, Target, TypePlan, Watch, plan_for_target,
+};
 use bundle::manifest::{ImatrixSource, TensorOverride};
 use bundle::{
     Architecture, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance, Settings,
@@ -15,6 +17,7 @@ use bundle::{
 };
 use families::OutputType;
 use formats::gguf::{GgmlType, Metadata};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +34,14 @@ pub struct BuildRequest {
     pub output: PathBuf,
     /// Recipes, in order; ignored where tensors are copied, which leaves the model's own.
     pub precisions: Vec<Recipe>,
+    /// Sizes to choose types for, by what [`BuildRequest::sensitivity`] says.
+    pub targets: Vec<Target>,
+    /// What was measured of the model's tensors, for targets.
+    pub sensitivity: Option<PathBuf>,
+    /// Plans to carry out.
+    pub plans: Vec<PathBuf>,
+    /// Second moments of what flows into the weights: targets and plans are rounded with error feedback.
+    pub moments: Option<PathBuf>,
     /// Low-rank adapters to merge into a checkpoint, in order: directories as `peft` writes them.
     pub adapters: Vec<PathBuf>,
     /// Importance matrix file.
@@ -75,6 +86,15 @@ pub struct VariantReport {
     pub types: Vec<(String, usize, u64)>,
     /// Tensors whose rows did not divide into the wished type's blocks.
     pub fallbacks: usize,
+    /// Types by tensor, where they were chosen to fit or read from a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<TypePlan>,
+}
+
+/// What a variant is made by.
+enum Way {
+    Recipe(Recipe),
+    Plan(TypePlan),
 }
 
 /// Opens a checkpoint directory, with `adapters` merged into it, or a GGUF file.
@@ -114,18 +134,25 @@ pub fn build_bundle(
     let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
     let importance = importance.as_ref();
     let mut projectors = Projectors::open(&request.model, request.projector)?;
-    let precisions = match request.overrides.copy {
-        true => vec![stated_file_type(source.as_ref())?.into()],
-        false => request.precisions.clone(),
-    };
+    let moments = request.moments.as_deref().map(Moments::open).transpose()?.map(Arc::new);
+    let ways = ways(source.as_ref(), request)?;
+    let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),
         projectors: projectors.report(&precisions)?,
         warnings: Vec::new(),
     };
-    for &precision in &precisions {
-        let job = plan(source.as_ref(), precision, request, importance)?;
-        report.variants.push(describe(&job, precision, request.threads)?);
+    for way in &ways {
+        let job = plan(source.as_ref(), way, request, importance, moments.as_ref())?;
+        let variant = describe(&job, way, request.threads)?;
+        if report.variants.iter().any(|other| other.id == variant.id) {
+            return Err(Error::Request {
+                wish: "variants".into(),
+                expected: "names of their own".into(),
+                got: format!("{} twice", variant.id),
+            });
+        }
+        report.variants.push(variant);
         report.warnings.extend(job.warnings.iter().map(|warning| format!("{}: {warning}", job.label)));
     }
     planned(&report);
@@ -141,9 +168,9 @@ pub fn build_bundle(
     let of_projectors: u64 = report.projectors.iter().map(|projector| projector.file_bytes).sum();
     writer.ensure_space(of_models.saturating_add(of_projectors))?;
     describe_model(source.as_ref(), request, &mut writer)?;
-    for (&precision, variant) in precisions.iter().zip(&report.variants) {
+    for ((way, &precision), variant) in ways.iter().zip(&precisions).zip(&report.variants) {
         // Planned once more: a plan holds the vocabulary, and one of them at a time is enough.
-        let job = plan(source.as_ref(), precision, request, importance)?;
+        let job = plan(source.as_ref(), way, request, importance, moments.as_ref())?;
         let mut file = writer.file(format!("{}/model.gguf", variant.id))?;
         write_file(&job, source.as_ref(), &mut file, request.threads, watch)?;
         let mut files = vec![file.finish()?];
@@ -152,8 +179,8 @@ pub fn build_bundle(
             id: variant.id.clone(),
             format: Format::Gguf,
             precision: precision.name().into(),
-            method: method(precision, request).into(),
-            settings: settings(source.as_ref(), precision, request, importance),
+            method: method(way, request).into(),
+            settings: settings(source.as_ref(), way, request, importance),
             compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
             min_runtime: env!("CARGO_PKG_VERSION").into(),
             files,
@@ -165,6 +192,44 @@ pub fn build_bundle(
     }
     writer.publish()?;
     Ok(report)
+}
+
+/// How the variants are made that are asked for.
+fn ways(source: &dyn TensorSource, request: &BuildRequest) -> Result<Vec<Way>> {
+    if request.overrides.copy {
+        return Ok(vec![Way::Recipe(stated_file_type(source)?.into())]);
+    }
+    let mut ways: Vec<Way> = request.precisions.iter().copied().map(Way::Recipe).collect();
+    if !request.targets.is_empty() {
+        let sensitivity = request.sensitivity.as_deref().ok_or_else(|| Error::Request {
+            wish: "target size".into(),
+            expected: "what was measured of the model's tensors".into(),
+            got: "nothing".into(),
+        })?;
+        let sensitivity = Sensitivity::read(sensitivity)?;
+        for target in &request.targets {
+            ways.push(Way::Plan(plan_for_target(source, &sensitivity, *target, &request.overrides)?));
+        }
+    }
+    for plan in &request.plans {
+        ways.push(Way::Plan(TypePlan::read(plan)?));
+    }
+    Ok(ways)
+}
+
+impl Way {
+    /// The recipe, or the one whose type most bytes of a plan are of.
+    fn nearest_recipe(&self) -> Result<Recipe> {
+        let plan = match self {
+            Self::Recipe(recipe) => return Ok(*recipe),
+            Self::Plan(plan) => plan,
+        };
+        let mut bytes_of: BTreeMap<&str, u64> = BTreeMap::new();
+        plan.tensors.iter().for_each(|tensor| *bytes_of.entry(&tensor.ty).or_default() += tensor.bytes);
+        let of = |file_type: &FileType| bytes_of.get(file_type.default_type().name()).copied().unwrap_or(0);
+        let most = FileType::ALL.iter().rev().copied().max_by_key(of);
+        Ok(most.unwrap_or(FileType::F16).into())
+    }
 }
 
 /// What the model is already.
@@ -198,10 +263,15 @@ fn ensure_memory(request: &BuildRequest, report: &BuildReport) -> Result<()> {
 
 fn plan(
     source: &dyn TensorSource,
-    precision: Recipe,
+    way: &Way,
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
+    moments: Option<&Arc<Moments>>,
 ) -> Result<Job> {
+    let precision = match way {
+        Way::Recipe(precision) => *precision,
+        Way::Plan(types) => return plan_types(source, types, importance, moments),
+    };
     let plain = !(0..source.tensors().len()).all(|index| source.is_stored(index));
     let float = match precision {
         Recipe::Stock(FileType::F32) => Some(OutputType::F32),
@@ -215,7 +285,7 @@ fn plan(
     }
 }
 
-fn describe(job: &Job, precision: Recipe, threads: usize) -> Result<VariantReport> {
+fn describe(job: &Job, way: &Way, threads: usize) -> Result<VariantReport> {
     let mut types: Vec<(String, usize, u64)> = Vec::new();
     for plan in &job.tensors {
         match types.iter_mut().find(|(name, ..)| name == plan.to.name()) {
@@ -229,14 +299,28 @@ fn describe(job: &Job, precision: Recipe, threads: usize) -> Result<VariantRepor
     types.sort_by_key(|entry| std::cmp::Reverse(entry.2));
     let tensor_bytes: u64 = types.iter().map(|entry| entry.2).sum();
     let n_weights: u64 = job.tensors.iter().map(TensorPlan::n_weights).sum();
+    let file_bytes = job.predicted_bytes()?;
     Ok(VariantReport {
-        id: format!("gguf/{}", precision.name()),
-        file_bytes: job.predicted_bytes()?,
+        id: match way {
+            Way::Recipe(recipe) => format!("gguf/{}", recipe.name()),
+            Way::Plan(_) => format!("gguf/auto-{}", decimal(file_bytes)),
+        },
+        file_bytes,
         work_bytes: work_bytes(job, threads),
         bits_per_weight: tensor_bytes as f64 * 8.0 / n_weights.max(1) as f64,
         types,
         fallbacks: job.tensors.iter().filter(|plan| plan.instead_of.is_some()).count(),
+        plan: match way {
+            Way::Recipe(_) => None,
+            Way::Plan(plan) => Some(plan.clone()),
+        },
     })
+}
+
+/// `4784736` → `4.785MB`.
+fn decimal(bytes: u64) -> String {
+    let (unit, name) = if bytes < 1_000_000_000 { (1e6, "MB") } else { (1e9, "GB") };
+    format!("{:.3}{name}", bytes as f64 / unit)
 }
 
 fn describe_model(
@@ -294,26 +378,29 @@ fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
 }
 
 /// How the types were chosen, in words.
-fn method(precision: Recipe, request: &BuildRequest) -> &'static str {
-    match precision {
+fn method(way: &Way, request: &BuildRequest) -> &'static str {
+    match way {
         _ if request.overrides.copy => "copied",
-        Recipe::Stock(_) => "llama.cpp stock recipe",
-        Recipe::Preset(_) => "types by role",
+        Way::Recipe(Recipe::Stock(_)) => "llama.cpp stock recipe",
+        Way::Recipe(Recipe::Preset(_)) => "types by role",
+        Way::Plan(_) if request.moments.is_some() => "types by error, rounded with feedback",
+        Way::Plan(_) => "types by error",
     }
 }
 
 fn settings(
     source: &dyn TensorSource,
-    precision: Recipe,
+    way: &Way,
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
 ) -> Settings {
     let wishes = &request.overrides;
-    let recipe = match (wishes, precision) {
+    let recipe = match (wishes, way) {
         (Overrides { copy: true, .. }, _) => "copy",
+        (_, Way::Plan(_)) => "plan",
         (Overrides { pure: true, .. }, _) => "pure",
-        (_, Recipe::Stock(_)) => "stock",
-        (_, Recipe::Preset(preset)) => preset.name(),
+        (_, Way::Recipe(Recipe::Stock(_))) => "stock",
+        (_, Way::Recipe(Recipe::Preset(preset))) => preset.name(),
     };
     let named = |tensor: &str, ty: GgmlType| TensorOverride { tensor: tensor.into(), ty: ty.name().into() };
     let whole = [("token_embd.weight", wishes.token_embedding), ("output.weight", wishes.output)];
