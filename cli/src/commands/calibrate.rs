@@ -83,8 +83,7 @@ fn chunks(reading: &Reading, source: &dyn TensorSource, most: Option<usize>) -> 
         tokens.extend(tokenizer.encode(&text, false)?);
     }
     let first = tokenizer.encode("", true)?.first().copied().filter(|token| tokenizer.bos() == Some(*token));
-    let mut chunks: Vec<Vec<Token>> =
-        tokens.chunks_exact(reading.context).map(<[Token]>::to_vec).collect();
+    let mut chunks: Vec<Vec<Token>> = tokens.chunks_exact(reading.context).map(<[Token]>::to_vec).collect();
     if chunks.is_empty() {
         bail!("--file: expected text of at least {} tokens, got {}", reading.context, tokens.len());
     }
@@ -138,7 +137,10 @@ pub(crate) fn into_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) ->
     let named = || scratch.0.display().to_string();
     let mut out = BufWriter::new(File::create(&scratch.0).with_context(named)?);
     write(&mut out)?;
-    out.into_inner().map_err(|error| error.into_error()).and_then(|file| file.sync_all()).with_context(named)?;
+    out.into_inner()
+        .map_err(|error| error.into_error())
+        .and_then(|file| file.sync_all())
+        .with_context(named)?;
     std::fs::rename(&scratch.0, path).with_context(|| path.display().to_string())
 }
 

@@ -1,10 +1,10 @@
 //! `quantize`: a model and a list of precisions → variants of a bundle.
 
+use super::calibrate::into_file;
 use crate::args::Quantize;
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
-use super::calibrate::into_file;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::hardware;
 use llama_pajamas::quantizer::recipe::{Overrides, Recipe, parse_type};

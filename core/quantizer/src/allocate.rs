@@ -149,7 +149,9 @@ mod tests {
     fn candidates(sizes: &[u64], bits: &[f64], harm: &[f64]) -> Vec<Vec<Candidate>> {
         let of = |(size, sensitivity): (&u64, &f64)| {
             let bytes = |bits: f64| (*size as f64 * bits / 8.0) as u64;
-            bits.iter().map(|b| Candidate { bytes: bytes(*b), harm: sensitivity * (-1.4 * b).exp() }).collect()
+            bits.iter()
+                .map(|b| Candidate { bytes: bytes(*b), harm: sensitivity * (-1.4 * b).exp() })
+                .collect()
         };
         sizes.iter().zip(harm).map(of).collect()
     }

@@ -1,15 +1,17 @@
 //! The whole job: a model and a list of precisions → variants of a bundle, published together.
 //! Knows sources, recipes and the bundle's writer; must not know how rows are quantized.
 
+mod way;
+
+use way::{Way, decimal, ways};
+
 use crate::convert::conversion_job;
 use crate::execute::{work_bytes, write_file};
 use crate::plan::{Job, TensorPlan, plan_file, plan_types};
 use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
 use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
-use crate::{
-    Error, Importance, Moments, Result, Sensitivity, Target, TypePlan, Watch, plan_for_target,
-};
+use crate::{Error, Importance, Moments, Result, Target, TypePlan, Watch};
 use bundle::manifest::{ImatrixSource, TensorOverride};
 use bundle::{
     Architecture, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance, Settings,
@@ -17,7 +19,6 @@ use bundle::{
 };
 use families::OutputType;
 use formats::gguf::{GgmlType, Metadata};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -89,12 +90,6 @@ pub struct VariantReport {
     /// Types by tensor, where they were chosen to fit or read from a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<TypePlan>,
-}
-
-/// What a variant is made by.
-enum Way {
-    Recipe(Recipe),
-    Plan(TypePlan),
 }
 
 /// Opens a checkpoint directory, with `adapters` merged into it, or a GGUF file.
@@ -194,54 +189,6 @@ pub fn build_bundle(
     Ok(report)
 }
 
-/// How the variants are made that are asked for.
-fn ways(source: &dyn TensorSource, request: &BuildRequest) -> Result<Vec<Way>> {
-    if request.overrides.copy {
-        return Ok(vec![Way::Recipe(stated_file_type(source)?.into())]);
-    }
-    let mut ways: Vec<Way> = request.precisions.iter().copied().map(Way::Recipe).collect();
-    if !request.targets.is_empty() {
-        let sensitivity = request.sensitivity.as_deref().ok_or_else(|| Error::Request {
-            wish: "target size".into(),
-            expected: "what was measured of the model's tensors".into(),
-            got: "nothing".into(),
-        })?;
-        let sensitivity = Sensitivity::read(sensitivity)?;
-        for target in &request.targets {
-            ways.push(Way::Plan(plan_for_target(source, &sensitivity, *target, &request.overrides)?));
-        }
-    }
-    for plan in &request.plans {
-        ways.push(Way::Plan(TypePlan::read(plan)?));
-    }
-    Ok(ways)
-}
-
-impl Way {
-    /// The recipe, or the one whose type most bytes of a plan are of.
-    fn nearest_recipe(&self) -> Result<Recipe> {
-        let plan = match self {
-            Self::Recipe(recipe) => return Ok(*recipe),
-            Self::Plan(plan) => plan,
-        };
-        let mut bytes_of: BTreeMap<&str, u64> = BTreeMap::new();
-        plan.tensors.iter().for_each(|tensor| *bytes_of.entry(&tensor.ty).or_default() += tensor.bytes);
-        let of = |file_type: &FileType| bytes_of.get(file_type.default_type().name()).copied().unwrap_or(0);
-        let most = FileType::ALL.iter().rev().copied().max_by_key(of);
-        Ok(most.unwrap_or(FileType::F16).into())
-    }
-}
-
-/// What the model is already.
-fn stated_file_type(source: &dyn TensorSource) -> Result<FileType> {
-    let stated = source.metadata().u64("general.file_type").and_then(FileType::from_id);
-    stated.or_else(|| FileType::from_name(&source.precision())).ok_or_else(|| Error::Request {
-        wish: "copy".into(),
-        expected: "a model of a file type that llama.cpp has".into(),
-        got: format!("{} of mostly {}", source.path().display(), source.precision()),
-    })
-}
-
 /// The licence as the model card names it, with its address where that is one.
 fn licence_of(metadata: &Metadata) -> Option<Licence> {
     let id = match (metadata.str("general.license")?, metadata.str("general.license.name")) {
@@ -315,12 +262,6 @@ fn describe(job: &Job, way: &Way, threads: usize) -> Result<VariantReport> {
             Way::Plan(plan) => Some(plan.clone()),
         },
     })
-}
-
-/// `4784736` → `4.785MB`.
-fn decimal(bytes: u64) -> String {
-    let (unit, name) = if bytes < 1_000_000_000 { (1e6, "MB") } else { (1e9, "GB") };
-    format!("{:.3}{name}", bytes as f64 / unit)
 }
 
 fn describe_model(

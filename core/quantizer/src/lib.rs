@@ -3,7 +3,7 @@
 //! Owns the way from a Hugging Face checkpoint or a GGUF file to the variants of a bundle. May know formats,
 //! families, bundles and the engine's block quantizers. Must not know hosts, plans or sessions, nor print.
 
-mod allocate;
+pub mod allocate;
 mod build;
 mod convert;
 mod error;
@@ -17,7 +17,7 @@ mod progress;
 mod projector;
 pub mod recipe;
 mod rounding;
-mod sensitivity;
+pub mod sensitivity;
 pub mod source;
 pub mod tokenizer;
 mod type_plan;
@@ -31,6 +31,6 @@ pub use importance::Importance;
 pub use moments::{Calibration, Moments, collect_moments};
 pub use plan::{Job, TensorPlan, plan_file};
 pub use progress::{Progress, Watch};
-pub use type_plan::{PlannedType, Target, TypePlan, plan_for_target};
-pub use sensitivity::{Probes, Sensitivity, TensorSensitivity, measure_errors, measure_kappas};
 pub use projector::{ProjectorPrecision, ProjectorReport, ProjectorWish, projector_job};
+pub use sensitivity::{Probes, Sensitivity, measure_errors, measure_kappas};
+pub use type_plan::{PlannedType, Target, TypePlan, plan_for_target};

@@ -56,7 +56,9 @@ pub(crate) struct Layout {
 impl Layout {
     /// Blocks: first column and columns.
     pub(crate) fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.n_columns).step_by(self.block).map(move |first| (first, self.block.min(self.n_columns - first)))
+        (0..self.n_columns)
+            .step_by(self.block)
+            .map(move |first| (first, self.block.min(self.n_columns - first)))
     }
 
     /// Values of one matrix.
@@ -154,26 +156,6 @@ impl Moments {
         let per_token = 1.0 / weight_of_all.max(1.0);
         let values = values.iter().map(|value| (value * per_token) as f32).collect();
         Some(InputMoments { block: layout.block, values, n_tokens })
-    }
-
-    /// Mean squares of the columns of every matrix of `weight`, matrix after matrix: its importance.
-    pub(crate) fn importance(&self, weight: &str) -> Option<Vec<f32>> {
-        let layout = self.layout(weight)?;
-        let mut importance = Vec::with_capacity(layout.n_columns * layout.n_matrices);
-        for matrix in 0..layout.n_matrices {
-            let moments = self.of(weight, matrix, Part::Seen)?;
-            let mut start = 0;
-            for (_, n) in layout.blocks() {
-                importance.extend((0..n).map(|column| moments.values[start + column * (n + 1)].max(0.0)));
-                start += n * n;
-            }
-        }
-        Some(importance)
-    }
-
-    /// Every weight that something is known of.
-    pub(crate) fn weights(&self) -> impl Iterator<Item = &str> {
-        self.inputs.keys().map(String::as_str)
     }
 
     fn floats(&self, name: &str) -> Option<Vec<f32>> {

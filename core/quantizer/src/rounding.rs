@@ -17,6 +17,6 @@ mod rows;
 
 use block::Scheme;
 use factor::Input;
-use rows::round_rows;
-pub(crate) use rows::error;
 pub(crate) use matrix::{MatrixInput, round_matrix_rows};
+pub(crate) use rows::error;
+use rows::round_rows;

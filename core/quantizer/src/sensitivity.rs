@@ -9,6 +9,7 @@ mod priors;
 mod probe;
 
 pub use curves::measure_errors;
+pub use priors::{MeasuredModel, Outline, Priors};
 pub use probe::{Probes, measure_kappas};
 
 use crate::{Error, Result};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Types that error curves are measured for, where rows divide into their blocks.
-pub(crate) const CANDIDATES: [GgmlType; 18] = [
+pub const CANDIDATES: [GgmlType; 18] = [
     GgmlType::IQ2_XXS,
     GgmlType::IQ2_XS,
     GgmlType::IQ2_S,
@@ -92,8 +93,8 @@ impl Sensitivity {
     }
 
     /// Divergence per unit of error: probed, or else by the tensor's role and layer.
-    pub(crate) fn kappa(&self, tensor: &str, n_layers: i64) -> f64 {
+    pub(crate) fn kappa(&self, tensor: &str, outline: Outline) -> f64 {
         let probed = self.tensors.get(tensor).and_then(|tensor| tensor.kappa);
-        probed.unwrap_or_else(|| priors::kappa(tensor, n_layers))
+        probed.unwrap_or_else(|| Priors::built_in().of(tensor, outline))
     }
 }

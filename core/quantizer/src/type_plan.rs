@@ -4,10 +4,11 @@
 
 use crate::allocate::{Candidate, allocate};
 use crate::plan::plan_types;
-use crate::recipe::{Category, Overrides, is_candidate, order, parse_type};
-use crate::sensitivity::{CANDIDATES, Sensitivity};
+use crate::recipe::{Category, Overrides, is_candidate, parse_type};
+use crate::sensitivity::{CANDIDATES, Outline, Sensitivity};
 use crate::source::TensorSource;
 use crate::{Error, Result};
+use engine::gguf::quantize::requires_imatrix;
 use families::{Role, role_of};
 use formats::gguf::GgmlType;
 use serde::{Deserialize, Serialize};
@@ -82,7 +83,8 @@ impl TypePlan {
     }
 }
 
-/// Types for the tensors of `source` that fit `target`, by what `sensitivity` says of them. Wishes hold.
+/// Types for the tensors of `source` that fit `target`, by what `sensitivity` says of them. Wishes hold. Types that need
+/// an importance matrix are chosen only where `has_importance`.
 ///
 /// # Errors
 /// A target that the smallest types exceed, or tensors that nothing was measured of.
@@ -91,16 +93,18 @@ pub fn plan_for_target(
     sensitivity: &Sensitivity,
     target: Target,
     wishes: &Overrides,
+    has_importance: bool,
 ) -> Result<TypePlan> {
-    let n_layers = source.tensors().iter().map(|tensor| order(&tensor.name).0 + 1).max();
+    let outline = Outline::of(source.tensors().iter().map(|tensor| &tensor.name));
     let mut rows: Vec<Row> = Vec::new();
     for tensor in source.tensors() {
         let bytes_as = |ty: GgmlType| {
             let bytes = ty.row_bytes(tensor.dims[0]).map(|bytes| bytes * tensor.n_rows());
             bytes.map(|bytes| bytes.next_multiple_of(ALIGNMENT))
         };
-        let kappa = sensitivity.kappa(&tensor.name, n_layers.unwrap_or(0));
-        let (types, reason) = types_for(&tensor.name, &tensor.dims, tensor.ty, sensitivity, wishes);
+        let kappa = sensitivity.kappa(&tensor.name, outline);
+        let (mut types, reason) = types_for(&tensor.name, &tensor.dims, tensor.ty, sensitivity, wishes);
+        types.retain(|ty| has_importance || !requires_imatrix(*ty));
         let options = types.into_iter().filter_map(|ty| {
             let error = sensitivity.error(&tensor.name, ty);
             let candidate = Candidate { bytes: bytes_as(ty)?, harm: kappa * error.unwrap_or(0.0) };

@@ -96,7 +96,8 @@ impl Reading {
         let longest = calibration.chunks.iter().map(Vec::len).max().unwrap_or(1);
         let settings = reading_settings(longest, pool.current_num_threads());
         let gatherer = Gatherer::new(weights, calibration.block, pool);
-        let context = model.open_watched_context(&settings, Box::new(gatherer.clone())).map_err(engine_error)?;
+        let context =
+            model.open_watched_context(&settings, Box::new(gatherer.clone())).map_err(engine_error)?;
         Ok(Self { gatherer, context })
     }
 

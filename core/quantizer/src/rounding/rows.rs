@@ -8,7 +8,13 @@ use super::feedback::{LANES, feedback};
 use super::polish::polish;
 
 /// Improves `bytes`, which ggml's search made of `weights`: rows of `n_columns`.
-pub(crate) fn round_rows(scheme: &Scheme, input: &Input, weights: &[f32], n_columns: usize, bytes: &mut [u8]) {
+pub(crate) fn round_rows(
+    scheme: &Scheme,
+    input: &Input,
+    weights: &[f32],
+    n_columns: usize,
+    bytes: &mut [u8],
+) {
     let per_row = n_columns / scheme.n_weights;
     let strips = bytes.chunks_mut(per_row * scheme.n_bytes() * LANES);
     for (weights, bytes) in weights.chunks(n_columns * LANES).zip(strips) {

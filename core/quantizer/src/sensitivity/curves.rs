@@ -13,7 +13,7 @@ use engine::gguf::quantize::{dequantize_rows, quantize_rows};
 use formats::gguf::GgmlType;
 
 /// Rows that a tensor's curve is measured on, at least this many per matrix of a stack.
-const SAMPLED_ROWS: (u64, u64) = (512, 24);
+const SAMPLED_ROWS: (u64, u64) = (192, 16);
 
 /// One matrix of a tensor.
 #[derive(Clone, Copy)]
