@@ -196,7 +196,7 @@ pub(crate) struct Fitting {
     /// How much each tensor suffers (`sensitivity` measures it)
     #[arg(long, value_name = "FILE")]
     pub(crate) sensitivity: Option<PathBuf>,
-    /// What flows into the weights (`moments` measures it): sizes and plans are then rounded with error feedback
+    /// What flows into the weights (`moments` measures it): blocks are then rounded with error feedback
     #[arg(long, value_name = "FILE")]
     pub(crate) moments: Option<PathBuf>,
     /// Print type, bytes and expected error of every tensor

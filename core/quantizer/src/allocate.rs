@@ -103,6 +103,9 @@ fn combine(tensors: &[Vec<Candidate>], budget_bytes: u64) -> Option<Vec<usize>> 
     Some(chosen)
 }
 
+/// One or two changes of a tensor's candidate.
+type Steps = [Option<(usize, usize)>; 2];
+
 /// Takes single steps, and pairs of one up and one down, that lessen the harm within what is left of the budget.
 fn fill(tensors: &[Vec<Candidate>], budget_bytes: u64, mut chosen: Vec<usize>) -> Vec<usize> {
     loop {
@@ -118,8 +121,8 @@ fn fill(tensors: &[Vec<Candidate>], budget_bytes: u64, mut chosen: Vec<usize>) -
             })
             .filter(|(_, _, bytes, harm)| *bytes != 0 || *harm != 0.0)
             .collect();
-        let mut best: Option<(f64, [Option<(usize, usize)>; 2])> = None;
-        let mut offer = |gain: f64, steps: [Option<(usize, usize)>; 2]| {
+        let mut best: Option<(f64, Steps)> = None;
+        let mut offer = |gain: f64, steps: Steps| {
             if gain < 0.0 && best.as_ref().is_none_or(|(least, _)| gain < *least) {
                 best = Some((gain, steps));
             }

@@ -41,7 +41,7 @@ pub struct BuildRequest {
     pub sensitivity: Option<PathBuf>,
     /// Plans to carry out.
     pub plans: Vec<PathBuf>,
-    /// Second moments of what flows into the weights: targets and plans are rounded with error feedback.
+    /// Second moments of what flows into the weights: blocks are rounded with error feedback.
     pub moments: Option<PathBuf>,
     /// Low-rank adapters to merge into a checkpoint, in order: directories as `peft` writes them.
     pub adapters: Vec<PathBuf>,
@@ -228,7 +228,11 @@ fn plan(
     };
     match float {
         Some(output) if plain && !request.overrides.copy => Ok(conversion_job(source, output)),
-        _ => plan_file(source, precision, &request.overrides, importance, request.allow_requantize),
+        _ => {
+            let wishes = &request.overrides;
+            let job = plan_file(source, precision, wishes, importance, request.allow_requantize)?;
+            Ok(Job { moments: moments.cloned(), ..job })
+        }
     }
 }
 
@@ -322,6 +326,9 @@ fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
 fn method(way: &Way, request: &BuildRequest) -> &'static str {
     match way {
         _ if request.overrides.copy => "copied",
+        Way::Recipe(Recipe::Stock(_)) if request.moments.is_some() => {
+            "llama.cpp stock recipe, rounded with feedback"
+        }
         Way::Recipe(Recipe::Stock(_)) => "llama.cpp stock recipe",
         Way::Recipe(Recipe::Preset(_)) => "types by role",
         Way::Plan(_) if request.moments.is_some() => "types by error, rounded with feedback",

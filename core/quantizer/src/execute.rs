@@ -177,9 +177,12 @@ fn quantize_chunk(
     Err(Error::Tensor { path: source.path().into(), tensor: plan.name.clone(), problem })
 }
 
+/// An input that the first who needs it factors, or none.
+type LazyInput = OnceLock<Option<MatrixInput>>;
+
 /// What flows into the matrices that are being worked on, factored once for all chunks of each.
 struct Inputs {
-    latest: Mutex<VecDeque<(usize, usize, Arc<OnceLock<Option<MatrixInput>>>)>>,
+    latest: Mutex<VecDeque<(usize, usize, Arc<LazyInput>)>>,
     n_kept: usize,
 }
 
@@ -201,7 +204,7 @@ impl Inputs {
             match found {
                 Some((.., cell)) => Arc::clone(cell),
                 None => {
-                    let cell = Arc::default();
+                    let cell = Arc::<LazyInput>::default();
                     latest.push_back((tensor, matrix, Arc::clone(&cell)));
                     if latest.len() > self.n_kept {
                         latest.pop_front();
@@ -216,7 +219,7 @@ impl Inputs {
 }
 
 /// An input that is there.
-struct MatrixHandle(Arc<OnceLock<Option<MatrixInput>>>);
+struct MatrixHandle(Arc<LazyInput>);
 
 impl std::ops::Deref for MatrixHandle {
     type Target = MatrixInput;

@@ -35,7 +35,7 @@ fn sensitivity(model: &Path, random: &mut Random) -> Sensitivity {
     sensitivity
 }
 
-/// Forty random sizes between those of about 2.9 and 12 bits per weight.
+/// Forty random sizes between those of about 3 bits per weight and those at which single steps are too large (Q8_0 of the larger model).
 fn check(name: &str, smallest: u64, largest: u64) {
     let model: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../models", name].iter().collect();
     let mut random = Random(5);
@@ -54,12 +54,14 @@ fn check(name: &str, smallest: u64, largest: u64) {
         ..BuildRequest::default()
     };
     let mut go_on = |_: llama_pajamas_quantizer::Progress<'_>| ControlFlow::Continue(());
-    let report = build_bundle(&request(&budgets, true), &mut |_| {}, &mut go_on).unwrap();
     let mut least_used = 1.0f64;
-    for (budget, variant) in budgets.iter().zip(&report.variants) {
-        let used = variant.file_bytes as f64 / *budget as f64;
+    for budget in &budgets {
+        // One at a time: sizes that agree to the kilobyte would have one name.
+        let report = build_bundle(&request(&[*budget], true), &mut |_| {}, &mut go_on).unwrap();
+        let bytes = report.variants[0].file_bytes;
+        let used = bytes as f64 / *budget as f64;
         least_used = least_used.min(used);
-        assert!((0.999..=1.0).contains(&used), "{name}: {} of {budget} bytes", variant.file_bytes);
+        assert!((0.999..=1.0).contains(&used), "{name}: {bytes} of {budget} bytes");
     }
     println!("{name}: 40 budgets, at least {:.3}% used", 100.0 * least_used);
     // What is written is as long as was foretold.
@@ -75,10 +77,10 @@ fn check(name: &str, smallest: u64, largest: u64) {
 
 #[test]
 fn a_dense_model_fits_forty_sizes() {
-    check("pajama-7m", 2_700_000, 11_000_000);
+    check("pajama-7m", 2_700_000, 7_900_000);
 }
 
 #[test]
 fn the_stories_model_fits_forty_sizes() {
-    check("pajama-stories-4m", 1_650_000, 6_300_000);
+    check("pajama-stories-4m", 1_650_000, 3_300_000);
 }
