@@ -33,7 +33,7 @@ pub(crate) fn moments(args: &Moments, screen: &Screen) -> Result<()> {
     };
     let weights = source.tensors().iter().map(|tensor| tensor.name.clone());
     into_file(&args.output, |out| {
-        with_bar(screen, |watch| quantizer::collect_moments(&calibration, weights, out, watch))
+        with_bar(screen, |watch| Ok(quantizer::collect_moments(&calibration, weights, out, watch)?))
     })?;
     wrote(&args.output, screen)
 }
@@ -45,7 +45,7 @@ pub(crate) fn sensitivity(args: &Sensitivity, screen: &Screen) -> Result<()> {
     let threads = args.reading.threads.unwrap_or(0);
     let mut sensitivity = with_bar(screen, |watch| {
         let feedback = !args.no_feedback;
-        quantizer::measure_errors(source.as_ref(), &args.model, &moments, feedback, threads, watch)
+        Ok(quantizer::measure_errors(source.as_ref(), &args.model, &moments, feedback, threads, watch)?)
     })?;
     if !args.no_probes {
         let chunks = chunks(&args.reading, source.as_ref(), Some(PROBE_CHUNKS))?;
@@ -53,7 +53,7 @@ pub(crate) fn sensitivity(args: &Sensitivity, screen: &Screen) -> Result<()> {
         let ty = quantizer::recipe::parse_type(&args.probe_type)?;
         let probes = Probes { chunks: &chunks, scratch: &scratch.0, ty, threads };
         with_bar(screen, |watch| {
-            quantizer::measure_kappas(source.as_ref(), &moments, &mut sensitivity, &probes, watch)
+            Ok(quantizer::measure_kappas(source.as_ref(), &moments, &mut sensitivity, &probes, watch)?)
         })?;
     }
     into_file(&args.output, |out| {
@@ -145,10 +145,7 @@ pub(crate) fn into_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) ->
 }
 
 /// Runs long work under a bar that Ctrl-C ends.
-fn with_bar<T>(
-    screen: &Screen,
-    work: impl FnOnce(&mut quantizer::Watch<'_>) -> quantizer::Result<T>,
-) -> Result<T> {
+fn with_bar<T>(screen: &Screen, work: impl FnOnce(&mut quantizer::Watch<'_>) -> Result<T>) -> Result<T> {
     let cancel = interrupt::token();
     let mut bar: Option<indicatif::ProgressBar> = None;
     let result = work(&mut |progress| {
@@ -159,5 +156,5 @@ fn with_bar<T>(
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    Ok(result?)
+    result
 }

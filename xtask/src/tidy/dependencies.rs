@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("ffi", &["llama-pajamas"]),
     ("cli", &["llama-pajamas"]),
     ("tests", &["formats"]),
-    ("xtask", &["formats", "families", "hardware", "planner"]),
+    ("xtask", &["formats", "families", "hardware", "planner", "quantizer"]),
 ];
 const CRATES: [&str; 10] = [
     "formats",
