@@ -1,6 +1,8 @@
 //! The command line's grammar: commands, options, their help texts and defaults.
 //! Knows words only; must not do the work.
 
+mod calibrate;
+mod fitting;
 mod hardware;
 mod iq;
 mod measure;
@@ -10,6 +12,8 @@ mod sampling;
 mod serve;
 mod tune;
 
+pub(crate) use calibrate::{Moments, Reading, Sensitivity};
+pub(crate) use fitting::Fitting;
 pub(crate) use hardware::Hardware;
 pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
 pub(crate) use measure::{Compare, Computing, Evaluate, Questions, Suite, Texts, Validate};
@@ -59,6 +63,10 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Make a bundle from a checkpoint directory or a GGUF file
     Quantize(Quantize),
+    /// Measure what flows into a model's weights, for rounding with error feedback
+    Moments(Moments),
+    /// Measure how much each tensor suffers under each type, and the model with it
+    Sensitivity(Sensitivity),
     /// What a model, bundle or GGUF file is
     Info(Info),
     /// What this machine is and how much memory a model may use
@@ -133,8 +141,17 @@ pub(crate) struct Quantize {
     /// Checkpoint directory, GGUF file or hub id (organisation/name[@revision])
     pub(crate) model: String,
     /// Variants to write: high, balanced or extreme (types by role), or llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
-    #[arg(long, value_delimiter = ',', default_value = "balanced")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "balanced",
+        default_value_if("target_size", clap::builder::ArgPredicate::IsPresent, None),
+        default_value_if("target_bpw", clap::builder::ArgPredicate::IsPresent, None),
+        default_value_if("plan", clap::builder::ArgPredicate::IsPresent, None)
+    )]
     pub(crate) precision: Vec<String>,
+    #[command(flatten)]
+    pub(crate) fitting: Fitting,
     /// Bundle directory to create or to add variants to
     #[arg(short, long)]
     pub(crate) output: PathBuf,

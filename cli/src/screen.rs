@@ -87,6 +87,19 @@ impl Screen {
     }
 }
 
+impl Screen {
+    /// A bar over things that are counted, on stderr, with the time left; silent where stderr is no terminal.
+    pub(crate) fn count_bar(&self, total: u64, label: &str) -> ProgressBar {
+        let bar = self.bytes_bar(total, label);
+        bar.set_style(
+            ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} ETA {eta}")
+                .expect("the template is fixed and valid")
+                .progress_chars("=> "),
+        );
+        bar
+    }
+}
+
 /// An error and its causes as one line. A cause that the text before it quotes is not told again.
 pub(crate) fn one_line<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
     let mut told = String::new();

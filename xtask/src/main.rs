@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod allocation;
 mod interop;
 mod phones;
 mod profile_pages;
@@ -17,6 +18,8 @@ usage: cargo xtask tidy                 check house style: door signs, sizes, na
        cargo xtask score-choice FILE    judge chosen backends and precisions by them
        cargo xtask score-memory FILE    judge predicted memory by the buffers that its engine reported
        cargo xtask fit-costs FILE       make a source of core/planner/data/cost_classes.toml of them
+       cargo xtask score-allocation DIR judge chosen types by measured sensitivities, one model left out at a time
+       cargo xtask fit-sensitivity DIR  make core/quantizer/data/sensitivity.toml of them
        cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew
        cargo xtask interop [--minutes N] [PART…]
                                         the interoperability suite test by test; its tools must be ready";
@@ -33,6 +36,8 @@ fn main() -> ExitCode {
         ["score-speed", file] => phones::score_speed(Path::new(file)),
         ["score-memory", file] => phones::score_memory(Path::new(file)),
         ["score-choice", file] => phones::score_choice(Path::new(file)),
+        ["score-allocation", directory] => allocation::score(Path::new(directory)),
+        ["fit-sensitivity", directory] => allocation::fit(Path::new(directory)),
         ["fit-costs", file] => phones::fit_costs(Path::new(file)),
         _ => {
             eprintln!("{USAGE}");

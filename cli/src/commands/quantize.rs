@@ -1,14 +1,19 @@
 //! `quantize`: a model and a list of precisions → variants of a bundle.
 
+use super::calibrate::into_file;
 use crate::args::Quantize;
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use llama_pajamas::hardware;
 use llama_pajamas::quantizer::recipe::{Overrides, Recipe, parse_type};
-use llama_pajamas::quantizer::{BuildReport, BuildRequest, ProjectorPrecision, ProjectorWish, build_bundle};
+use llama_pajamas::quantizer::{
+    BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan, build_bundle,
+};
+use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     let located = locate(&args.model, &args.network, Take::Model, screen)?;
@@ -16,7 +21,7 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let mut planned = |report: &BuildReport| {
         if !screen.json {
-            print_report(report, screen);
+            print_report(report, args.fitting.explain_plan, screen);
         }
     };
     let mut bar: Option<(String, indicatif::ProgressBar)> = None;
@@ -32,6 +37,9 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     })?;
     if let Some((_, bar)) = bar {
         bar.finish_and_clear();
+    }
+    if let Some(path) = &args.fitting.write_plan {
+        write_plan(path, &report)?;
     }
     if screen.json {
         screen.print_json(&report)?;
@@ -67,6 +75,16 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         revision: located.commit.clone(),
         output: args.output.clone(),
         precisions: args.precision.iter().map(recipe).collect::<Result<_>>()?,
+        targets: args
+            .fitting
+            .target_size
+            .iter()
+            .map(|bytes| Target::FileBytes(*bytes))
+            .chain(args.fitting.target_bpw.iter().map(|bits| Target::BitsPerWeight(*bits)))
+            .collect(),
+        sensitivity: args.fitting.sensitivity.clone(),
+        plans: args.fitting.plan.clone(),
+        moments: args.fitting.moments.clone(),
         adapters: args.lora.clone(),
         imatrix: args.imatrix.clone(),
         overrides,
@@ -78,6 +96,32 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
             .or_else(|| Some(hardware::detect().ok()?.memory.budget_bytes)),
         dry_run: args.dry_run,
     })
+}
+
+/// The one plan of the report as a file.
+fn write_plan(path: &Path, report: &BuildReport) -> Result<()> {
+    let plans: Vec<&TypePlan> = report.variants.iter().filter_map(|variant| variant.plan.as_ref()).collect();
+    let [plan] = plans[..] else {
+        bail!("--write-plan: expected one size or plan, got {}", plans.len());
+    };
+    into_file(path, |out| {
+        serde_json::to_writer_pretty(&mut *out, plan)?;
+        Ok(writeln!(out)?)
+    })
+}
+
+/// A line per tensor.
+fn explain_plan(plan: &TypePlan) {
+    println!("  {:44} {:8} {:>12} {:>10} {:>10}  why", "tensor", "type", "bytes", "error", "KLD");
+    for tensor in &plan.tensors {
+        let figure = |figure: Option<f64>| figure.map_or("-".into(), |figure| format!("{figure:.2e}"));
+        let (error, kld) = (figure(tensor.error), figure(tensor.kld));
+        let PlannedType { name, ty, bytes, reason, .. } = tensor;
+        println!("  {name:44} {ty:8} {bytes:>12} {error:>10} {kld:>10}  {reason}");
+    }
+    if let Some(kld) = plan.predicted_kld {
+        println!("  together: KLD {kld:.4e} expected, if errors add up");
+    }
 }
 
 /// What `--mmproj` asks for.
@@ -92,7 +136,7 @@ fn projector(name: Option<&str>) -> Result<ProjectorWish> {
     }
 }
 
-fn print_report(report: &BuildReport, screen: &Screen) {
+fn print_report(report: &BuildReport, explain: bool, screen: &Screen) {
     for variant in &report.variants {
         let types: Vec<String> =
             variant.types.iter().map(|(name, count, _)| format!("{count}× {name}")).collect();
@@ -103,6 +147,9 @@ fn print_report(report: &BuildReport, screen: &Screen) {
             variant.bits_per_weight,
             screen.dim(&types.join(", "))
         );
+        if let Some(plan) = variant.plan.as_ref().filter(|_| explain) {
+            explain_plan(plan);
+        }
         if variant.fallbacks > 0 {
             let n = variant.fallbacks;
             println!(

@@ -1,13 +1,17 @@
 //! The whole job: a model and a list of precisions → variants of a bundle, published together.
 //! Knows sources, recipes and the bundle's writer; must not know how rows are quantized.
 
+mod way;
+
+use way::{Way, decimal, ways};
+
 use crate::convert::conversion_job;
 use crate::execute::{work_bytes, write_file};
-use crate::plan::{Job, TensorPlan, plan_file};
+use crate::plan::{Job, TensorPlan, plan_file, plan_types};
 use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
 use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
-use crate::{Error, Importance, Result, Watch};
+use crate::{Error, Importance, Moments, Result, Target, TypePlan, Watch};
 use bundle::manifest::{ImatrixSource, TensorOverride};
 use bundle::{
     Architecture, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance, Settings,
@@ -31,6 +35,14 @@ pub struct BuildRequest {
     pub output: PathBuf,
     /// Recipes, in order; ignored where tensors are copied, which leaves the model's own.
     pub precisions: Vec<Recipe>,
+    /// Sizes to choose types for, by what [`BuildRequest::sensitivity`] says.
+    pub targets: Vec<Target>,
+    /// What was measured of the model's tensors, for targets.
+    pub sensitivity: Option<PathBuf>,
+    /// Plans to carry out.
+    pub plans: Vec<PathBuf>,
+    /// Second moments of what flows into the weights: blocks are rounded with error feedback.
+    pub moments: Option<PathBuf>,
     /// Low-rank adapters to merge into a checkpoint, in order: directories as `peft` writes them.
     pub adapters: Vec<PathBuf>,
     /// Importance matrix file.
@@ -75,6 +87,9 @@ pub struct VariantReport {
     pub types: Vec<(String, usize, u64)>,
     /// Tensors whose rows did not divide into the wished type's blocks.
     pub fallbacks: usize,
+    /// Types by tensor, where they were chosen to fit or read from a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<TypePlan>,
 }
 
 /// Opens a checkpoint directory, with `adapters` merged into it, or a GGUF file.
@@ -114,18 +129,25 @@ pub fn build_bundle(
     let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
     let importance = importance.as_ref();
     let mut projectors = Projectors::open(&request.model, request.projector)?;
-    let precisions = match request.overrides.copy {
-        true => vec![stated_file_type(source.as_ref())?.into()],
-        false => request.precisions.clone(),
-    };
+    let moments = request.moments.as_deref().map(Moments::open).transpose()?.map(Arc::new);
+    let ways = ways(source.as_ref(), request)?;
+    let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),
         projectors: projectors.report(&precisions)?,
         warnings: Vec::new(),
     };
-    for &precision in &precisions {
-        let job = plan(source.as_ref(), precision, request, importance)?;
-        report.variants.push(describe(&job, precision, request.threads)?);
+    for way in &ways {
+        let job = plan(source.as_ref(), way, request, importance, moments.as_ref())?;
+        let variant = describe(&job, way, request.threads)?;
+        if report.variants.iter().any(|other| other.id == variant.id) {
+            return Err(Error::Request {
+                wish: "variants".into(),
+                expected: "names of their own".into(),
+                got: format!("{} twice", variant.id),
+            });
+        }
+        report.variants.push(variant);
         report.warnings.extend(job.warnings.iter().map(|warning| format!("{}: {warning}", job.label)));
     }
     planned(&report);
@@ -141,9 +163,9 @@ pub fn build_bundle(
     let of_projectors: u64 = report.projectors.iter().map(|projector| projector.file_bytes).sum();
     writer.ensure_space(of_models.saturating_add(of_projectors))?;
     describe_model(source.as_ref(), request, &mut writer)?;
-    for (&precision, variant) in precisions.iter().zip(&report.variants) {
+    for ((way, &precision), variant) in ways.iter().zip(&precisions).zip(&report.variants) {
         // Planned once more: a plan holds the vocabulary, and one of them at a time is enough.
-        let job = plan(source.as_ref(), precision, request, importance)?;
+        let job = plan(source.as_ref(), way, request, importance, moments.as_ref())?;
         let mut file = writer.file(format!("{}/model.gguf", variant.id))?;
         write_file(&job, source.as_ref(), &mut file, request.threads, watch)?;
         let mut files = vec![file.finish()?];
@@ -152,8 +174,8 @@ pub fn build_bundle(
             id: variant.id.clone(),
             format: Format::Gguf,
             precision: precision.name().into(),
-            method: method(precision, request).into(),
-            settings: settings(source.as_ref(), precision, request, importance),
+            method: method(way, request).into(),
+            settings: settings(source.as_ref(), way, request, importance),
             compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
             min_runtime: env!("CARGO_PKG_VERSION").into(),
             files,
@@ -165,16 +187,6 @@ pub fn build_bundle(
     }
     writer.publish()?;
     Ok(report)
-}
-
-/// What the model is already.
-fn stated_file_type(source: &dyn TensorSource) -> Result<FileType> {
-    let stated = source.metadata().u64("general.file_type").and_then(FileType::from_id);
-    stated.or_else(|| FileType::from_name(&source.precision())).ok_or_else(|| Error::Request {
-        wish: "copy".into(),
-        expected: "a model of a file type that llama.cpp has".into(),
-        got: format!("{} of mostly {}", source.path().display(), source.precision()),
-    })
 }
 
 /// The licence as the model card names it, with its address where that is one.
@@ -198,10 +210,15 @@ fn ensure_memory(request: &BuildRequest, report: &BuildReport) -> Result<()> {
 
 fn plan(
     source: &dyn TensorSource,
-    precision: Recipe,
+    way: &Way,
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
+    moments: Option<&Arc<Moments>>,
 ) -> Result<Job> {
+    let precision = match way {
+        Way::Recipe(precision) => *precision,
+        Way::Plan(types) => return plan_types(source, types, importance, moments),
+    };
     let plain = !(0..source.tensors().len()).all(|index| source.is_stored(index));
     let float = match precision {
         Recipe::Stock(FileType::F32) => Some(OutputType::F32),
@@ -211,11 +228,15 @@ fn plan(
     };
     match float {
         Some(output) if plain && !request.overrides.copy => Ok(conversion_job(source, output)),
-        _ => plan_file(source, precision, &request.overrides, importance, request.allow_requantize),
+        _ => {
+            let wishes = &request.overrides;
+            let job = plan_file(source, precision, wishes, importance, request.allow_requantize)?;
+            Ok(Job { moments: moments.cloned(), ..job })
+        }
     }
 }
 
-fn describe(job: &Job, precision: Recipe, threads: usize) -> Result<VariantReport> {
+fn describe(job: &Job, way: &Way, threads: usize) -> Result<VariantReport> {
     let mut types: Vec<(String, usize, u64)> = Vec::new();
     for plan in &job.tensors {
         match types.iter_mut().find(|(name, ..)| name == plan.to.name()) {
@@ -229,13 +250,21 @@ fn describe(job: &Job, precision: Recipe, threads: usize) -> Result<VariantRepor
     types.sort_by_key(|entry| std::cmp::Reverse(entry.2));
     let tensor_bytes: u64 = types.iter().map(|entry| entry.2).sum();
     let n_weights: u64 = job.tensors.iter().map(TensorPlan::n_weights).sum();
+    let file_bytes = job.predicted_bytes()?;
     Ok(VariantReport {
-        id: format!("gguf/{}", precision.name()),
-        file_bytes: job.predicted_bytes()?,
+        id: match way {
+            Way::Recipe(recipe) => format!("gguf/{}", recipe.name()),
+            Way::Plan(_) => format!("gguf/auto-{}", decimal(file_bytes)),
+        },
+        file_bytes,
         work_bytes: work_bytes(job, threads),
         bits_per_weight: tensor_bytes as f64 * 8.0 / n_weights.max(1) as f64,
         types,
         fallbacks: job.tensors.iter().filter(|plan| plan.instead_of.is_some()).count(),
+        plan: match way {
+            Way::Recipe(_) => None,
+            Way::Plan(plan) => Some(plan.clone()),
+        },
     })
 }
 
@@ -294,26 +323,32 @@ fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
 }
 
 /// How the types were chosen, in words.
-fn method(precision: Recipe, request: &BuildRequest) -> &'static str {
-    match precision {
+fn method(way: &Way, request: &BuildRequest) -> &'static str {
+    match way {
         _ if request.overrides.copy => "copied",
-        Recipe::Stock(_) => "llama.cpp stock recipe",
-        Recipe::Preset(_) => "types by role",
+        Way::Recipe(Recipe::Stock(_)) if request.moments.is_some() => {
+            "llama.cpp stock recipe, rounded with feedback"
+        }
+        Way::Recipe(Recipe::Stock(_)) => "llama.cpp stock recipe",
+        Way::Recipe(Recipe::Preset(_)) => "types by role",
+        Way::Plan(_) if request.moments.is_some() => "types by error, rounded with feedback",
+        Way::Plan(_) => "types by error",
     }
 }
 
 fn settings(
     source: &dyn TensorSource,
-    precision: Recipe,
+    way: &Way,
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
 ) -> Settings {
     let wishes = &request.overrides;
-    let recipe = match (wishes, precision) {
+    let recipe = match (wishes, way) {
         (Overrides { copy: true, .. }, _) => "copy",
+        (_, Way::Plan(_)) => "plan",
         (Overrides { pure: true, .. }, _) => "pure",
-        (_, Recipe::Stock(_)) => "stock",
-        (_, Recipe::Preset(preset)) => preset.name(),
+        (_, Way::Recipe(Recipe::Stock(_))) => "stock",
+        (_, Way::Recipe(Recipe::Preset(preset))) => preset.name(),
     };
     let named = |tensor: &str, ty: GgmlType| TensorOverride { tensor: tensor.into(), ty: ty.name().into() };
     let whole = [("token_embd.weight", wishes.token_embedding), ("output.weight", wishes.output)];

@@ -49,6 +49,7 @@ pub(crate) fn conversion_job(source: &dyn TensorSource, output: OutputType) -> J
         metadata,
         tensors: plan,
         importance: None,
+        moments: None,
         warnings: source.warnings().to_vec(),
     }
 }

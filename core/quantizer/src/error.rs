@@ -119,6 +119,12 @@ pub enum Error {
         /// The cause.
         source: engine::Error,
     },
+    /// The engine could not load the model or read text with it.
+    #[error("reading text with the model: {source}")]
+    Reading {
+        /// The cause.
+        source: engine::Error,
+    },
     /// There is too little memory for the work.
     #[error("memory: need {need_bytes} bytes, have {have_bytes}: use fewer threads")]
     Memory {

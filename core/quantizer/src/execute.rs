@@ -7,11 +7,14 @@
 use crate::pipeline::{self, Step};
 use crate::plan::{Job, TensorPlan};
 use crate::progress::Meter;
+use crate::rounding::{MatrixInput, round_matrix_rows};
 use crate::source::{TensorSource, largest_magnitude};
 use crate::{Error, Result, Watch};
 use engine::gguf::quantize::{dequantize_rows, quantize_rows};
 use formats::gguf::{GgmlType, Writer};
+use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Weights per chunk: large enough to hide scheduling, small enough to stay in a core's cache.
 const CHUNK_WEIGHTS: u64 = 1 << 16;
@@ -38,7 +41,7 @@ struct Chunk {
 }
 
 /// Workers that `threads` means: 0 is one per core that this process may use.
-fn n_workers(threads: usize) -> usize {
+pub(crate) fn n_workers(threads: usize) -> usize {
     if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, Into::into) }
 }
 
@@ -72,10 +75,13 @@ pub fn write_file(
     let chunks = cut(job);
     let mut writer = Writer::new(out, &job.metadata, &job.specs()).map_err(gguf)?;
     let workers = n_workers(threads);
+    let inputs = Inputs::new(workers);
     let step = Step { n_items: chunks.len(), n_workers: workers, n_ahead: workers * CHUNKS_PER_WORKER };
     pipeline::run(
         step,
-        |index, weights: &mut Vec<f32>, blocks| quantize_chunk(job, source, chunks[index], weights, blocks),
+        |index, weights: &mut Vec<f32>, blocks| {
+            quantize_chunk(job, source, chunks[index], &inputs, weights, blocks)
+        },
         |index, blocks| {
             writer.write(blocks).map_err(gguf)?;
             meter.add(source_bytes(job, source, chunks[index]))
@@ -120,6 +126,7 @@ fn quantize_chunk(
     job: &Job,
     source: &dyn TensorSource,
     chunk: Chunk,
+    inputs: &Inputs,
     weights: &mut Vec<f32>,
     blocks: &mut Vec<u8>,
 ) -> Result<()> {
@@ -138,9 +145,16 @@ fn quantize_chunk(
         source.copy_rows(plan.index, chunk.first_row, blocks);
         return Ok(());
     }
-    let importance = importance_of(job, plan, chunk);
-    quantize_rows(plan.to, weights, blocks, columns, importance)
-        .map_err(|source| Error::Engine { tensor: plan.name.clone(), source })?;
+    let matrix = (chunk.first_row / plan.rows_per_matrix()) as usize;
+    match inputs.of(job, chunk.tensor, matrix) {
+        Some(input) => round_matrix_rows(plan.to, weights, columns, &input, true, blocks),
+        None => {
+            let even = vec![1f32; if job.moments.is_some() { columns } else { 0 }];
+            let importance = importance_of(job, plan, chunk).or((!even.is_empty()).then_some(&even[..]));
+            quantize_rows(plan.to, weights, blocks, columns, importance).map(|_| ())
+        }
+    }
+    .map_err(|source| Error::Engine { tensor: plan.name.clone(), source })?;
     let largest = largest_magnitude(weights);
     let fits = match plan.to {
         GgmlType::F32 | GgmlType::BF16 => true,
@@ -161,6 +175,58 @@ fn quantize_chunk(
         plan.to
     );
     Err(Error::Tensor { path: source.path().into(), tensor: plan.name.clone(), problem })
+}
+
+/// An input that the first who needs it factors, or none.
+type LazyInput = OnceLock<Option<MatrixInput>>;
+
+/// What flows into the matrices that are being worked on, factored once for all chunks of each.
+struct Inputs {
+    latest: Mutex<VecDeque<(usize, usize, Arc<LazyInput>)>>,
+    n_kept: usize,
+}
+
+impl Inputs {
+    fn new(n_workers: usize) -> Self {
+        Self { latest: Mutex::default(), n_kept: n_workers + 1 }
+    }
+
+    /// The input of `matrix` of the job's tensor number `tensor`, where something is known of it and blocks are made.
+    fn of(&self, job: &Job, tensor: usize, matrix: usize) -> Option<MatrixHandle> {
+        let moments = job.moments.as_ref()?;
+        let plan = &job.tensors[tensor];
+        if !plan.to.is_quantized() {
+            return None;
+        }
+        let cell = {
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = latest.iter().find(|(of, at, _)| (*of, *at) == (tensor, matrix));
+            match found {
+                Some((.., cell)) => Arc::clone(cell),
+                None => {
+                    let cell = Arc::<LazyInput>::default();
+                    latest.push_back((tensor, matrix, Arc::clone(&cell)));
+                    if latest.len() > self.n_kept {
+                        latest.pop_front();
+                    }
+                    cell
+                }
+            }
+        };
+        cell.get_or_init(|| MatrixInput::of(moments, &plan.name, matrix, plan.dims[0] as usize));
+        cell.get()?.is_some().then_some(MatrixHandle(cell))
+    }
+}
+
+/// An input that is there.
+struct MatrixHandle(Arc<LazyInput>);
+
+impl std::ops::Deref for MatrixHandle {
+    type Target = MatrixInput;
+
+    fn deref(&self) -> &MatrixInput {
+        self.0.get().and_then(Option::as_ref).expect("a handle is made of an input that is there")
+    }
 }
 
 /// Makes `buffer` as long as asked and no larger in memory than the longest so far.

@@ -3,19 +3,24 @@
 //! Owns the way from a Hugging Face checkpoint or a GGUF file to the variants of a bundle. May know formats,
 //! families, bundles and the engine's block quantizers. Must not know hosts, plans or sessions, nor print.
 
+pub mod allocate;
 mod build;
 mod convert;
 mod error;
 mod estimate;
 mod execute;
 mod importance;
+mod moments;
 mod pipeline;
 mod plan;
 mod progress;
 mod projector;
 pub mod recipe;
+mod rounding;
+pub mod sensitivity;
 pub mod source;
 pub mod tokenizer;
+mod type_plan;
 
 pub use build::{BuildReport, BuildRequest, VariantReport, build_bundle, open_source};
 pub use convert::convert;
@@ -23,6 +28,9 @@ pub use error::{Error, Result};
 pub use estimate::{Estimate, RoleEstimate, estimate, strategy};
 pub use execute::{Summary, work_bytes, write_file};
 pub use importance::Importance;
+pub use moments::{Calibration, Moments, collect_moments};
 pub use plan::{Job, TensorPlan, plan_file};
 pub use progress::{Progress, Watch};
 pub use projector::{ProjectorPrecision, ProjectorReport, ProjectorWish, projector_job};
+pub use sensitivity::{Probes, Sensitivity, measure_errors, measure_kappas};
+pub use type_plan::{PlannedType, Target, TypePlan, plan_for_target};

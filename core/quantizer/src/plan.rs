@@ -3,7 +3,7 @@
 
 use crate::recipe::{FileType, Overrides, Recipe, Row, Shape, order, preset, requires_imatrix, stock};
 use crate::source::{QUANTIZATION_VERSION, SourceTensor, TensorSource, describe};
-use crate::{Error, Importance, Result};
+use crate::{Error, Importance, Moments, Result, TypePlan};
 use formats::gguf::{GgmlType, Metadata, TensorSpec, Value, Writer};
 use std::sync::Arc;
 
@@ -64,6 +64,8 @@ pub struct Job {
     pub tensors: Vec<TensorPlan>,
     /// Importance of the weights.
     pub importance: Option<Arc<Importance>>,
+    /// What flows into them: where it is known, rows are rounded with error feedback.
+    pub moments: Option<Arc<Moments>>,
     /// Things to know before starting.
     pub warnings: Vec<String>,
 }
@@ -138,6 +140,7 @@ pub fn plan_file(
         metadata: quantized_metadata(source.metadata(), stated_type(recipe, &plan), wishes, importance),
         tensors: plan,
         importance: importance.cloned(),
+        moments: None,
         warnings: source.warnings().iter().cloned().chain(warning_of(&unknown)).collect(),
     })
 }
@@ -146,15 +149,72 @@ pub fn plan_file(
 fn stated_type(recipe: Recipe, plan: &[TensorPlan]) -> FileType {
     match recipe {
         Recipe::Stock(file_type) => file_type,
-        Recipe::Preset(_) => {
-            let bytes_of = |file_type: FileType| -> u64 {
-                let of_type = plan.iter().filter(|plan| plan.to == file_type.default_type());
-                of_type.map(TensorPlan::bytes).sum()
-            };
-            let most = FileType::ALL.iter().rev().copied().max_by_key(|file_type| bytes_of(*file_type));
-            most.unwrap_or(FileType::F16)
-        }
+        Recipe::Preset(_) => plainest(plan),
     }
+}
+
+/// The plainest file type of the tensor type that most bytes are of.
+fn plainest(plan: &[TensorPlan]) -> FileType {
+    let bytes_of = |file_type: FileType| -> u64 {
+        let of_type = plan.iter().filter(|plan| plan.to == file_type.default_type());
+        of_type.map(TensorPlan::bytes).sum()
+    };
+    let most = FileType::ALL.iter().rev().copied().max_by_key(|file_type| bytes_of(*file_type));
+    most.unwrap_or(FileType::F16)
+}
+
+/// Plans `source` by the types of `types`; what flows into the weights is known from `moments`, or their importance
+/// alone from `importance`.
+///
+/// # Errors
+/// A tensor of the plan that is not there, a type that its rows do not divide into.
+pub(crate) fn plan_types(
+    source: &dyn TensorSource,
+    types: &TypePlan,
+    importance: Option<&Arc<Importance>>,
+    moments: Option<&Arc<Moments>>,
+) -> Result<Job> {
+    let mut tensors: Vec<(usize, &SourceTensor)> = source.tensors().iter().enumerate().collect();
+    tensors.sort_by(|(_, a), (_, b)| order(&a.name).cmp(&order(&b.name)));
+    let refuse = |tensor: &str, problem: String| Error::Tensor {
+        path: source.path().into(),
+        tensor: tensor.into(),
+        problem,
+    };
+    let is_there = |name: &str| tensors.iter().any(|(_, tensor)| tensor.name == name);
+    if let Some(absent) = types.tensors.iter().find(|planned| !is_there(&planned.name)) {
+        return Err(refuse(&absent.name, "is in the plan and not in the model".into()));
+    }
+    let mut plan = Vec::new();
+    for (index, tensor) in &tensors {
+        let planned = types.type_of(&tensor.name)?;
+        let to = planned.map_or(tensor.ty, |(ty, _)| ty);
+        if to.row_bytes(tensor.dims[0]).is_none() {
+            let (columns, block) = (tensor.dims[0], to.block_len());
+            return Err(refuse(
+                &tensor.name,
+                format!("as {to}: expected rows of a multiple of {block} weights, got {columns}"),
+            ));
+        }
+        plan.push(TensorPlan {
+            index: *index,
+            name: tensor.name.clone(),
+            dims: tensor.dims.clone(),
+            from: tensor.ty,
+            to,
+            reason: if planned.is_some() { "by plan" } else { "not in the plan" },
+            instead_of: None,
+        });
+    }
+    let wishes = Overrides::default();
+    Ok(Job {
+        label: "plan".into(),
+        metadata: quantized_metadata(source.metadata(), plainest(&plan), &wishes, importance),
+        tensors: plan,
+        importance: importance.cloned(),
+        moments: moments.cloned(),
+        warnings: source.warnings().to_vec(),
+    })
 }
 
 /// Whether the tensor's importance is known, or nobody asks for it.

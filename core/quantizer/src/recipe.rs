@@ -8,10 +8,10 @@ mod preset;
 mod shape;
 mod stock;
 
-pub(crate) use category::order;
+pub(crate) use category::{Category, order};
 pub use file_type::FileType;
 pub use preset::Preset;
-pub(crate) use preset::{Row, Strategy, preset};
+pub(crate) use preset::{Row, Strategy, is_candidate, preset};
 pub(crate) use shape::Shape;
 pub(crate) use stock::{requires_imatrix, stock};
 

@@ -34,7 +34,7 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("server", &["llama-pajamas"]),
     ("cli", &["llama-pajamas", "llama-pajamas-server"]),
     ("tests", &["formats"]),
-    ("xtask", &["formats", "families", "hardware", "planner"]),
+    ("xtask", &["formats", "families", "hardware", "planner", "quantizer"]),
 ];
 const CRATES: [&str; 11] = [
     "formats",

@@ -42,7 +42,7 @@ fn plan(dims: &[u64], to: GgmlType) -> TensorPlan {
 
 fn job(tensors: Vec<TensorPlan>) -> Job {
     let (label, metadata) = ("test".into(), Metadata::new());
-    Job { label, metadata, tensors, importance: None, warnings: Vec::new() }
+    Job { label, metadata, tensors, importance: None, moments: None, warnings: Vec::new() }
 }
 
 /// A GGUF file of F32 tensors in a folder of its own.

@@ -4,7 +4,7 @@
 
 /// The broad kinds of tensors that the rules speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Category {
+pub(crate) enum Category {
     TokenEmbedding,
     Output,
     Q,
@@ -22,7 +22,7 @@ pub(super) enum Category {
 pub(super) const PER_LAYER_EMBEDDING: &str = "per_layer_token_embd.weight";
 
 impl Category {
-    pub(super) fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         // The first part that the name contains decides.
         const PARTS: [(&str, Category); 9] = [
             ("attn_qkv.weight", Category::Qkv),

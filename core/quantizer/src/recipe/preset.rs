@@ -240,6 +240,11 @@ fn is_kept(role: Role) -> bool {
     )
 }
 
+/// Whether a tensor of this name and shape may be quantized to fit a budget.
+pub(crate) fn is_candidate(name: &str, dims: &[u64]) -> bool {
+    is_quantizable(name, dims, &[]) && !is_kept(role_of(name))
+}
+
 fn one_step_up(ty: GgmlType) -> GgmlType {
     let at = TABLE.steps.iter().position(|step| step.0 == ty);
     at.and_then(|at| TABLE.steps.get(at + 1)).map_or(ty, |step| step.0)

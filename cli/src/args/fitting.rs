@@ -1,0 +1,32 @@
+//! Grammar of sizes to fit and plans to carry out.
+
+use super::parse_bytes;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Types chosen tensor by tensor, to fit a size.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fitting a size")]
+pub(crate) struct Fitting {
+    /// File size to fit as well as possible, e.g. 4784736, 1.2GB or 700MiB; repeatable
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "sensitivity", conflicts_with_all = ["pure", "copy"])]
+    pub(crate) target_size: Vec<u64>,
+    /// The same in bits of tensors per weight, e.g. 4.5; repeatable
+    #[arg(long, value_name = "BITS", requires = "sensitivity", conflicts_with_all = ["pure", "copy"])]
+    pub(crate) target_bpw: Vec<f64>,
+    /// Carry out a plan that --write-plan wrote, as it is or edited; repeatable
+    #[arg(long, value_name = "FILE", conflicts_with = "copy")]
+    pub(crate) plan: Vec<PathBuf>,
+    /// How much each tensor suffers (`sensitivity` measures it)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sensitivity: Option<PathBuf>,
+    /// What flows into the weights (`moments` measures it): blocks are then rounded with error feedback
+    #[arg(long, value_name = "FILE")]
+    pub(crate) moments: Option<PathBuf>,
+    /// Print type, bytes and expected error of every tensor
+    #[arg(long)]
+    pub(crate) explain_plan: bool,
+    /// Write the plan of the one size that was asked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_plan: Option<PathBuf>,
+}

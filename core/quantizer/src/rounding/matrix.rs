@@ -1,0 +1,74 @@
+//! Rows of one matrix into blocks: what ggml's search makes of them, or what feedback makes of that where it is better on
+//! text that it did not see.
+//! Knows moments and types; must not know plans.
+
+use super::{Input, Scheme, error, round_rows};
+use crate::moments::{Moments, Part};
+use engine::gguf::quantize::{dequantize_rows, quantize_rows};
+use formats::gguf::GgmlType;
+
+/// Added to the diagonal, as a share of its mean.
+const DAMPING: f64 = 0.03;
+/// Tokens per column below which what was held out judges nothing.
+const JUDGED_TOKENS: f64 = 32.0;
+
+/// What flows into one matrix.
+#[derive(Debug, Clone)]
+pub(crate) struct MatrixInput {
+    /// Importance by column.
+    importance: Vec<f32>,
+    input: Input,
+    /// Moments of what was held out, if enough was; else those that rounding saw.
+    judge: Vec<f32>,
+    block: usize,
+    /// Tokens that flowed in, of both parts.
+    pub(crate) n_tokens: f64,
+}
+
+impl MatrixInput {
+    /// What `moments` know of `matrix` of `weight`; `None` where that is nothing or of another shape.
+    pub(crate) fn of(moments: &Moments, weight: &str, matrix: usize, n_columns: usize) -> Option<Self> {
+        let layout = moments.layout(weight).filter(|layout| layout.n_columns == n_columns)?;
+        let seen = moments.of(weight, matrix, Part::Seen)?;
+        let held_out = moments.of(weight, matrix, Part::HeldOut)?;
+        let n_tokens = seen.n_tokens + held_out.n_tokens;
+        let input = Input::new(n_columns, seen.block, &seen.values, DAMPING);
+        let mut importance = Vec::with_capacity(n_columns);
+        let mut start = 0;
+        for (_, n) in layout.blocks() {
+            importance.extend((0..n).map(|column| seen.values[start + column * (n + 1)].max(0.0)));
+            start += n * n;
+        }
+        let judge = if held_out.n_tokens >= JUDGED_TOKENS { held_out.values } else { seen.values };
+        Some(Self { importance, input, judge, block: seen.block, n_tokens })
+    }
+
+    /// `tr(Δ H Δᵀ)` per token of rows that became `values`.
+    pub(crate) fn error(&self, weights: &[f32], values: &[f32], n_columns: usize) -> f64 {
+        error(self.block, &self.judge, weights, values, n_columns)
+    }
+}
+
+/// Quantizes rows of one matrix. With `importance` of its own the search goes by that, else by the input's. Without
+/// feedback for the type, or where `feedback` is off, the search alone counts.
+pub(crate) fn round_matrix_rows(
+    ty: GgmlType,
+    weights: &[f32],
+    n_columns: usize,
+    input: &MatrixInput,
+    feedback: bool,
+    bytes: &mut [u8],
+) -> Result<(), engine::Error> {
+    quantize_rows(ty, weights, bytes, n_columns, Some(&input.importance))?;
+    let Some(scheme) = Scheme::of(ty).filter(|_| feedback) else { return Ok(()) };
+    let mut rounded = bytes.to_vec();
+    round_rows(&scheme, &input.input, weights, n_columns, &mut rounded);
+    let mut values = vec![0f32; weights.len()];
+    dequantize_rows(ty, bytes, &mut values)?;
+    let plain = input.error(weights, &values, n_columns);
+    dequantize_rows(ty, &rounded, &mut values)?;
+    if input.error(weights, &values, n_columns) < plain {
+        bytes.copy_from_slice(&rounded);
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! A plan by tensor: which type each becomes, why, and what that is expected to cost. Made to fit a number of bytes, or
+//! read from a file that somebody has edited.
+//! Knows sources, sensitivities and wishes; must not know how types are searched for (`allocate`) nor rows rounded.
+
+use crate::allocate::{Candidate, allocate};
+use crate::plan::plan_types;
+use crate::recipe::{Category, Overrides, is_candidate, parse_type};
+use crate::sensitivity::{CANDIDATES, Outline, Sensitivity};
+use crate::source::TensorSource;
+use crate::{Error, Result};
+use engine::gguf::quantize::requires_imatrix;
+use families::{Role, role_of};
+use formats::gguf::GgmlType;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Tensors start at multiples of this in a file.
+const ALIGNMENT: u64 = 32;
+
+/// How large a file may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// Bytes of the whole file.
+    FileBytes(u64),
+    /// Bits of tensors per weight.
+    BitsPerWeight(f64),
+}
+
+/// Types by tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TypePlan {
+    /// Most bytes of the file, where it was made to fit some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_bytes: Option<u64>,
+    /// Divergence (mean KLD in nats) that the model is expected to gain: errors add up, which is low below 3 bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_kld: Option<f64>,
+    /// In the order of the file; those that are not listed stay as they are.
+    pub tensors: Vec<PlannedType>,
+}
+
+/// One tensor of a [`TypePlan`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedType {
+    /// Name.
+    pub name: String,
+    /// Type, by its name.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Bytes in the file.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Share of the product's power that rounding changes, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
+    /// Divergence that it is expected to add.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kld: Option<f64>,
+    /// Why it is that type.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl TypePlan {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no plan.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.into(), source })
+    }
+
+    /// The type of `tensor`, where the plan names it.
+    ///
+    /// # Errors
+    /// A name that is no type or cannot be written.
+    pub(crate) fn type_of(&self, tensor: &str) -> Result<Option<(GgmlType, &PlannedType)>> {
+        let planned = self.tensors.iter().find(|planned| planned.name == tensor);
+        planned.map(|planned| Ok((parse_type(&planned.ty)?, planned))).transpose()
+    }
+}
+
+/// Types for the tensors of `source` that fit `target`, by what `sensitivity` says of them. Wishes hold. Types that need
+/// an importance matrix are chosen only where `has_importance`.
+///
+/// # Errors
+/// A target that the smallest types exceed, or tensors that nothing was measured of.
+pub fn plan_for_target(
+    source: &dyn TensorSource,
+    sensitivity: &Sensitivity,
+    target: Target,
+    wishes: &Overrides,
+    has_importance: bool,
+) -> Result<TypePlan> {
+    let outline = Outline::of(source.tensors().iter().map(|tensor| &tensor.name));
+    let mut rows: Vec<Row> = Vec::new();
+    for tensor in source.tensors() {
+        let bytes_as = |ty: GgmlType| {
+            let bytes = ty.row_bytes(tensor.dims[0]).map(|bytes| bytes * tensor.n_rows());
+            bytes.map(|bytes| bytes.next_multiple_of(ALIGNMENT))
+        };
+        let kappa = sensitivity.kappa(&tensor.name, outline);
+        let (mut types, reason) = types_for(&tensor.name, &tensor.dims, tensor.ty, sensitivity, wishes);
+        types.retain(|ty| has_importance || !requires_imatrix(*ty));
+        let options = types.into_iter().filter_map(|ty| {
+            let error = sensitivity.error(&tensor.name, ty);
+            let candidate = Candidate { bytes: bytes_as(ty)?, harm: kappa * error.unwrap_or(0.0) };
+            Some((ty, error, candidate))
+        });
+        let options: Vec<_> = options.collect();
+        if options.is_empty() {
+            let (path, tensor) = (source.path().into(), tensor.name.clone());
+            let problem = "its rows divide into no type's blocks that could be chosen".to_string();
+            return Err(Error::Tensor { path, tensor, problem });
+        }
+        rows.push(Row { name: tensor.name.clone(), options, reason });
+    }
+    let smallest: Vec<usize> = rows.iter().map(Row::smallest).collect();
+    let fixed_bytes = {
+        let plan = to_plan(&rows, &smallest, None);
+        let padded: u64 = rows.iter().zip(&smallest).map(|(row, at)| row.options[*at].2.bytes).sum();
+        plan_types(source, &plan, None, None)?.predicted_bytes()?.saturating_sub(padded)
+    };
+    let n_weights: u64 = source.tensors().iter().map(|tensor| tensor.dims.iter().product::<u64>()).sum();
+    let budget_bytes = match target {
+        Target::FileBytes(bytes) => bytes,
+        Target::BitsPerWeight(bits) => fixed_bytes + (bits * n_weights as f64 / 8.0) as u64,
+    };
+    let candidates: Vec<Vec<Candidate>> =
+        rows.iter().map(|row| row.options.iter().map(|(.., candidate)| *candidate).collect()).collect();
+    let left = budget_bytes.saturating_sub(fixed_bytes);
+    let chosen = allocate(&candidates, left).ok_or_else(|| Error::Request {
+        wish: "target size".into(),
+        expected: format!(
+            "at least {} bytes, which the smallest types take",
+            fixed_bytes + rows.iter().zip(&smallest).map(|(row, at)| row.options[*at].2.bytes).sum::<u64>()
+        ),
+        got: format!("{budget_bytes} bytes"),
+    })?;
+    Ok(to_plan(&rows, &chosen, Some(budget_bytes)))
+}
+
+struct Row {
+    name: String,
+    options: Vec<(GgmlType, Option<f64>, Candidate)>,
+    reason: &'static str,
+}
+
+impl Row {
+    fn smallest(&self) -> usize {
+        let by_bytes = |at: &usize| self.options[*at].2.bytes;
+        (0..self.options.len()).min_by_key(by_bytes).unwrap_or(0)
+    }
+}
+
+/// Types that a tensor may become, and why there is no more choice.
+fn types_for(
+    name: &str,
+    dims: &[u64],
+    from: GgmlType,
+    sensitivity: &Sensitivity,
+    wishes: &Overrides,
+) -> (Vec<GgmlType>, &'static str) {
+    if !is_candidate(name, dims) {
+        return (vec![from], "never quantized");
+    }
+    let category = Category::of(name);
+    if category == Category::Output && wishes.leave_output_tensor {
+        return (vec![from], "left as asked");
+    }
+    let whole = match category {
+        Category::TokenEmbedding => wishes.token_embedding,
+        Category::Output => wishes.output,
+        _ => None,
+    };
+    let by_name = || wishes.by_name.iter().find(|(pattern, _)| pattern.is_match(name)).map(|(_, ty)| *ty);
+    if let Some(ty) = whole.or_else(by_name) {
+        return (vec![ty], "as asked");
+    }
+    let floor = floor_bits(role_of(name));
+    let measured = |ty: &GgmlType| sensitivity.error(name, *ty).is_some();
+    let types = CANDIDATES.into_iter().filter(|ty| measured(ty) && ty.bits_per_weight() >= floor);
+    let types: Vec<GgmlType> = types.collect();
+    if types.is_empty() { (vec![from], "nothing was measured of it") } else { (types, "by error") }
+}
+
+/// Fewest bits per weight of a role, whatever the figures say: predictions of large harm are too low.
+fn floor_bits(role: Role) -> f64 {
+    match role {
+        Role::TokenEmbedding | Role::Output => GgmlType::Q2_K.bits_per_weight(),
+        Role::LatentDown | Role::LatentUp | Role::SsmIn => GgmlType::Q3_K.bits_per_weight(),
+        _ => 0.0,
+    }
+}
+
+fn to_plan(rows: &[Row], chosen: &[usize], budget_bytes: Option<u64>) -> TypePlan {
+    let tensors = rows.iter().zip(chosen).map(|(row, at)| {
+        let (ty, error, candidate) = row.options[*at];
+        PlannedType {
+            name: row.name.clone(),
+            ty: ty.name().into(),
+            bytes: candidate.bytes,
+            error,
+            kld: error.map(|_| candidate.harm),
+            reason: row.reason.into(),
+        }
+    });
+    let tensors: Vec<PlannedType> = tensors.collect();
+    let predicted_kld = Some(tensors.iter().filter_map(|tensor| tensor.kld).sum());
+    TypePlan { budget_bytes, predicted_kld, tensors }
+}
