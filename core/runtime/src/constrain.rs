@@ -15,7 +15,9 @@ mod keeper;
 #[path = "constrain_disabled.rs"]
 mod keeper;
 
-pub(crate) use keeper::{Vocabulary, hold};
+#[cfg(feature = "constrain")]
+pub(crate) use keeper::Vocabulary;
+pub(crate) use keeper::hold;
 
 /// What an answer must be. Needs the feature `constrain`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

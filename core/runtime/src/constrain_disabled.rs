@@ -3,10 +3,6 @@
 use super::{Constraint, Held};
 use crate::{Error, Result, Tokenizer};
 
-/// Nothing is kept of the vocabulary.
-#[derive(Debug, Default)]
-pub(crate) struct Vocabulary;
-
 pub(crate) fn hold(_constraint: &Constraint, _tokenizer: &Tokenizer) -> Result<Box<dyn Held>> {
     Err(Error::Request {
         what: "constraint",

@@ -106,8 +106,7 @@ impl LoadedModel {
         self.model.memory()
     }
 
-    /// The engine's model below, for what opens contexts of its own to measure it.
-    #[cfg(feature = "quantize")]
+    /// The engine's model below, for what opens contexts of its own.
     pub fn engine_model(&self) -> &Arc<dyn Model> {
         &self.model
     }
@@ -150,11 +149,6 @@ impl LoadedModel {
             max_threads: self.steering.max_threads(),
             ..context_settings(&self.choice, n_ctx, n_ubatch)
         }
-    }
-
-    /// The weights.
-    pub(crate) fn engine_model(&self) -> &Arc<dyn Model> {
-        &self.model
     }
 
     /// Gives the weights back, unless a session, an embedder, a pool or another copy of this value still uses them.

@@ -7,6 +7,7 @@ mod pieces;
 
 pub use pieces::TextStream;
 
+#[cfg(feature = "constrain")]
 use crate::constrain::Vocabulary;
 use crate::{Error, Result};
 use ahash::AHashMap;
@@ -45,6 +46,7 @@ pub struct Tokenizer {
     /// Between the texts of a pair, behind what ends the first.
     between: Vec<Token>,
     ends: HashSet<Token>,
+    #[cfg(feature = "constrain")]
     vocabulary: Vocabulary,
 }
 
@@ -86,6 +88,7 @@ impl Tokenizer {
             suffix,
             between,
             ends,
+            #[cfg(feature = "constrain")]
             vocabulary: Vocabulary::default(),
         })
     }
@@ -145,6 +148,7 @@ impl Tokenizer {
     }
 
     /// What grammars need of it.
+    #[cfg(feature = "constrain")]
     pub(crate) fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Folder of a crate, and the workspace crates it may use (dev-dependencies are free).
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("core/formats", &[]),
     ("core/families", &["formats"]),
     ("core/hardware", &[]),
@@ -36,7 +36,7 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("tests", &["formats"]),
     ("xtask", &["formats", "families", "hardware", "planner", "quantizer"]),
 ];
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 12] = [
     "formats",
     "families",
     "hardware",
