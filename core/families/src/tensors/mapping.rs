@@ -307,6 +307,9 @@ impl TensorRule {
         // An expert's or a part's own tensor has all dimensions of the stack but the last.
         let is_stacked = ["{expert}", "{part}"].iter().any(|place| self.from.contains(place));
         let own = &dims[..dims.len() - usize::from(is_stacked)];
+        if !countable(own) || !countable(tensor.shape) {
+            return Err(wrong("fewer than 2^64 elements".into()));
+        }
         let mut views = Vec::new();
         let mut zeros = None;
         if self.views.is_empty() {
@@ -360,6 +363,11 @@ impl TensorRule {
             piece.factors = fields.iter().map(factor).collect();
         }
     }
+}
+
+/// Whether the products of all and of some extents can be computed.
+fn countable(extents: &[u64]) -> bool {
+    extents.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent.max(1))).is_some()
 }
 
 fn product(extents: &[u64]) -> u64 {

@@ -202,3 +202,19 @@ fn rows_that_a_table_lacks_at_its_end_are_zeros() {
     assert_eq!((dims, pieces.len(), pieces[1].view.n_elements()), (vec![6400, 4100], 2, 8 * 6400));
     assert_eq!((&pieces[0].factors[..], &pieces[1].factors[..]), (&[][..], &[0.0][..]));
 }
+
+#[test]
+fn a_shape_whose_elements_cannot_be_counted_is_refused() {
+    let sample = include_str!("../../../samples/gemma3n.json");
+    let (family, description) = describe(serde_json::from_str(sample).expect("JSON"));
+    let name = "model.embed_tokens_per_layer.weight";
+    let found = family.find(&description, name).expect("known").expect("its own");
+    let outside = description.outside_layers();
+    for shape in [[1 << 40, 1 << 40], [u64::MAX, 2]] {
+        let stored = Stored { name, shape: &shape };
+        let output =
+            found.rules[0].output(|name| description.extent(name, &outside), name.into(), &stored, 0);
+        let Err(Error::Shape { expected, got, .. }) = output else { panic!("{output:?}") };
+        assert_eq!((expected.as_str(), got.as_slice()), ("fewer than 2^64 elements", shape.as_slice()));
+    }
+}
