@@ -1,11 +1,16 @@
 //! From checkpoint tensor names to GGUF tensors, and the order in which those are written.
 //! Owns the names and their order; must not touch values.
 
+mod pattern;
+
 use crate::extent::Failure;
 use crate::keys::decoder;
 use crate::tensors::rule::{Condition, Presence, TensorRule, Tower};
 use crate::{Description, Error, Family, Floats, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
+
+pub(crate) use pattern::match_name;
+use pattern::{Numbers, layer_of};
 
 /// The output's name in GGUF.
 pub(crate) const OUTPUT: &str = "output.weight";
@@ -60,15 +65,6 @@ pub struct Piece {
 struct Found<'f> {
     rules: Vec<&'f TensorRule>,
     numbers: Numbers,
-}
-
-/// The numbers in a stored name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Numbers {
-    pub(crate) layer: Option<u32>,
-    pub(crate) expert: Option<u32>,
-    /// Of matrices that stand once in the model, stacked.
-    pub(crate) part: Option<u32>,
 }
 
 impl Found<'_> {
@@ -393,34 +389,6 @@ fn output_as_embedding(outputs: &mut [Output]) {
     if let Some(tensor) = outputs.iter_mut().find(|tensor| tensor.name == output) {
         (tensor.name, tensor.role) = (embedding.into(), Role::TokenEmbedding);
     }
-}
-
-/// The layer of a tensor whose name begins like `pattern`, which ends in `{layer}.`.
-fn layer_of(pattern: &str, name: &str) -> Option<u32> {
-    let rest = name.strip_prefix(pattern.strip_suffix("{layer}.")?)?;
-    rest[..rest.find('.')?].parse().ok()
-}
-
-/// Matches `name` against a pattern with places for numbers.
-pub(crate) fn match_name(pattern: &str, name: &str) -> Option<Numbers> {
-    let mut numbers = Numbers::default();
-    let mut rest = name;
-    let mut pattern = pattern;
-    while let Some(open) = pattern.find('{') {
-        rest = rest.strip_prefix(&pattern[..open])?;
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u32 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let close = open + pattern[open..].find('}')?;
-        match &pattern[open + 1..close] {
-            "layer" => numbers.layer = Some(number),
-            "expert" => numbers.expert = Some(number),
-            "part" => numbers.part = Some(number),
-            _ => return None,
-        }
-        pattern = &pattern[close + 1..];
-    }
-    (rest == pattern).then_some(numbers)
 }
 
 #[cfg(test)]
