@@ -1,6 +1,6 @@
 //! What a model does on text, measured.
 //!
-//! Owns divergence from a reference ([`divergence`]), its store of logits ([`reference`]), statistics, the words for
+//! Owns divergence from a reference ([`divergence`]), its store of logits ([`mod@reference`]), statistics, the words for
 //! quality ([`grade`]) and the importance of weights ([`importance`]). May know the engine's traits and the formats' tables; text comes as tokens or through a
 //! [`Vocabulary`]. Must not know bundles, plans or files on disk: bytes are read from and written to what is handed in.
 
