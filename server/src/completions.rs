@@ -7,7 +7,7 @@ use crate::app::{App, now_s};
 use crate::body::Json;
 use crate::chat::{StreamOptions, broken_off, usage_json};
 use crate::error::{ApiError, ApiResult};
-use crate::fields::{Fields, max_tokens};
+use crate::fields::{Fields, TextsOrTokens, max_tokens};
 use crate::models::Loaded;
 use crate::outbox::Item;
 use crate::sse::{self, Writer, data};
@@ -21,20 +21,11 @@ use std::sync::Arc;
 /// Tokens of an answer where nothing else is asked for, as OpenAI has it.
 const DEFAULT_TOKENS: i64 = 16;
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Prompt {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<Token>),
-    Several(Vec<Vec<Token>>),
-}
-
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct CompletionBody {
     model: Option<String>,
-    prompt: Option<Prompt>,
+    prompt: Option<TextsOrTokens>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     max_tokens: Option<i64>,
@@ -63,13 +54,13 @@ pub(crate) async fn answer(
         |prompts: usize| ApiError::field("prompt", "one prompt per request", format!("{prompts} of them"));
     let prompt = match body.prompt.clone() {
         None => return Err(ApiError::field("prompt", "a text or tokens", "none")),
-        Some(Prompt::Text(text)) => tokenizer.encode(&text, true)?,
-        Some(Prompt::Tokens(tokens)) => tokens,
-        Some(Prompt::Texts(texts)) => match texts.as_slice() {
+        Some(TextsOrTokens::Text(text)) => tokenizer.encode(&text, true)?,
+        Some(TextsOrTokens::Tokens(tokens)) => tokens,
+        Some(TextsOrTokens::Texts(texts)) => match texts.as_slice() {
             [text] => tokenizer.encode(text, true)?,
             texts => return Err(one(texts.len())),
         },
-        Some(Prompt::Several(several)) => match <[_; 1]>::try_from(several) {
+        Some(TextsOrTokens::Several(several)) => match <[_; 1]>::try_from(several) {
             Ok([tokens]) => tokens,
             Err(several) => return Err(one(several.len())),
         },

@@ -5,30 +5,22 @@
 use crate::app::App;
 use crate::body::Json;
 use crate::error::{ApiError, ApiResult};
+use crate::fields::TextsOrTokens;
 use crate::models::Loaded;
 use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use llama_pajamas::{CancelToken, Error, Token};
+use llama_pajamas::{CancelToken, Error};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Input {
-    Text(String),
-    Texts(Vec<String>),
-    Tokens(Vec<Token>),
-    Several(Vec<Vec<Token>>),
-}
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct EmbeddingBody {
     model: Option<String>,
-    input: Option<Input>,
+    input: Option<TextsOrTokens>,
     encoding_format: Option<String>,
     dimensions: Option<usize>,
 }
@@ -72,10 +64,10 @@ pub(crate) async fn answer(
     };
     let (texts, tokens) = match body.input {
         None => return Err(ApiError::field("input", "texts or tokens", "none")),
-        Some(Input::Text(text)) => (vec![text], Vec::new()),
-        Some(Input::Texts(texts)) => (texts, Vec::new()),
-        Some(Input::Tokens(tokens)) => (Vec::new(), vec![tokens]),
-        Some(Input::Several(several)) => (Vec::new(), several),
+        Some(TextsOrTokens::Text(text)) => (vec![text], Vec::new()),
+        Some(TextsOrTokens::Texts(texts)) => (texts, Vec::new()),
+        Some(TextsOrTokens::Tokens(tokens)) => (Vec::new(), vec![tokens]),
+        Some(TextsOrTokens::Several(several)) => (Vec::new(), several),
     };
     let n = texts.len() + tokens.len();
     if n == 0 || n > app.settings.max_texts {

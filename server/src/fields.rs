@@ -223,3 +223,13 @@ pub(crate) fn max_tokens(
         },
     }
 }
+
+/// What OpenAI's routes take as their text: one or several, written or as tokens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum TextsOrTokens {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<Token>),
+    Several(Vec<Vec<Token>>),
+}

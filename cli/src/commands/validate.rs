@@ -14,7 +14,7 @@ use llama_pajamas::evaluator::text::Pass;
 use llama_pajamas::evaluator::{Validation, overall};
 use llama_pajamas::{CancelToken, LoadedModel, measured};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Seek, SeekFrom};
+use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 pub(crate) fn run(args: &Validate, screen: &Screen) -> Result<()> {
@@ -161,37 +161,21 @@ impl Store {
         let of = (original.name.as_str(), identity.as_str());
         let mut watch = |progress: llama_pajamas::evaluator::Progress<'_>| following.show(&progress);
         let model = model.engine_model();
+        let mut collect = |out: &mut dyn Write| {
+            let keep = Keep::default();
+            reference::collect(model, of, passes, keep, &computing, BufWriter::new(out), cancel, &mut watch)
+        };
         match &args.reference {
             Some(path) => {
                 let mut file = AtomicFile::create(path)?;
-                let out = BufWriter::new(&mut file);
-                let header = reference::collect(
-                    model,
-                    of,
-                    passes,
-                    Keep::default(),
-                    &computing,
-                    out,
-                    cancel,
-                    &mut watch,
-                )?;
+                let header = collect(&mut file)?;
                 file.commit()?;
                 let file = File::open(path).with_context(|| path.display().to_string())?;
                 Ok(Self { file, header })
             }
             None => {
-                let file = tempfile::tempfile().context("a temporary file for the original's logits")?;
-                let out = BufWriter::new(&file);
-                let header = reference::collect(
-                    model,
-                    of,
-                    passes,
-                    Keep::default(),
-                    &computing,
-                    out,
-                    cancel,
-                    &mut watch,
-                )?;
+                let mut file = tempfile::tempfile().context("a temporary file for the original's logits")?;
+                let header = collect(&mut file)?;
                 Ok(Self { file, header })
             }
         }
