@@ -17,10 +17,10 @@ const FILES: &[CpuFile] = &[
     around("amx/amx.cpp"),
     around("amx/mmq.cpp"),
     unpacking("tiled/tiled.cpp"),
-    kernels("tiled/tiled-kernel.cpp"),
+    kernels("tiled/tiled-kernel.cpp").of(Sums::FusedIntegers),
     kernels("vec.cpp"),
     around("llamafile/sgemm.cpp").after("unused_products.h"),
-    CpuFile { name: OPERATIONS, place: Place::Both, prelude: None },
+    CpuFile::new(OPERATIONS, Place::Both),
     around("ggml-cpu.cpp"),
     around("repack.cpp").after("unused_layouts.h"),
     around("hbm.cpp"),
@@ -28,7 +28,8 @@ const FILES: &[CpuFile] = &[
     around("binary-ops.cpp"),
     between("unary-ops.cpp"),
 ];
-const ARCH_FILES: &[CpuFile] = &[around("quants.c"), around("repack.cpp")];
+const ARCH_FILES: &[CpuFile] =
+    &[around("quants.c").of(Sums::Integers), around("repack.cpp").of(Sums::Integers)];
 /// The run-time check of instructions.
 const CHECK: CpuFile = around("cpu-feats.cpp");
 
@@ -47,12 +48,45 @@ struct CpuFile {
     name: &'static str,
     place: Place,
     prelude: Option<&'static str>,
+    sums: Sums,
 }
 
 impl CpuFile {
+    const fn new(name: &'static str, place: Place) -> Self {
+        Self { name, place, prelude: None, sums: Sums::Floats }
+    }
+
     /// The file, compiled after a prelude.
     const fn after(self, prelude: &'static str) -> Self {
         Self { prelude: Some(prelude), ..self }
+    }
+
+    const fn of(self, sums: Sums) -> Self {
+        Self { sums, ..self }
+    }
+}
+
+/// What the widest vectors of a file are summed in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sums {
+    /// Floating-point numbers: the order counts, and with it the width.
+    Floats,
+    /// Integers, whose sums are exact in any order.
+    Integers,
+    /// Integers; the floating-point sum over blocks takes a product and an addition where the other widths round once.
+    FusedIntegers,
+}
+
+impl Sums {
+    /// The compiler's flags beyond those of the variant.
+    fn flags(self, variant: &Variant) -> Vec<&'static str> {
+        match self {
+            Self::FusedIntegers if !variant.integer_flags.is_empty() => {
+                [variant.integer_flags, &["-ffp-contract=fast"]].concat()
+            }
+            Self::FusedIntegers | Self::Integers => variant.integer_flags.to_vec(),
+            Self::Floats => Vec::new(),
+        }
     }
 }
 
@@ -86,19 +120,19 @@ impl Place {
 }
 
 const fn kernels(name: &'static str) -> CpuFile {
-    CpuFile { name, place: Place::Kernels, prelude: None }
+    CpuFile::new(name, Place::Kernels)
 }
 
 const fn around(name: &'static str) -> CpuFile {
-    CpuFile { name, place: Place::Around, prelude: None }
+    CpuFile::new(name, Place::Around)
 }
 
 const fn unpacking(name: &'static str) -> CpuFile {
-    CpuFile { name, place: Place::Unpacking, prelude: None }
+    CpuFile::new(name, Place::Unpacking)
 }
 
 const fn between(name: &'static str) -> CpuFile {
-    CpuFile { name, place: Place::Between, prelude: None }
+    CpuFile::new(name, Place::Between)
 }
 
 /// How the rest of the library reaches the backend.
@@ -146,13 +180,14 @@ pub(crate) fn cpu_backend(
             if entry == Entry::Borrower && file.name == shared::FILE {
                 continue;
             }
-            let set = (Language::of(file.name), file.place.opt_level(variant, entry), file.prelude);
+            let flags = file.sums.flags(variant);
+            let set = (Language::of(file.name), file.place.opt_level(variant, entry), file.prelude, flags);
             sets.entry(set).or_default().push(source.cpu_file(folder.join(file.name)));
         }
     }
-    for ((language, level, prelude), files) in sets {
+    for ((language, level, prelude, integer_flags), files) in sets {
         let mut build = backend_build(source, variant, entry, language, &out_dir);
-        build.opt_level_str(level).flags(variant.flags);
+        build.opt_level_str(level).flags(variant.flags).flags(integer_flags);
         for prelude in variant.prelude.into_iter().chain(prelude) {
             build.flag("-include").flag(Path::new(PRELUDES).join(prelude));
         }

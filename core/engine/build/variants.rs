@@ -11,6 +11,10 @@ pub(crate) struct Variant {
     pub(crate) name: &'static str,
     /// Compiler flags that allow the instructions.
     pub(crate) flags: &'static [&'static str],
+    /// Compiler flags beside them for kernels that sum integers, which have no order. Kernels that sum floats take twice as many
+    /// at once where they find these instructions, and then round otherwise than the other variants: an answer would depend on
+    /// the processor.
+    pub(crate) integer_flags: &'static [&'static str],
     /// ggml's names of the features, which its run-time check asks for.
     pub(crate) features: &'static [&'static str],
     /// The register state that the operating system must save for these instructions.
@@ -66,6 +70,7 @@ const X86_64: &[Variant] = &[
     Variant {
         name: "x64",
         flags: &["-march=x86-64"],
+        integer_flags: &[],
         features: &[],
         registers: Registers::Baseline,
         repacks: true,
@@ -75,6 +80,7 @@ const X86_64: &[Variant] = &[
     Variant {
         name: "haswell",
         flags: &["-msse4.2", "-mf16c", "-mfma", "-mbmi2", "-mavx", "-mavx2"],
+        integer_flags: &[],
         features: &["SSE42", "F16C", "FMA", "BMI2", "AVX", "AVX2"],
         registers: Registers::Avx,
         repacks: true,
@@ -83,13 +89,8 @@ const X86_64: &[Variant] = &[
     },
     Variant {
         name: "icelake",
-        flags: &[
-            "-msse4.2",
-            "-mf16c",
-            "-mfma",
-            "-mbmi2",
-            "-mavx",
-            "-mavx2",
+        flags: &["-msse4.2", "-mf16c", "-mfma", "-mbmi2", "-mavx", "-mavx2"],
+        integer_flags: &[
             "-mavx512f",
             "-mavx512cd",
             "-mavx512vl",
@@ -110,6 +111,7 @@ const AARCH64: &[Variant] = &[
     Variant {
         name: "armv8.0",
         flags: &["-march=armv8-a"],
+        integer_flags: &[],
         features: &[],
         registers: Registers::Baseline,
         repacks: false,
@@ -119,6 +121,7 @@ const AARCH64: &[Variant] = &[
     Variant {
         name: "armv8.2",
         flags: &["-march=armv8.2-a+dotprod+fp16"],
+        integer_flags: &[],
         features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC"],
         registers: Registers::Baseline,
         repacks: true,
@@ -128,6 +131,7 @@ const AARCH64: &[Variant] = &[
     Variant {
         name: "armv8.6",
         flags: &["-march=armv8.6-a+dotprod+fp16+i8mm+nosve"],
+        integer_flags: &[],
         features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC", "USE_MATMUL_INT8"],
         registers: Registers::Baseline,
         repacks: true,
@@ -140,6 +144,7 @@ const AARCH64: &[Variant] = &[
 const AARCH64_APPLE: &[Variant] = &[Variant {
     name: "apple",
     flags: &["-march=armv8.4-a+dotprod+fp16"],
+    integer_flags: &[],
     features: &["USE_DOTPROD", "USE_FP16_VECTOR_ARITHMETIC"],
     registers: Registers::Baseline,
     repacks: true,
