@@ -23,12 +23,11 @@ use std::sync::Arc;
 
 /// Models, and the largest difference of logits relative to the largest: half of a picture's encoder computes with a table of
 /// 16-bit floats.
-const MODELS: [(&str, f32); 5] = [
+const MODELS: [(&str, f32); 4] = [
     ("vision-gemma3", 4e-3),
     ("vision-qwen2-vl", 4e-3),
     ("vision-qwen2.5-vl", 4e-3),
     ("vision-qwen3-vl", 4e-3),
-    ("vision-internvl", 4e-3),
 ];
 
 fn convert(source: &dyn TensorSource, path: &Path) {

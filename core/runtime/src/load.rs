@@ -144,8 +144,8 @@ impl Runtime {
         let placed = self.tuned_placement(choice, candidate, path, planned_setting(choice), have_bytes);
         let engine = self.engine();
         let projector = self.projector(&choice.id).filter(|_| choice.memory.projector_bytes > 0);
-        let choice_of = choice.clone();
-        let model = LoadedModel::load(engine, path, choice_of, placed, projector, hold, progress, cancel)?;
+        let files = (path, projector);
+        let model = LoadedModel::load(engine, files, choice.clone(), placed, hold, progress, cancel)?;
         model.steering().set_max_threads(self.host().cpu.usable_cpus);
         if let Some(folder) = self.tuning_folder() {
             self.recall(&model, path, folder, candidate);

@@ -52,10 +52,9 @@ pub struct LoadedModel {
 impl LoadedModel {
     pub(crate) fn load(
         engine: &dyn Engine,
-        path: &Path,
+        (path, projector): (&Path, Option<&Path>),
         choice: Choice,
         placed: Option<(LoadSettings, u32)>,
-        projector: Option<&Path>,
         hold: Option<UseGuard>,
         progress: &mut dyn FnMut(f32),
         cancel: &CancelToken,

@@ -10,29 +10,32 @@ use std::time::Duration;
 
 /// Most tokens of a guess.
 pub(crate) const MAX_GUESS: usize = 15;
-/// Lengths that are chosen between: with the token in front, kernels compute fours.
-const LENGTHS: [usize; 3] = [3, 7, MAX_GUESS];
+/// Lengths that are chosen between.
+const LENGTHS: [usize; 4] = [2, 4, 8, MAX_GUESS];
 /// Tokens that must have occurred before.
 const LEAST_MATCH: usize = 3;
-/// A match of so many is a sure one.
-const SURE_MATCH: usize = 8;
+/// Matches of so many are surer than shorter ones, and surest.
+const SURE_MATCHES: [usize; 2] = [5, 12];
+/// Most tokens of a match that are compared, and most places that are.
+const LONGEST_MATCH: usize = 32;
+const MOST_PLACES: usize = 32;
 /// Tokens back that are searched.
 const WINDOW: usize = 16 << 10;
-/// How often a guessed token is right, before anything is known, behind a short match and behind a sure one.
-const FIRST_RIGHT: [f64; 2] = [0.7, 0.95];
+/// How often a guessed token is right, before anything is known, behind short, sure and surest matches.
+const FIRST_RIGHT: [f64; 3] = [0.5, 0.85, 0.95];
 /// What a token of a guess is taken to cost before it was measured, in single tokens.
 const FIRST_COST: f64 = 0.3;
 /// So much faster than one by one a guess must promise to be.
-const LEAST_GAIN: f64 = 1.05;
+const LEAST_GAIN: f64 = 1.15;
 /// After a guess that lost no other is made for so many tokens, doubled each time in a row.
-const FIRST_REST: u32 = 4;
+const FIRST_REST: u32 = 8;
 const LONGEST_REST: u32 = 256;
 /// How much of the newest measurement goes into an average.
 const SHARE: f64 = 0.2;
 /// The same of how often guesses are right.
-const SHARE_RIGHT: f64 = 0.1;
+const SHARE_RIGHT: f64 = 0.05;
 /// What is known fades so much whenever it kept a guess from being made: things may have changed.
-const FADE: f64 = 0.01;
+const FADE: f64 = 0.002;
 
 /// Guesses for one answer.
 #[derive(Debug)]
@@ -41,13 +44,16 @@ pub(crate) struct Guesser {
     rest: u32,
     next_rest: u32,
     index: Index,
-    /// Whether the last guess was behind a sure match.
-    is_sure: usize,
-    /// How often a guessed token is right, behind a short match and behind a sure one.
-    right: [f64; 2],
+    /// How sure the match of the last guess was.
+    sureness: usize,
+    /// How often a guessed token is right, by how sure the match is.
+    right: [f64; FIRST_RIGHT.len()],
     /// Seconds that a single token takes, and a token with a guess of each length, on average.
     single_s: Option<f64>,
     guess_s: [Option<f64>; LENGTHS.len()],
+    /// Seconds that the single token behind a guess takes more: an engine prepares anew for another count of tokens.
+    after_s: f64,
+    is_after: bool,
 }
 
 impl Guesser {
@@ -57,10 +63,12 @@ impl Guesser {
             rest: 0,
             next_rest: FIRST_REST,
             index: Index::default(),
-            is_sure: 0,
+            sureness: 0,
             right: FIRST_RIGHT,
             single_s: None,
             guess_s: [None; LENGTHS.len()],
+            after_s: 0.0,
+            is_after: false,
         }
     }
 
@@ -78,9 +86,9 @@ impl Guesser {
             return Vec::new();
         }
         let Some((from, matched)) = self.index.look_up(tokens, next) else { return Vec::new() };
-        self.is_sure = usize::from(matched >= SURE_MATCH);
+        self.sureness = SURE_MATCHES.iter().filter(|least| matched >= **least).count();
         let Some(length) = self.best_length(single_s) else {
-            self.right[self.is_sure] += FADE * (FIRST_RIGHT[self.is_sure] - self.right[self.is_sure]);
+            self.right[self.sureness] += FADE * (FIRST_RIGHT[self.sureness] - self.right[self.sureness]);
             self.guess_s.iter_mut().flatten().for_each(|seconds| *seconds *= 1.0 - FADE);
             return Vec::new();
         };
@@ -89,13 +97,13 @@ impl Guesser {
 
     /// The length that promises most, where one promises more than single tokens.
     fn best_length(&self, single_s: f64) -> Option<usize> {
-        let right = self.right[self.is_sure];
+        let right = self.right[self.sureness];
         let speed = |at: usize| {
             let length = LENGTHS[at];
             let expected: f64 = (0..=length).map(|n| right.powi(i32::try_from(n).unwrap_or(i32::MAX))).sum();
             let cost =
                 self.guess_s[at].unwrap_or_else(|| single_s + self.token_s(at, single_s) * length as f64);
-            (expected * single_s / cost, length)
+            (expected * single_s / (cost + self.after_s), length)
         };
         let best = (0..LENGTHS.len()).map(speed).max_by(|a, b| a.0.total_cmp(&b.0));
         best.filter(|(gain, _)| *gain >= LEAST_GAIN).map(|(_, length)| length)
@@ -112,14 +120,23 @@ impl Guesser {
 
     /// A single token took so long.
     pub(crate) fn took_single(&mut self, time: Duration) {
-        average(&mut self.single_s, time.as_secs_f64());
+        let seconds = time.as_secs_f64();
+        match self.single_s {
+            Some(single_s) if self.is_after => {
+                let more = (seconds - single_s).clamp(0.0, single_s);
+                self.after_s += SHARE * (more - self.after_s);
+            }
+            _ => average(&mut self.single_s, seconds),
+        }
+        self.is_after = false;
     }
 
     /// A guess of `guessed` tokens took so long with the token before it; `right` of them were right.
     pub(crate) fn took_guess(&mut self, guessed: usize, right: usize, time: Duration) {
         let at = LENGTHS.iter().position(|length| guessed <= *length).unwrap_or(LENGTHS.len() - 1);
         average(&mut self.guess_s[at], time.as_secs_f64());
-        let share = &mut self.right[self.is_sure];
+        self.is_after = true;
+        let share = &mut self.right[self.sureness];
         for _ in 0..right {
             *share += SHARE_RIGHT * (1.0 - *share);
         }
@@ -140,39 +157,57 @@ fn average(value: &mut Option<f64>, new: f64) {
     *value = Some(value.map_or(new, |old| old + SHARE * (new - old)));
 }
 
-/// Where every few tokens in a row occurred last.
+/// Where every few tokens in a row occurred.
 #[derive(Debug, Default)]
 struct Index {
-    /// What lies behind them, by themselves; two that fall together are told apart where they are looked up.
+    /// What lies behind their last occurrence, by themselves; two that fall together are told apart where they are looked up.
     behind: AHashMap<u64, usize>,
+    /// The same of the occurrence before, by what lies behind each; 0 where there is none.
+    earlier: Vec<usize>,
     /// Tokens that were entered.
     n_tokens: usize,
 }
 
 impl Index {
-    /// What lies behind the last occurrence of the last tokens of `tokens` and `next` before the end, and how many were the
-    /// same there.
+    /// What lies behind the longest match of the last tokens of `tokens` and `next`, the latest of equal ones, and its length.
     fn look_up(&mut self, tokens: &[Token], next: Token) -> Option<(usize, usize)> {
         // Some tokens were dropped: those that stayed are elsewhere.
         if self.n_tokens > tokens.len() {
             *self = Self::default();
         }
         self.n_tokens = self.n_tokens.max(tokens.len().saturating_sub(WINDOW));
+        self.earlier.resize(tokens.len() + 1, 0);
         for end in (self.n_tokens + 1).max(LEAST_MATCH)..=tokens.len() {
-            self.behind.insert(key(&tokens[end - LEAST_MATCH..end]), end);
+            let before = self.behind.insert(key(&tokens[end - LEAST_MATCH..end]), end);
+            self.earlier[end] = before.unwrap_or(0);
         }
         self.n_tokens = tokens.len();
         let before = tokens.len().checked_sub(LEAST_MATCH - 1)?;
         let mut last = [next; LEAST_MATCH];
         last[..LEAST_MATCH - 1].copy_from_slice(&tokens[before..]);
-        let behind = *self.behind.get(&key(&last))?;
-        if tokens[behind - 1] != next {
-            return None;
+        let mut behind = self.behind.get(&key(&last)).copied().unwrap_or(0);
+        let mut best = None;
+        for _ in 0..MOST_PLACES {
+            if behind == 0 {
+                break;
+            }
+            let matched = matched(tokens, next, behind);
+            if matched >= LEAST_MATCH && best.is_none_or(|(_, longest)| matched > longest) {
+                best = Some((behind, matched));
+            }
+            behind = self.earlier[behind];
         }
-        let (earlier, now) = (tokens[..behind - 1].iter().rev(), tokens.iter().rev());
-        let matched = 1 + earlier.zip(now).take_while(|(a, b)| a == b).count();
-        (matched >= LEAST_MATCH).then_some((behind, matched))
+        best
     }
+}
+
+/// How many of the last tokens stand in front of `behind` as well.
+fn matched(tokens: &[Token], next: Token, behind: usize) -> usize {
+    if tokens[behind - 1] != next {
+        return 0;
+    }
+    let (earlier, now) = (tokens[..behind - 1].iter().rev(), tokens.iter().rev());
+    1 + earlier.zip(now).take(LONGEST_MATCH).take_while(|(a, b)| a == b).count()
 }
 
 /// Some tokens in a row as one number.
@@ -213,8 +248,9 @@ mod tests {
     #[test]
     fn what_followed_last_time_is_guessed() {
         assert_eq!(look_up(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), [4, 5]);
-        // The latest place counts.
+        // The latest place counts, and the longest match before it.
         assert_eq!(look_up(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), [8]);
+        assert_eq!(look_up(&[0, 1, 2, 3, 7, 9, 1, 2, 3, 8, 0, 1, 2, 3], 1), [7]);
         // What overlaps its own end goes on in circles.
         assert_eq!(look_up(&[5, 5, 5, 5], 3), [5, 5, 5]);
         assert_eq!(look_up(&[9, 1, 2, 3, 1, 2, 3], 7), [1, 2, 3, 1, 2, 3, 1]);
@@ -246,8 +282,7 @@ mod tests {
         assert_eq!(guesser.guess(&text, 5, 8), [0; 0], "nothing to compare with");
         guesser.took_single(Duration::from_millis(10));
         assert_eq!(guesser.guess(&text, 5, 1), [1]);
-        let first = guesser.guess(&text, 5, 99);
-        assert_eq!(first[..3], [1, 2, 3]);
+        assert_eq!(guesser.guess(&text, 5, 2), [1, 2]);
         for _ in 0..20 {
             let n = guesser.guess(&text, 5, 99).len();
             guesser.took_guess(n, n, Duration::from_millis(20));
@@ -261,8 +296,9 @@ mod tests {
         // Right, and slower than one by one all the same.
         for _ in 0..60 {
             guesser.took_guess(MAX_GUESS, MAX_GUESS, Duration::from_millis(900));
-            guesser.took_guess(7, 7, Duration::from_millis(900));
-            guesser.took_guess(3, 3, Duration::from_millis(900));
+            guesser.took_guess(8, 8, Duration::from_millis(900));
+            guesser.took_guess(4, 4, Duration::from_millis(900));
+            guesser.took_guess(2, 2, Duration::from_millis(900));
         }
         for _ in 0..8 {
             assert_eq!(guesser.guess(&text, 5, 99), [0; 0]);
