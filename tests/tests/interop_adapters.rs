@@ -145,7 +145,7 @@ fn control_vector(path: &Path, width: usize, layers: &[(usize, f32)]) {
     };
     let specs: Vec<TensorSpec> = layers.iter().map(spec).collect();
     let mut writer = Writer::new(std::fs::File::create(path).unwrap(), &metadata, &specs).unwrap();
-    for (layer, value) in layers {
+    for (_, value) in layers {
         let values = (0..width).flat_map(|at| (value * (1.0 + at as f32 / width as f32)).to_le_bytes());
         writer.write(&values.collect::<Vec<u8>>()).unwrap();
     }
