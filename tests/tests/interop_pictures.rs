@@ -220,7 +220,7 @@ fn through_the_runtime(file: &Path, projector: &Path, pictures: &Path) {
     let pool = model.pool(&PoolSettings { n_sequences: 3, ..PoolSettings::default() }).unwrap();
     let mut answers = Vec::new();
     for (tokens, settings) in &asked {
-        let mut answer = |session: &mut llama_pajamas::Session| {
+        let answer = |session: &mut llama_pajamas::Session| {
             let mut told: Vec<Token> = Vec::new();
             let mut hear = |event: Event<'_>| {
                 if let Event::Token(token) = event {
