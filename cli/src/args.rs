@@ -1,6 +1,8 @@
 //! The command line's grammar: commands, options, their help texts and defaults.
 //! Knows words only; must not do the work.
 
+mod adapters;
+mod answer;
 mod calibrate;
 mod fitting;
 mod hardware;
@@ -12,6 +14,8 @@ mod sampling;
 mod serve;
 mod tune;
 
+pub(crate) use adapters::{AdapterFile, Adapters};
+pub(crate) use answer::{Chat, Run};
 pub(crate) use calibrate::{Moments, Reading, Sensitivity};
 pub(crate) use fitting::Fitting;
 pub(crate) use hardware::Hardware;
@@ -233,6 +237,9 @@ pub(crate) struct Wishes {
     /// Layers to put on a GPU [default: the plan's]
     #[arg(long, value_name = "N")]
     pub(crate) gpu_layers: Option<u32>,
+    /// Projector of a single GGUF file, which reads pictures and sound; bundles have their own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mmproj: Option<PathBuf>,
     /// Compute in a process of its own: a GPU driver that ends its process does not end this one
     #[arg(long)]
     pub(crate) isolate: bool,
@@ -241,41 +248,6 @@ pub(crate) struct Wishes {
     pub(crate) trust: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) network: Network,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Run {
-    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
-    pub(crate) model: String,
-    /// The prompt; `-` reads it from standard input
-    #[arg(short, long)]
-    pub(crate) prompt: String,
-    #[command(flatten)]
-    pub(crate) wishes: Wishes,
-    #[command(flatten)]
-    pub(crate) sampling: Sampling,
-    /// Apply the chat template to the prompt
-    #[arg(long)]
-    pub(crate) chat_template: bool,
-    /// Print load time, time to first token and tokens per second
-    #[arg(long)]
-    pub(crate) benchmark: bool,
-    /// Force a CPU kernel variant (see `hardware`)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) cpu_variant: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Chat {
-    /// Bundle directory, GGUF file or hub id of GGUF files (organisation/name[@revision])
-    pub(crate) model: String,
-    /// System message
-    #[arg(long)]
-    pub(crate) system: Option<String>,
-    #[command(flatten)]
-    pub(crate) wishes: Wishes,
-    #[command(flatten)]
-    pub(crate) sampling: Sampling,
 }
 
 #[derive(Debug, Args)]

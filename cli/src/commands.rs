@@ -22,14 +22,15 @@ pub(crate) mod serve;
 pub(crate) mod tune;
 pub(crate) mod validate;
 
-use crate::args::{Sampling, Wishes};
+use crate::args::{AdapterFile, Adapters, Sampling, Wishes};
 use crate::fetch::{Located, Take, locate};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::{Bundle, SignaturePolicy, TrustStore};
 use llama_pajamas::planner::ReasonCode;
 use llama_pajamas::{
-    CancelToken, Dry, GenerateSettings, LoadedModel, Mirostat, PlanRequest, Runtime, RuntimeSettings, Step,
+    Applied, CancelToken, Dry, GenerateSettings, LoadedModel, Mirostat, PlanRequest, Runtime,
+    RuntimeSettings, Step,
 };
 use std::path::Path;
 
@@ -48,13 +49,16 @@ fn open(
     // Without a folder nothing is remembered, and everything works.
     let tuning_folder = wishes.network.cache().ok();
     let engine = wishes.isolate.then(|| isolate::engine(cpu_variant.as_deref())).transpose()?;
-    let settings = RuntimeSettings { cpu_variant, tuning_folder, engine, ..RuntimeSettings::default() };
+    let projector = wishes.mmproj.clone();
+    let settings =
+        RuntimeSettings { cpu_variant, tuning_folder, engine, projector, ..RuntimeSettings::default() };
     Ok((Runtime::open(&located.path, settings)?, located))
 }
 
-/// Plans and loads; steps down the ladder are told on the error channel.
-fn load(runtime: &Runtime, wishes: &Wishes, cancel: &CancelToken) -> Result<LoadedModel> {
-    let (plan, model) = runtime.plan_and_load(&request(wishes)?, &mut |_| {}, cancel)?;
+/// Plans and loads, with what reads pictures where they are wished for; steps down the ladder are told on the error channel.
+fn load(runtime: &Runtime, wishes: &Wishes, images: bool, cancel: &CancelToken) -> Result<LoadedModel> {
+    let request = PlanRequest { images, ..request(wishes)? };
+    let (plan, model) = runtime.plan_and_load(&request, &mut |_| {}, cancel)?;
     let stepped = plan.why.iter().filter(|reason| reason.code == ReasonCode::SteppedDown);
     stepped.for_each(|reason| eprintln!("note: {}", reason.text));
     Ok(model)
@@ -90,6 +94,20 @@ fn request(wishes: &Wishes) -> Result<PlanRequest> {
         gpu_layers: wishes.gpu_layers,
         ..PlanRequest::default()
     })
+}
+
+/// The bytes of a picture or sound.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Loads the adapters of `--lora`.
+fn adapters(model: &LoadedModel, adapters: &Adapters) -> Result<Vec<Applied>> {
+    let load = |adapter: &AdapterFile| {
+        let loaded = model.load_adapter(&adapter.path).context("--lora")?;
+        Ok(Applied { adapter: loaded, scale: adapter.scale })
+    };
+    adapters.lora.iter().map(load).collect()
 }
 
 fn generate_settings(sampling: &Sampling) -> GenerateSettings {

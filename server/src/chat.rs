@@ -9,6 +9,7 @@ use crate::app::{App, now_s};
 use crate::body::Json;
 use crate::error::{ApiError, ApiResult};
 use crate::fields::{Fields, max_tokens};
+use crate::files;
 use crate::models::Loaded;
 use crate::sse;
 use axum::extract::State;
@@ -98,14 +99,7 @@ fn request(body: &ChatBody) -> ApiResult<ChatRequest> {
             return Err(ApiError::field(field("role"), "a text", message["role"].to_string()));
         }
         match &message["content"] {
-            Value::Null | Value::String(_) => {}
-            Value::Array(parts) => {
-                let other = parts.iter().find(|part| !part["text"].is_string());
-                if let Some(other) = other {
-                    let got = other["type"].as_str().unwrap_or("something else").to_owned();
-                    return Err(ApiError::field(field("content"), "parts of text", got));
-                }
-            }
+            Value::Null | Value::String(_) | Value::Array(_) => {}
             other => {
                 return Err(ApiError::field(
                     field("content"),
@@ -115,6 +109,7 @@ fn request(body: &ChatBody) -> ApiResult<ChatRequest> {
             }
         }
     }
+    let files = files::of_messages(&messages)?;
     let mut variables = body.chat_template_kwargs.clone().unwrap_or_default();
     if let Some(effort) = &body.reasoning_effort {
         variables.entry("reasoning_effort").or_insert_with(|| json!(effort));
@@ -130,6 +125,7 @@ fn request(body: &ChatBody) -> ApiResult<ChatRequest> {
         tool_choice: choice_of(body.tool_choice.as_ref())?,
         several_calls: body.parallel_tool_calls.unwrap_or(false),
         template: body.chat_template.clone(),
+        files,
     })
 }
 

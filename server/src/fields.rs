@@ -5,7 +5,9 @@
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::models::Loaded;
-use llama_pajamas::{Constraint, Dry, GenerateSettings, Mirostat, MirostatVersion, Sampling, Step, Token};
+use llama_pajamas::{
+    Applied, Constraint, Dry, GenerateSettings, Mirostat, MirostatVersion, Sampling, Step, Token,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -67,6 +69,19 @@ pub(crate) struct Fields {
     pub(crate) regex: Option<String>,
     pub(crate) json_schema: Option<Value>,
     pub(crate) response_format: Option<Value>,
+    pub(crate) lora: Option<Vec<Scale>>,
+}
+
+/// An adapter by its place, as llama.cpp's server has it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Scale {
+    id: usize,
+    #[serde(default = "whole")]
+    scale: f32,
+}
+
+fn whole() -> f32 {
+    1.0
 }
 
 impl Fields {
@@ -88,10 +103,35 @@ impl Fields {
             stop: self.stops()?,
             ignore_end_of_turn: self.ignore_eos.unwrap_or(false),
             constraint: self.constraint()?,
+            adapters: self.adapters(model)?,
             ..GenerateSettings::default()
         };
         settings.check().map_err(ApiError::from)?;
         Ok(settings)
+    }
+
+    /// The adapters that are wished for; where nothing is said, those that the server has for all.
+    fn adapters(&self, model: &Loaded) -> ApiResult<Vec<Applied>> {
+        let all = model.adapters();
+        let mut adapters = Vec::new();
+        match &self.lora {
+            None => adapters.extend_from_slice(all),
+            Some(wished) => {
+                for (at, Scale { id, scale }) in wished.iter().enumerate() {
+                    let Some(adapter) = all.get(*id) else {
+                        let expected = format!("the place of one of {} adapters, from 0 on", all.len());
+                        return Err(ApiError::field(format!("lora[{at}].id"), expected, id.to_string()));
+                    };
+                    if !scale.is_finite() {
+                        let field = format!("lora[{at}].scale");
+                        return Err(ApiError::field(field, "a finite number", scale.to_string()));
+                    }
+                    adapters.push(Applied { scale: *scale, ..adapter.clone() });
+                }
+            }
+        }
+        adapters.retain(|applied| applied.scale != 0.0);
+        Ok(adapters)
     }
 
     fn stops(&self) -> ApiResult<Vec<String>> {

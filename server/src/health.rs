@@ -5,7 +5,7 @@
 use crate::app::App;
 use crate::body::Json;
 use crate::error::{ApiError, ApiResult};
-use crate::models::Loaded;
+use crate::models::{AdapterSettings, Loaded};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -37,6 +37,11 @@ fn model_json(app: &App, name: &str, loaded: Option<&Arc<Loaded>>) -> Value {
     let mut object =
         json!({ "id": name, "object": "model", "created": app.started_s(), "owned_by": "llama-pajamas" });
     object["status"] = json!(if loaded.is_some() { "loaded" } else { "unloaded" });
+    if let Ok(adapters) = app.models.adapters(Some(name))
+        && !adapters.is_empty()
+    {
+        object["lora"] = adapters_json(adapters);
+    }
     if let Some(loaded) = loaded {
         object["meta"] = json!({
             "variant": loaded.model().choice().id,
@@ -67,6 +72,16 @@ pub(crate) async fn model(
             Err(ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message))
         }
     }
+}
+
+/// The adapters of the first model, which the field `lora` of requests names by `id`.
+pub(crate) async fn adapters(State(app): State<Arc<App>>) -> ApiResult<axum::Json<Value>> {
+    Ok(axum::Json(adapters_json(app.models.adapters(None)?)))
+}
+
+fn adapters_json(adapters: &[AdapterSettings]) -> Value {
+    let object = |(id, adapter): (usize, &AdapterSettings)| json!({ "id": id, "path": adapter.path, "scale": adapter.scale });
+    adapters.iter().enumerate().map(object).collect()
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,6 +12,7 @@ mod connections;
 mod embeddings;
 mod error;
 mod fields;
+mod files;
 mod guard;
 mod health;
 mod metrics;
@@ -25,5 +26,5 @@ mod sse;
 mod tokens;
 
 pub use connections::{Bound, bind, run};
-pub use models::{ModelSettings, Models};
+pub use models::{AdapterSettings, ModelSettings, Models};
 pub use settings::Settings;

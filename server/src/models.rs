@@ -5,9 +5,10 @@
 use crate::error::{ApiError, ApiResult};
 use axum::http::StatusCode;
 use llama_pajamas::{
-    CancelToken, EmbedSettings, Embedder, Error, LoadedModel, Occupation, PlanRequest, Pool, PoolSettings,
-    Ranker, Runtime,
+    Applied, CancelToken, EmbedSettings, Embedder, Error, LoadedModel, Occupation, PlanRequest, Pool,
+    PoolSettings, Ranker, Runtime,
 };
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,12 +23,25 @@ pub struct ModelSettings {
     pub request: PlanRequest,
     /// How it answers.
     pub pool: PoolSettings,
+    /// Adapters of it, which requests name by their place in this list, from 0 on.
+    pub adapters: Vec<AdapterSettings>,
+}
+
+/// An adapter to answer with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterSettings {
+    /// A GGUF file with low-rank factors (LoRA) or a control vector.
+    pub path: PathBuf,
+    /// How strongly it works where a request does not say; 0: not at all.
+    pub scale: f32,
 }
 
 /// A model in memory.
 pub(crate) struct Loaded {
     pub(crate) name: String,
     model: LoadedModel,
+    /// With their scales where a request does not say.
+    adapters: Vec<Applied>,
     pool: Option<Pool>,
     embedder: Mutex<Option<Embedder>>,
     ranker: Mutex<Option<Ranker>>,
@@ -59,6 +73,10 @@ impl Loaded {
         let runtime = &settings.runtime;
         runtime.pool_has_room(&runtime.plan(&settings.request), &settings.pool)?;
         let (_, model) = runtime.plan_and_load(&settings.request, &mut |_| {}, stop)?;
+        let applied = |adapter: &AdapterSettings| {
+            Ok(Applied { adapter: model.load_adapter(&adapter.path)?, scale: adapter.scale })
+        };
+        let adapters = settings.adapters.iter().map(applied).collect::<Result<Vec<_>, Error>>()?;
         let pool = match model.is_decoder() {
             true => Some(model.pool(&settings.pool)?),
             false => None,
@@ -66,11 +84,17 @@ impl Loaded {
         let watch = model.watch(Duration::from_secs(2), |_| {});
         tracing::info!(model = settings.name, variant = model.choice().id, "loaded");
         let name = settings.name.clone();
-        Ok(Self { name, model, pool, embedder: Mutex::default(), ranker: Mutex::default(), _watch: watch })
+        let (embedder, ranker) = (Mutex::default(), Mutex::default());
+        Ok(Self { name, model, adapters, pool, embedder, ranker, _watch: watch })
     }
 
     pub(crate) fn model(&self) -> &LoadedModel {
         &self.model
+    }
+
+    /// Its adapters, with their scales where a request does not say.
+    pub(crate) fn adapters(&self) -> &[Applied] {
+        &self.adapters
     }
 
     /// What answers.
@@ -142,6 +166,14 @@ impl Models {
     pub(crate) fn occupations(&self) -> Vec<(String, Occupation)> {
         let loaded = self.list().into_iter().filter_map(|(_, loaded)| loaded);
         loaded.filter_map(|loaded| Some((loaded.name.clone(), loaded.pool.as_ref()?.occupation()))).collect()
+    }
+
+    /// What is known of a model's adapters before it is loaded.
+    ///
+    /// # Errors
+    /// No such model.
+    pub(crate) fn adapters(&self, name: Option<&str>) -> ApiResult<&[AdapterSettings]> {
+        Ok(&self.entry(name)?.settings.adapters)
     }
 
     /// The entry that `name` means; none, or a name where there is only one model, is the first.

@@ -142,6 +142,7 @@ fn request(body: &ResponsesBody) -> ApiResult<ChatRequest> {
         tool_choice: choice_of(body.tool_choice.as_ref())?,
         several_calls: body.parallel_tool_calls.unwrap_or(false),
         template: None,
+        files: Vec::new(),
     })
 }
 

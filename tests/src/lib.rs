@@ -5,7 +5,7 @@ pub mod intended;
 pub mod random_text;
 mod tiny;
 
-pub use tiny::{Reference, tiny_model, tiny_models};
+pub use tiny::{Reference, tiny_model, tiny_models, tiny_models_called};
 
 use formats::gguf::{GgmlType, Header, Metadata, TensorInfo};
 use std::path::{Path, PathBuf};

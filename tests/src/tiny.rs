@@ -17,6 +17,13 @@ pub fn tiny_model(work: &Path, name: &str) -> PathBuf {
     models.find(|model| model.ends_with(name)).unwrap_or_else(|| panic!("no tiny model {name}"))
 }
 
+/// Makes the tiny checkpoints called `names`, in one run.
+pub fn tiny_models_called(work: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let models = models_with(work, &names.join(","));
+    let find = |name: &&str| models.iter().find(|model| model.ends_with(name)).cloned();
+    names.iter().map(|name| find(name).unwrap_or_else(|| panic!("no tiny model {name}"))).collect()
+}
+
 fn models_with(work: &Path, only: &str) -> Vec<PathBuf> {
     let tiny = work.join("tiny");
     let script = repository().join("scripts/oracles/tiny_models.py");

@@ -38,7 +38,8 @@ fn serve(folder: &Path, api_keys: Vec<String>) -> SocketAddr {
     let mut settings = Settings { api_keys, ..Settings::default() };
     settings.address.set_port(0);
     let pool = PoolSettings { speculate: true, ..PoolSettings::default() };
-    let models = Models::new(vec![ModelSettings { name: MODEL.into(), runtime, request, pool }]);
+    let models =
+        Models::new(vec![ModelSettings { name: MODEL.into(), runtime, request, pool, adapters: Vec::new() }]);
     let (told, address) = channel();
     std::thread::spawn(move || {
         llama_pajamas_server::run(settings, models, |address| told.send(address).unwrap()).unwrap();

@@ -22,6 +22,11 @@ pub(crate) struct Serve {
     /// LLAMA_PAJAMAS_API_KEY, else nobody needs one]
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Read pictures and sound in messages, of models that have a projector
+    #[arg(long)]
+    pub(crate) images: bool,
+    #[command(flatten)]
+    pub(crate) adapters: super::Adapters,
     /// Origin whose pages may ask, `*` for any; repeatable [default: none but the server's own page]
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors_origin: Vec<String>,

@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 pub(crate) fn run(args: &Embed, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let model = load(&runtime, &args.wishes, &cancel)?;
+    let model = load(&runtime, &args.wishes, false, &cancel)?;
     let settings = EmbedSettings {
         pooling: args.pooling.map(of_engine),
         max_tokens: None,

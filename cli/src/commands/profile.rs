@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Profile, screen: &Screen) -> Result<()> {
     wishes.context = args.context_length.or(wishes.context);
     let (runtime, _located) = open(&args.model, &wishes, None, screen)?;
     let before = hardware::process_memory();
-    let model = load(&runtime, &wishes, &cancel)?;
+    let model = load(&runtime, &wishes, false, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let settings = GenerateSettings {
         max_tokens: WRITTEN_TOKENS,

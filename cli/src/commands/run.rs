@@ -1,12 +1,13 @@
 //! `run`: one prompt, one answer, streamed.
 
-use super::{generate_settings, load, open};
+use super::{adapters, generate_settings, load, open, read};
 use crate::args::Run;
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::hardware::{self, EnergyMeter};
-use llama_pajamas::{Event, Message, SessionSettings, StopReason};
+use llama_pajamas::{ChatRequest, Event, SessionSettings, StopReason, TemplateInput};
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     let start = Instant::now();
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, args.cpu_variant.clone(), screen)?;
-    let model = load(&runtime, &args.wishes, &cancel)?;
+    let model = load(&runtime, &args.wishes, !args.image.is_empty(), &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let loaded = start.elapsed();
     let mut prompt = args.prompt.clone();
@@ -94,11 +95,20 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
         }
         ControlFlow::Continue(())
     };
-    let settings = generate_settings(&args.sampling);
+    let mut settings = generate_settings(&args.sampling);
+    settings.adapters = adapters(&model, &args.adapters)?;
+    let files = args.image.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let usage = if args.chat_template {
-        session.chat(&[Message::new("user", prompt.as_str())], &settings, &cancel, &mut on_event)?
+        let mut content: Vec<Value> = files.iter().map(|_| json!({ "type": "image" })).collect();
+        content.push(json!({ "type": "text", "text": prompt }));
+        let messages = vec![json!({ "role": "user", "content": content })];
+        let input = TemplateInput { messages, add_generation_prompt: true, ..TemplateInput::default() };
+        let request = ChatRequest { input, files, ..ChatRequest::default() };
+        let prompt = model.chat_prompt(&request, &mut settings)?;
+        session.generate_tokens(&prompt.tokens, &settings, &cancel, &mut on_event)?
     } else {
-        session.generate(&prompt, &settings, &cancel, &mut on_event)?
+        let tokens = model.media_prompt(&prompt, &files, &mut settings.media)?;
+        session.generate_tokens(&tokens, &settings, &cancel, &mut on_event)?
     };
     let energy = meter.map(Energy::finish);
     if let Some(error) = broken.filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {

@@ -1,11 +1,11 @@
 //! `serve`: OpenAI's interface over HTTP, until Ctrl-C or SIGTERM.
 
 use super::{open, request};
-use crate::args::Serve;
+use crate::args::{AdapterFile, Serve};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
-use llama_pajamas::PoolSettings;
-use llama_pajamas_server::{ModelSettings, Models, Settings};
+use llama_pajamas::{PlanRequest, PoolSettings};
+use llama_pajamas_server::{AdapterSettings, ModelSettings, Models, Settings};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -33,7 +33,13 @@ pub(crate) fn run(args: &Serve, screen: &Screen) -> Result<()> {
             speculate: args.speculate,
             ..PoolSettings::default()
         };
-        models.push(ModelSettings { name, runtime, request: request(&args.wishes)?, pool });
+        let of = |file: &AdapterFile| AdapterSettings { path: file.path.clone(), scale: file.scale };
+        // They are of one model.
+        let files = args.adapters.lora.iter().filter(|_| models.is_empty());
+        let adapters = files.map(of).collect();
+        let images = args.images || args.wishes.mmproj.is_some();
+        let request = PlanRequest { images, ..request(&args.wishes)? };
+        models.push(ModelSettings { name, runtime, request, pool, adapters });
         located.push(place);
     }
     let settings = Settings {

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Tune, screen: &Screen) -> Result<()> {
     }
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let model = load(&runtime, &args.wishes, &cancel)?;
+    let model = load(&runtime, &args.wishes, false, &cancel)?;
     let recall = model.recall();
     let settings = TuneSettings {
         budget: Duration::from_secs_f64(args.budget),

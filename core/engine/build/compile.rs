@@ -207,16 +207,21 @@ pub(crate) fn cpu_backend(
 
 /// The C++ shim, whose functions `src/gguf/shim.rs` declares.
 const SHIM_FILES: [&str; 2] = ["src/gguf/shim.cpp", "src/gguf/huge_pages.cpp"];
+/// The same for pictures and sound, whose functions `src/gguf/projector.rs` declares.
+const MEDIA_FILE: &str = "src/gguf/media.cpp";
 
 /// Compiles the shim.
 pub(crate) fn shim(source: &Source) {
     for file in SHIM_FILES {
         println!("cargo:rerun-if-changed={file}");
     }
+    let multimodal = std::env::var_os("CARGO_FEATURE_MULTIMODAL").is_some();
+    println!("cargo:rerun-if-changed={MEDIA_FILE}");
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .files(SHIM_FILES)
+        .files(SHIM_FILES.into_iter().chain(multimodal.then_some(MEDIA_FILE)))
+        .include(source.root.join("tools/mtmd"))
         .include(source.root.join("include"))
         .include(source.root.join("src"))
         .include(source.root.join("ggml/include"))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CancelToken, Error, MemoryUse, Token};
+use crate::{Applied, CancelToken, Error, Media, MemoryUse, Token};
 
 /// Which logits a decode keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,16 @@ pub trait Context: Send {
         Err(Error::Purpose { asked: "an encoder's reading", purpose: "what a decoder alone does" })
     }
 
+    /// Appends what a projector read; it takes [`Media::n_tokens`] of the context. No logits are available after.
+    ///
+    /// # Errors
+    /// [`Error::Media`] where it was read for another model; [`Error::TextTooLong`] where it has more tokens than are
+    /// computed at a time, and must be computed at once; else as [`Context::decode`].
+    fn decode_media(&mut self, media: &dyn Media, cancel: &CancelToken) -> Result<(), Error> {
+        let _ = (media, cancel);
+        Err(Error::Purpose { asked: "a picture or sound", purpose: "tokens alone" })
+    }
+
     /// Row `i` of the logits that the last decode kept: `n_vocab` values, unnormalised.
     ///
     /// # Errors
@@ -89,14 +99,14 @@ pub trait Context: Send {
     /// # Errors
     /// [`Error::Truncate`] when `n_past` is beyond the held tokens, or when the model's memory
     /// cannot go back (recurrent models keep only the latest state, sliding windows only the
-    /// window): the context is then unchanged.
+    /// window), or where a picture would be cut: the context is then unchanged.
     fn truncate(&mut self, n_past: usize) -> Result<(), Error>;
 
     /// A snapshot of the sequence. It fits only the same engine build and model, in a context of
     /// equal cache types.
     ///
     /// # Errors
-    /// [`Error::State`] when the engine cannot write it.
+    /// [`Error::State`] when the engine cannot write it, and where pictures or sound are held.
     fn state(&self) -> Result<Vec<u8>, Error>;
 
     /// Replaces the sequence by a snapshot from [`Context::state`]. No logits are available after.
@@ -123,6 +133,21 @@ pub trait Context: Send {
     /// Whether a decode that is broken off leaves what was held before. Recurrent models keep nothing then.
     fn keeps_after_breaking_off(&self) -> bool {
         true
+    }
+
+    /// Applies these adapters of its model, and no others, from the next call on. What is held stays as it was computed.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] for an adapter of another model or a scale that is not finite: those before stay applied then;
+    /// [`Error::Context`] where the engine has no memory for it: then none is.
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {
+        match adapters {
+            [] => Ok(()),
+            _ => Err(Error::Adapter {
+                expected: "none: this engine has no adapters",
+                got: adapters.len().to_string(),
+            }),
+        }
     }
 
     /// What the model and this context occupy.

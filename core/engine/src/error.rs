@@ -162,6 +162,22 @@ pub enum Error {
         /// What it was given.
         limit: std::time::Duration,
     },
+    /// An adapter cannot be applied.
+    #[error("adapter: expected {expected}, got {got}")]
+    Adapter {
+        /// What is allowed.
+        expected: &'static str,
+        /// What was asked.
+        got: String,
+    },
+    /// A picture or sound that cannot be read or appended.
+    #[error("expected {expected}, got {got}")]
+    Media {
+        /// What is read.
+        expected: String,
+        /// What it is instead.
+        got: String,
+    },
     /// A state could not be written or read.
     #[error("state: {reason}")]
     State {

@@ -7,12 +7,14 @@
 
 #![allow(unsafe_code)]
 
+mod adapter;
 mod cancel;
 mod context;
 mod device;
 #[allow(clippy::module_inception)]
 mod engine;
 mod error;
+mod media;
 mod memory;
 mod model;
 mod sequences;
@@ -25,11 +27,13 @@ pub mod gguf;
 #[cfg(feature = "isolate")]
 pub mod isolate;
 
+pub use adapter::{Adapter, AdapterKind, Applied};
 pub use cancel::CancelToken;
 pub use context::{Context, Logits, Vectors};
 pub use device::{DeviceInfo, DeviceKind};
 pub use engine::Engine;
 pub use error::Error;
+pub use media::{Media, Piece, Projector, ProjectorSettings};
 pub use memory::{BufferUse, MemoryUse};
 pub use model::{DryModel, Form, Model};
 pub use sequences::{Part, Separate, Sequences};

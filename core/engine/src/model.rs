@@ -2,11 +2,15 @@
 //!
 //! Owns: [`Model`], [`DryModel`]. May know: contexts and settings. Must not know: how weights are stored.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, ContextSettings, Error, MemoryUse, Separate, Sequences, Token, Watch};
+use crate::{
+    Adapter, Context, ContextSettings, Error, MemoryUse, Projector, ProjectorSettings, Separate, Sequences,
+    Token, Watch,
+};
 
 /// What a model makes of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,6 +82,30 @@ pub trait Model: Send + Sync {
     ) -> Result<Box<dyn Context>, Error> {
         let _ = (settings, watch);
         Err(Error::Context { reason: "this engine does not show what flows into weights".into() })
+    }
+
+    /// Loads the adapter at `path`, to be applied by [`Context::adapt`]. Its memory lies beside the weights.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::InvalidFile`] for a file that cannot be read, is none or is of another model;
+    /// [`Error::Load`] where the engine refuses it or has no adapters.
+    fn load_adapter(self: Arc<Self>, path: &Path) -> Result<Arc<dyn Adapter>, Error> {
+        Err(Error::Load { path: path.to_owned(), reason: "this engine has no adapters".into() })
+    }
+
+    /// Opens the projector at `path`, which reads pictures or sound for this model. The model must have been loaded with
+    /// [`crate::LoadSettings::vocabulary`].
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::InvalidFile`] for a file that cannot be read or is no projector; [`Error::Load`] where
+    /// the engine refuses it, or reads none.
+    fn open_projector(
+        self: Arc<Self>,
+        path: &Path,
+        settings: &ProjectorSettings,
+    ) -> Result<Arc<dyn Projector>, Error> {
+        let _ = settings;
+        Err(Error::Load { path: path.to_owned(), reason: "this engine has no projectors".into() })
     }
 
     /// What the weights occupy.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{CancelToken, Context, Error, Logits, MemoryUse, Token};
+use crate::{Applied, CancelToken, Context, Error, Logits, Media, MemoryUse, Token};
 
 /// What one sequence takes part in a computation with.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,13 @@ pub trait Sequences: Send {
     /// # Errors
     /// As [`Context::decode`]; [`Error::Setting`] for a sequence that is named twice or too many tokens.
     fn decode(&mut self, parts: &[Part<'_>], cancel: &CancelToken) -> Result<(), Error>;
+
+    /// Appends what a projector read to `sequence`, as [`Context::decode_media`].
+    ///
+    /// # Errors
+    /// As there.
+    fn decode_media(&mut self, sequence: usize, media: &dyn Media, cancel: &CancelToken)
+    -> Result<(), Error>;
 
     /// Row `row` of the logits that part number `part` of the last computation kept.
     ///
@@ -80,6 +87,12 @@ pub trait Sequences: Send {
 
     /// As [`Context::keeps_after_breaking_off`].
     fn keeps_after_breaking_off(&self) -> bool;
+
+    /// Applies adapters to all sequences, as [`Context::adapt`].
+    ///
+    /// # Errors
+    /// As there.
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error>;
 
     /// What the model and all sequences occupy.
     fn memory(&self) -> MemoryUse;
@@ -124,6 +137,16 @@ impl Sequences for Separate {
         Ok(())
     }
 
+    fn decode_media(
+        &mut self,
+        sequence: usize,
+        media: &dyn Media,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        self.parts.clear();
+        self.contexts[sequence].decode_media(media, cancel)
+    }
+
     fn logits(&self, part: usize, row: usize) -> Result<&[f32], Error> {
         let sequence = self.parts.get(part).ok_or(Error::NoLogits { row, kept: 0 })?;
         self.contexts[*sequence].logits(row)
@@ -159,6 +182,10 @@ impl Sequences for Separate {
 
     fn keeps_after_breaking_off(&self) -> bool {
         self.contexts[0].keeps_after_breaking_off()
+    }
+
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {
+        self.contexts.iter_mut().try_for_each(|context| context.adapt(adapters))
     }
 
     fn memory(&self) -> MemoryUse {

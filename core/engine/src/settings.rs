@@ -24,6 +24,9 @@ pub struct LoadSettings {
     pub repack: bool,
     /// Look for not-a-number values in every tensor while loading: slow. Default false.
     pub check_tensors: bool,
+    /// Keep the vocabulary that the file has, which [`crate::Model::open_projector`] needs; a file whose vocabulary the
+    /// engine does not know is refused then. Default false.
+    pub vocabulary: bool,
 }
 
 impl Default for LoadSettings {
@@ -35,6 +38,7 @@ impl Default for LoadSettings {
             mmap: true,
             repack: true,
             check_tensors: false,
+            vocabulary: false,
         }
     }
 }

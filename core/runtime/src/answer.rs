@@ -5,12 +5,13 @@
 
 use crate::constrain::{self, Constraint, Held};
 use crate::events::{Event, Logprob, StopReason, TokenLogprobs};
+use crate::media::PromptMedia;
 use crate::sampler::Sampler;
 use crate::sampling::Sampling;
 use crate::stop::StopTexts;
 use crate::tokenizer::{TextStream, Tokenizer};
 use crate::{Error, Result};
-use engine::Token;
+use engine::{Applied, Token};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -38,6 +39,11 @@ pub struct GenerateSettings {
     /// Control tokens that are part of the text, which leaves control tokens out otherwise: the marks of calls and
     /// channels in some models' answers.
     pub shown: Vec<Token>,
+    /// Adapters of the model that the answer is computed with, and no others. What was held with others is computed anew.
+    /// Default none.
+    pub adapters: Vec<Applied>,
+    /// Pictures and sound of the prompt. Default none.
+    pub media: PromptMedia,
 }
 
 impl Default for GenerateSettings {
@@ -51,6 +57,8 @@ impl Default for GenerateSettings {
             top_logprobs: None,
             constraint: None,
             shown: Vec::new(),
+            adapters: Vec::new(),
+            media: PromptMedia::default(),
         }
     }
 }
@@ -109,7 +117,8 @@ impl Answer {
     ) -> Result<Self> {
         settings.check()?;
         let mut sampler = Sampler::new(settings.sampling.clone(), tokenizer)?;
-        sampler.remember(prompt);
+        let text: Vec<Token> = prompt.iter().copied().filter(|token| *token >= 0).collect();
+        sampler.remember(&text);
         let held = settings.constraint.as_ref().map(|constraint| constrain::hold(constraint, tokenizer));
         Ok(Self {
             tokenizer: Arc::clone(tokenizer),

@@ -12,6 +12,7 @@ pub use calls::ToolCall;
 pub use reader::{ChatPiece, ChatReader};
 
 use crate::answer::GenerateSettings;
+use crate::media::{is_file, unused_mark};
 use crate::template::TemplateInput;
 use crate::{Constraint, Error, LoadedModel, Result, Tokenizer};
 use engine::Token;
@@ -44,6 +45,8 @@ pub struct ChatRequest {
     pub several_calls: bool,
     /// Another template than the model's own, in jinja.
     pub template: Option<String>,
+    /// Bytes of the files that parts of messages stand for (`image_url`, `image`, `input_audio`), in their order.
+    pub files: Vec<Vec<u8>>,
 }
 
 /// The prompt of a conversation, and how its answer is to be read.
@@ -82,7 +85,8 @@ impl LoadedModel {
             input.tools.clear();
         }
         let allowed = allowed_tools(&input.tools, &request.tool_choice)?;
-        input.messages.iter_mut().for_each(flatten);
+        let mark = unused_mark(&input.messages);
+        input.messages.iter_mut().for_each(|message| flatten(message, &mark));
         let text = match template.render_input(&with_arguments_as_objects(&input)) {
             Ok(text) => text,
             // Some templates join arguments as texts.
@@ -107,7 +111,7 @@ impl LoadedModel {
         settings.stop.extend(template.stop_texts());
         settings.shown = control_tokens(&format, self.tokenizer())?;
         let bos = !template.writes_bos(self.tokenizer());
-        let tokens = self.tokenizer().encode(&text, bos)?;
+        let tokens = self.marked_prompt(&text, &mark, &request.files, bos, &mut settings.media)?;
         Ok(ChatPrompt { text, tokens, format, reasons, tools: input.tools })
     }
 }
@@ -137,12 +141,23 @@ fn allowed_tools(tools: &[Value], choice: &ToolChoice) -> Result<Vec<Value>> {
     }
 }
 
-/// A content that is a list of parts becomes the texts among them, and none becomes an empty one, which every template can
-/// join with others.
-fn flatten(message: &mut Value) {
+/// A content that is a list of parts becomes the texts among them with marks for files, and none becomes an empty one, which
+/// every template can join with others.
+fn flatten(message: &mut Value, mark: &str) {
     let text = match message.get("content") {
         Some(Value::Array(parts)) => {
-            parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n")
+            let mut text = String::new();
+            let mut behind_text = false;
+            for part in parts {
+                match part["text"].as_str() {
+                    _ if is_file(part) => text.push_str(mark),
+                    Some(more) if behind_text => text.extend(["\n", more]),
+                    Some(more) => text.push_str(more),
+                    None => continue,
+                }
+                behind_text = !is_file(part);
+            }
+            text
         }
         None | Some(Value::Null) => String::new(),
         Some(_) => return,

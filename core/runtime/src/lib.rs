@@ -15,6 +15,7 @@ mod govern;
 mod load;
 #[cfg(feature = "quantize")]
 pub mod measured;
+mod media;
 mod model;
 mod open;
 mod pool;
@@ -36,6 +37,7 @@ pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
 pub use events::{Event, Logprob, StopReason, Timings, TokenLogprobs, Usage};
 pub use govern::{Change, SettingFrom, Watch};
+pub use media::{MEDIA_MARK, PromptMedia};
 pub use model::{LoadedModel, SessionSettings};
 pub use open::{PlanRequest, Runtime, RuntimeSettings, backend_devices, candidates_at, supplied_devices};
 pub use pool::{Done, Listener, Occupation, Pool, PoolSettings, Request};
@@ -47,7 +49,7 @@ pub use tokenizer::Tokenizer;
 pub use tune::{Recall, TUNING_FILE};
 
 pub use bundle;
-pub use engine::{self, CancelToken, Token};
+pub use engine::{self, Adapter, AdapterKind, Applied, CancelToken, Token};
 #[cfg(feature = "quantize")]
 pub use evaluator;
 pub use families;

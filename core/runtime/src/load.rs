@@ -143,7 +143,9 @@ impl Runtime {
         let have_bytes = || plan.allowance.now_bytes(self.budget_now(&plan.allowance));
         let placed = self.tuned_placement(choice, candidate, path, planned_setting(choice), have_bytes);
         let engine = self.engine();
-        let model = LoadedModel::load(engine, path, choice.clone(), placed, hold, progress, cancel)?;
+        let projector = self.projector(&choice.id).filter(|_| choice.memory.projector_bytes > 0);
+        let files = (path, projector);
+        let model = LoadedModel::load(engine, files, choice.clone(), placed, hold, progress, cancel)?;
         model.steering().set_max_threads(self.host().cpu.usable_cpus);
         if let Some(folder) = self.tuning_folder() {
             self.recall(&model, path, folder, candidate);

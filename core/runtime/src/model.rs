@@ -8,8 +8,8 @@ use crate::template::Template;
 use crate::{EmbedSettings, Embedder, Error, Ranker, Result, Tokenizer};
 use bundle::UseGuard;
 use engine::{
-    CancelToken, Context, ContextSettings, Engine, Form, KvType, LoadSettings, MemoryUse, Model, Pooling,
-    Purpose, Token,
+    Adapter, CancelToken, Context, ContextSettings, Engine, Form, KvType, LoadSettings, MemoryUse, Model,
+    Pooling, Projector, ProjectorSettings, Purpose, Token,
 };
 use planner::{Choice, MemoryAudit, Part};
 use std::ops::ControlFlow;
@@ -43,6 +43,8 @@ pub struct LoadedModel {
     engine_build: Arc<str>,
     path: Arc<Path>,
     digest: Arc<OnceLock<String>>,
+    /// Reads pictures and sound, where they were planned for.
+    projector: Option<Arc<dyn Projector>>,
     /// Mapped weights are read as long as the model lives: the bundle is in use until then.
     _hold: Option<Arc<UseGuard>>,
 }
@@ -50,7 +52,7 @@ pub struct LoadedModel {
 impl LoadedModel {
     pub(crate) fn load(
         engine: &dyn Engine,
-        path: &Path,
+        (path, projector): (&Path, Option<&Path>),
         choice: Choice,
         placed: Option<(LoadSettings, u32)>,
         hold: Option<UseGuard>,
@@ -60,11 +62,15 @@ impl LoadedModel {
         let header = read_header(path)?;
         let planned = || (load_settings(&choice), choice.gpu_layers);
         let (settings, gpu_layers) = placed.unwrap_or_else(planned);
+        let settings = LoadSettings { vocabulary: projector.is_some(), ..settings };
         let mut watch = |share| {
             progress(share);
             if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let model = engine.load(path, &settings, &mut watch).map_err(cancelled)?;
+        let reading = ProjectorSettings { n_threads: choice.n_threads_batch as usize, gpu: gpu_layers > 0 };
+        let open = |path: &Path| Arc::clone(&model).open_projector(path, &reading);
+        let projector = projector.map(open).transpose()?;
         let tokenizer = Tokenizer::from_metadata(&header.metadata).map_err(|error| of_file(path, error))?;
         let template = Template::from_metadata(&header.metadata, &tokenizer);
         let family = |source| Error::Family { path: path.into(), source };
@@ -82,6 +88,7 @@ impl LoadedModel {
             path: path.into(),
             digest: Arc::default(),
             architecture: header.metadata.str("general.architecture").unwrap_or_default().to_string(),
+            projector,
             _hold: hold.map(Arc::new),
         })
     }
@@ -149,6 +156,16 @@ impl LoadedModel {
             max_threads: self.steering.max_threads(),
             ..context_settings(&self.choice, n_ctx, n_ubatch)
         }
+    }
+
+    /// Loads an adapter of this model: a GGUF file with low-rank factors (LoRA) or a control vector. Answers that name it in
+    /// [`crate::GenerateSettings::adapters`] are computed with it, each for itself. It lies beside the weights until nobody
+    /// holds it any more, and the plan does not count it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is none or is of another model; what the engine refuses.
+    pub fn load_adapter(&self, path: &Path) -> Result<Arc<dyn Adapter>> {
+        Ok(Arc::clone(&self.model).load_adapter(path)?)
     }
 
     /// Gives the weights back, unless a session, an embedder, a pool or another copy of this value still uses them.
@@ -240,6 +257,10 @@ impl LoadedModel {
         self.pooling
     }
 
+    pub(crate) fn projector(&self) -> Option<&Arc<dyn Projector>> {
+        self.projector.as_ref()
+    }
+
     /// Layers on a device.
     pub(crate) fn gpu_layers(&self) -> u32 {
         self.gpu_layers
@@ -253,7 +274,7 @@ impl LoadedModel {
         settings: &LoadSettings,
     ) -> Result<Self> {
         let model = engine.load(path, settings, &mut |_| ControlFlow::Continue(()))?;
-        Ok(Self { model, gpu_layers: settings.gpu_layers, ..self.clone() })
+        Ok(Self { model, gpu_layers: settings.gpu_layers, projector: None, ..self.clone() })
     }
 
     /// What its sessions share.

@@ -24,6 +24,8 @@ pub struct RuntimeSettings {
     pub engine: Option<Arc<dyn Engine>>,
     /// CPU kernel variant to force, by name; `None`: the best. Only for the built-in engine.
     pub cpu_variant: Option<String>,
+    /// The projector of a single GGUF file; bundles have their own. Read where a plan is for images.
+    pub projector: Option<PathBuf>,
     /// Folder in which what is measured of models on this machine is kept between starts, made when needed; `None`: nothing
     /// is kept.
     pub tuning_folder: Option<PathBuf>,
@@ -52,6 +54,7 @@ pub struct Runtime {
 struct Opened {
     candidate: Candidate,
     path: Option<PathBuf>,
+    projector: Option<PathBuf>,
 }
 
 impl Runtime {
@@ -77,7 +80,7 @@ impl Runtime {
         let bundle = if Bundle::is_bundle(path) { Some(Bundle::open(path)?) } else { None };
         let variants = match &bundle {
             Some(bundle) => open_variants(bundle)?,
-            None => vec![open_file(path)?],
+            None => vec![open_file(path, settings.projector)?],
         };
         let RuntimeSettings { memory_cap_bytes, device_memory_cap_bytes, .. } = settings;
         let caps = (memory_cap_bytes, device_memory_cap_bytes);
@@ -118,6 +121,12 @@ impl Runtime {
     pub(crate) fn variant(&self, id: &str) -> Option<(&Candidate, &Path)> {
         let variant = self.variants.iter().find(|variant| variant.candidate.id == id)?;
         Some((&variant.candidate, variant.path.as_deref()?))
+    }
+
+    /// What the variant of this id reads images with.
+    pub(crate) fn projector(&self, id: &str) -> Option<&Path> {
+        let variant = self.variants.iter().find(|variant| variant.candidate.id == id)?;
+        variant.projector.as_deref()
     }
 
     /// Every variant, as the planner sees it.
@@ -280,8 +289,14 @@ fn specs(header: &Header) -> Vec<TensorSpec> {
     header.tensors.iter().map(spec).collect()
 }
 
-fn open_file(path: &Path) -> Result<Opened> {
-    Ok(Opened { candidate: candidate_of(path, read_header(path)?)?, path: Some(path.into()) })
+fn open_file(path: &Path, projector: Option<PathBuf>) -> Result<Opened> {
+    let mut candidate = candidate_of(path, read_header(path)?)?;
+    if let Some(projector) = &projector {
+        let header = read_header(projector)?;
+        let file_bytes = header.data_offset + header.tensors.iter().map(|tensor| tensor.bytes).sum::<u64>();
+        candidate.projector = Some(Projector { file_bytes, encoder: Encoder::of(&header.metadata) });
+    }
+    Ok(Opened { candidate, path: Some(path.into()), projector })
 }
 
 fn candidate_of(path: &Path, header: Header) -> Result<Candidate> {
@@ -367,7 +382,8 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
             projector: projector_of(bundle, variant),
             blocked,
         };
-        Opened { candidate, path }
+        let projector = variant.projector().map(|entry| bundle.root().join(entry.path.as_str()));
+        Opened { candidate, path, projector }
     });
     Ok(opened.collect())
 }

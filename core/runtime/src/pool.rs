@@ -187,7 +187,8 @@ impl Pool {
             return Err(Error::Request { what: "prompt", expected, got });
         }
         let n_vocab = self.model.n_vocab();
-        let outside = |token: &&Token| usize::try_from(**token).map_or(true, |id| id >= n_vocab);
+        request.settings.media.check(&request.prompt)?;
+        let outside = |token: &&Token| usize::try_from(**token).is_ok_and(|id| id >= n_vocab);
         if let Some(token) = request.prompt.iter().find(outside) {
             let expected = format!("ids below {n_vocab}");
             return Err(Error::Request { what: "token", expected, got: token.to_string() });

@@ -8,12 +8,13 @@ pub use full::{Ask, WhenFull};
 use crate::answer::{Answer, GenerateSettings, Next};
 use crate::events::{Event, StopReason, Timings, Usage};
 use crate::govern::Driver;
+use crate::media::{PromptMedia, before_media};
 use crate::model::{LoadedModel, cancelled};
 use crate::speculate::Guesser;
 use crate::template::{Message, Template};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, SessionSettings};
-use engine::{CancelToken, Context, Form, Token};
+use engine::{Applied, CancelToken, Context, Form, Token};
 use planner::MemoryAudit;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -32,6 +33,10 @@ pub struct Session {
     driver: Driver,
     audit: Option<MemoryAudit>,
     when_full: WhenFull,
+    /// What is held was computed with these.
+    adapters: Vec<Applied>,
+    /// Pictures and sound of the prompt that is answered.
+    media: PromptMedia,
 }
 
 impl Session {
@@ -44,7 +49,19 @@ impl Session {
         let (held, read, when_full) = (Vec::new(), Vec::new(), WhenFull::default());
         let (form, driver) = (model.form(), Driver::new(model.shared_steering()));
         let (model, settings) = (model.clone(), settings.clone());
-        Self { context, model, settings, held, form, read, driver, audit, when_full }
+        Self {
+            context,
+            model,
+            settings,
+            held,
+            form,
+            read,
+            driver,
+            audit,
+            when_full,
+            adapters: Vec::new(),
+            media: PromptMedia::default(),
+        }
     }
 
     /// Lets no step of a prompt compute for longer than this, which games give as their frame's budget; `None`, the
@@ -147,6 +164,9 @@ impl Session {
         settings.check()?;
         self.driver.steering().admit()?;
         self.driver.set_probes(settings.sampling.is_random());
+        settings.media.check(prompt)?;
+        self.media.clone_from(&settings.media);
+        self.adapt(&settings.adapters)?;
         let prompt = &*self.fitting(prompt)?;
         let answer = Answer::new(settings, self.tokenizer(), prompt)?;
         let (reused, rest) = match self.form {
@@ -279,6 +299,21 @@ impl Session {
         Ok(outcome)
     }
 
+    /// Computes with these adapters from now on; what others computed is forgotten.
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<()> {
+        if self.adapters != adapters {
+            self.context.truncate(0)?;
+            self.held.clear();
+            self.read.clear();
+            // Where it fails, what is applied is unknown: the next answer applies its own.
+            self.adapters.clear();
+            self.context.adapt(&[])?;
+            self.context.adapt(adapters)?;
+            self.adapters = adapters.to_vec();
+        }
+        Ok(())
+    }
+
     /// Lets the encoder read a prompt, unless it has; tokens that it need not read again, none where it was cancelled.
     fn read_prompt(&mut self, prompt: &[Token], cancel: &CancelToken) -> Result<Option<usize>> {
         self.held.clear();
@@ -310,8 +345,36 @@ impl Session {
         Ok(kept)
     }
 
-    /// Computes tokens; false when cancelled, with `held` telling what the context kept.
+    /// Computes tokens and what stands among them; false when cancelled, with `held` telling what the context kept.
     fn append(
+        &mut self,
+        mut tokens: &[Token],
+        cancel: &CancelToken,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        loop {
+            let (text, place) = before_media(tokens);
+            let n = match place {
+                None if text == tokens.len() => return self.append_text(tokens, cancel, on_event),
+                None if !self.append_text(&tokens[..text], cancel, on_event)? => return Ok(false),
+                None => text,
+                Some(place) => {
+                    let media = Arc::clone(self.media.get(place)?);
+                    match self.context.decode_media(&*media, cancel).map_err(cancelled) {
+                        Ok(()) => self.held.resize(self.held.len() + media.n_tokens(), place),
+                        Err(error) => {
+                            self.held.truncate(self.context.n_past());
+                            return if matches!(error, Error::Cancelled) { Ok(false) } else { Err(error) };
+                        }
+                    }
+                    media.n_tokens()
+                }
+            };
+            tokens = tokens.get(n..).unwrap_or_default();
+        }
+    }
+
+    fn append_text(
         &mut self,
         tokens: &[Token],
         cancel: &CancelToken,

@@ -54,7 +54,9 @@ impl Guesser {
         let most = self.length.min(room).min(MAX_GUESS);
         let mut window = tokens[tokens.len().saturating_sub(WINDOW)..].to_vec();
         window.push(next);
-        look_up(&window, most).to_vec()
+        // Pictures are not written.
+        let follows = look_up(&window, most);
+        follows.iter().copied().take_while(|token| *token >= 0).collect()
     }
 
     /// A single token took so long.

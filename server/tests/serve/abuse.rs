@@ -75,7 +75,21 @@ fn bad_bodies_are_told_what_is_wrong() {
         "a regular expression that is understood",
     );
     let image = json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }]);
-    check(chat, &json!({ "messages": image }).to_string(), 400, "expected parts of text, got image_url");
+    check(
+        chat,
+        &json!({ "messages": image }).to_string(),
+        400,
+        "content[0].image_url.url: expected a data URI",
+    );
+    let picture = json!([{ "type": "image_url", "image_url": { "url": "data:image/png;base64,YQ==" } }]);
+    let picture = json!([{ "role": "user", "content": picture }]);
+    check(chat, &json!({ "messages": picture }).to_string(), 400, "without a projector");
+    check(
+        chat,
+        &json!({ "messages": message(), "lora": [{ "id": 2 }] }).to_string(),
+        400,
+        "lora[0].id: expected the place of one of 2 adapters, from 0 on, got 2",
+    );
     check(
         "/v1/completions",
         &json!({ "prompt": "x".repeat(600) }).to_string(),

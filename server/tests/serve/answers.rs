@@ -48,6 +48,23 @@ fn conversations_are_answered_whole_and_streamed() {
 }
 
 #[test]
+fn adapters_are_named_by_the_request() {
+    let server = Server::start(&reciting(TEXT), |_, _| {});
+    let text = |lora: Value| {
+        let body = json!({ "prompt": "0123456789a", "max_tokens": 4, "temperature": 0, "lora": lora });
+        let answer = server.post_with("/v1/completions", "", &body.to_string());
+        answer.json()["choices"][0]["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(text(Value::Null), "bcde");
+    assert_eq!(text(json!([{ "id": 0, "scale": 0.5 }])), "BCDE");
+    assert_eq!(text(json!([{ "id": 1 }])), "bcde");
+    assert_eq!(text(json!([{ "id": 0, "scale": 0 }])), "bcde");
+    let listed = server.get("/lora-adapters").json();
+    assert_eq!((&listed[0]["id"], &listed[1]["path"]), (&json!(0), &json!("quiet.gguf")));
+    assert_eq!(server.get("/v1/models").json()["data"][0]["lora"], listed);
+}
+
+#[test]
 fn prompts_are_gone_on_with() {
     let server = Server::start(&reciting(TEXT), |_, _| {});
     let body = json!({ "prompt": "0123", "max_tokens": 3, "temperature": 0, "logprobs": 2, "echo": true });

@@ -14,7 +14,7 @@ mod stage;
 
 use fake_engine::Fake;
 use llama_pajamas::{PlanRequest, PoolSettings, Runtime, RuntimeSettings};
-use llama_pajamas_server::{ModelSettings, Models, Settings};
+use llama_pajamas_server::{AdapterSettings, ModelSettings, Models, Settings};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -54,6 +54,12 @@ impl Answer {
     }
 }
 
+/// What the engine without a model takes for adapters: two files' names.
+fn adapters() -> Vec<AdapterSettings> {
+    let of = |name: &str, scale| AdapterSettings { path: name.into(), scale };
+    vec![of("loud.gguf", 0.0), of("quiet.gguf", 0.0)]
+}
+
 impl Server {
     pub(crate) fn start(fake: &Fake, change: impl FnOnce(&mut Settings, &mut PoolSettings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -66,7 +72,13 @@ impl Server {
         let mut pool = PoolSettings { n_sequences: 2, ..PoolSettings::default() };
         change(&mut settings, &mut pool);
         let request = PlanRequest { context_tokens: Some(256), ..PlanRequest::default() };
-        let models = Models::new(vec![ModelSettings { name: "bytes".into(), runtime, request, pool }]);
+        let models = Models::new(vec![ModelSettings {
+            name: "bytes".into(),
+            runtime,
+            request,
+            pool,
+            adapters: adapters(),
+        }]);
         let (told, address) = channel();
         let (end, ended) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {

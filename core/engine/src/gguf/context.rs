@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use llama_cpp_sys_2::{
     llama_attach_threadpool, llama_context, llama_free, llama_get_logits_ith, llama_get_memory,
-    llama_init_from_model, llama_memory_clear, llama_memory_seq_pos_max, llama_memory_seq_pos_min,
-    llama_memory_seq_rm, llama_n_ctx_seq, llama_set_n_threads,
+    llama_init_from_model, llama_memory_clear, llama_memory_seq_pos_min, llama_memory_seq_rm,
+    llama_n_ctx_seq, llama_set_n_threads,
 };
 
 use super::abort::Abort;
 use super::model::GgufModel;
+use super::spans::Spans;
 use super::threads::{MAX_THREADS, PoolFunctions, ThreadPools};
 use super::watch::Watcher;
-use super::{log, parameters, shim, state};
+use super::{adapter, log, parameters, shim, state};
 use crate::{
-    CancelToken, Context, ContextSettings, Error, Form, Logits, MemoryUse, Model as _, Purpose, Token,
-    Vectors, Watch,
+    Applied, CancelToken, Context, ContextSettings, Error, Logits, Media, MemoryUse, Model as _, Purpose,
+    Token, Vectors, Watch,
 };
 
 /// llama.cpp's code for an aborted decode.
@@ -30,22 +31,26 @@ pub(super) const ABORTED: i32 = 2;
 pub struct GgufContext {
     context: NonNull<llama_context>,
     pools: ThreadPools,
-    abort: Box<Abort>,
+    pub(super) abort: Box<Abort>,
     watcher: Option<Box<Watcher>>,
     time_limit: Option<Duration>,
     settings: ContextSettings,
-    n_ctx: usize,
-    n_past: usize,
+    pub(super) n_ctx: usize,
+    pub(super) n_past: usize,
     /// Rows of logits that the last decode kept, as indices into its last chunk.
-    kept: Kept,
+    pub(super) kept: Kept,
     /// Whether the encoder in front of the decoder has read something.
     pub(super) has_read: bool,
+    /// What is applied lives as long as it is.
+    applied: Vec<Applied>,
+    /// Pictures and sound that are held.
+    pub(super) spans: Spans,
     model: Arc<GgufModel>,
 }
 
 /// Which rows of logits are there.
 #[derive(Clone, Copy)]
-enum Kept {
+pub(super) enum Kept {
     None,
     /// Row 0, after the token at this index of the last chunk.
     One(usize),
@@ -89,6 +94,8 @@ impl GgufContext {
             n_past: 0,
             kept: Kept::None,
             has_read: false,
+            applied: Vec::new(),
+            spans: Spans::default(),
             model,
         };
         // SAFETY: the context is live.
@@ -152,80 +159,6 @@ impl GgufContext {
         }
     }
 
-    fn check_tokens(&self, tokens: &[Token], want: Logits) -> Result<(), Error> {
-        self.check_ids(tokens)?;
-        if self.settings.purpose != Purpose::Logits {
-            return Err(Error::Purpose { asked: "logits", purpose: "vectors" });
-        }
-        if matches!(self.model.form(), Form::EncoderDecoder { .. }) && !self.has_read {
-            return Err(Error::NothingRead);
-        }
-        if tokens.len() > self.n_ctx - self.n_past {
-            let (n_past, n_ctx) = (self.n_past, self.n_ctx);
-            return Err(Error::ContextFull { n_past, n_tokens: tokens.len(), n_ctx });
-        }
-        let max = self.settings.n_outputs_max as usize;
-        if want == Logits::All && tokens.len() > max {
-            return Err(Error::TooManyLogits { wanted: tokens.len(), max });
-        }
-        Ok(())
-    }
-
-    fn decode_chunks(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
-        let n_batch = self.settings.n_batch as usize;
-        let mut chunks = tokens.chunks(n_batch).peekable();
-        while let Some(chunk) = chunks.next() {
-            let n_outputs = match want {
-                Logits::All => chunk.len(),
-                Logits::Last if chunks.peek().is_none() => 1,
-                Logits::Last | Logits::None => 0,
-            };
-            if cancel.is_cancelled() || self.abort.is_late() {
-                return Err(self.stopped());
-            }
-            self.decode_chunk(chunk, n_outputs)?;
-            self.kept = match want {
-                Logits::None => Kept::None,
-                Logits::Last => Kept::One(chunk.len() - 1),
-                Logits::All => Kept::All(chunk.len()),
-            };
-        }
-        Ok(())
-    }
-
-    /// Decodes at most `n_batch` tokens, with logits after the last `n_outputs` of them.
-    fn decode_chunk(&mut self, chunk: &[Token], n_outputs: usize) -> Result<(), Error> {
-        let mut tokens = chunk.to_vec();
-        let mut outputs = vec![0; chunk.len()];
-        outputs[chunk.len() - n_outputs..].fill(1);
-        let ((code, exception), reason) = log::capture(|| {
-            // SAFETY: the context is live and borrowed mutably; a chunk has at most `n_batch` tokens.
-            unsafe { shim::decode(self.as_ptr(), &mut tokens, &mut outputs) }
-        });
-        if code == 0 {
-            self.n_past += chunk.len();
-            return Ok(());
-        }
-        self.recover();
-        if code == ABORTED {
-            return Err(self.stopped());
-        }
-        Err(Error::Decode { n_past: self.n_past, code, reason: exception.unwrap_or(reason) })
-    }
-
-    /// After a decode that stopped half-way: keeps what is whole and counts it.
-    fn recover(&mut self) {
-        // SAFETY: the context is live and borrowed mutably.
-        let position = unsafe { llama_memory_seq_pos_max(llama_get_memory(self.as_ptr()), 0) };
-        let held = usize::try_from(position + 1).unwrap_or(0);
-        if self.model.shape().is_recurrent || held < self.n_past || held > self.n_ctx {
-            // The latest state is of an unknown position: nothing can be kept.
-            self.clear();
-        } else {
-            self.n_past = held;
-        }
-    }
-
     /// What `call` returns; raising `cancel` stops what it computes, and so does the end of the time limit.
     pub(super) fn cancellable<R>(&mut self, cancel: &CancelToken, call: impl FnOnce(&mut Self) -> R) -> R {
         self.abort.arm(cancel, self.time_limit);
@@ -249,6 +182,7 @@ impl GgufContext {
     pub(super) fn clear(&mut self) {
         // SAFETY: the context is live and borrowed mutably.
         unsafe { llama_memory_clear(llama_get_memory(self.as_ptr()), false) };
+        self.spans.truncate(0);
         self.n_past = 0;
         self.kept = Kept::None;
     }
@@ -293,6 +227,10 @@ impl Context for GgufContext {
         outcome
     }
 
+    fn decode_media(&mut self, media: &dyn Media, cancel: &CancelToken) -> Result<(), Error> {
+        self.append_media(media, cancel)
+    }
+
     fn logits(&self, i: usize) -> Result<&[f32], Error> {
         let (index, kept) = match self.kept {
             Kept::None => (None, 0),
@@ -327,20 +265,28 @@ impl Context for GgufContext {
             self.clear();
             return Ok(());
         }
-        if !self.window_is_held(0, n_past) {
+        if !self.spans.ends_at(n_past) {
+            return Err(refuse("a picture or sound would be cut"));
+        }
+        let position = self.spans.position(n_past);
+        if !self.window_is_held(0, position) {
             return Err(refuse("the sliding window before that position is no longer held"));
         }
-        let position = i32::try_from(n_past).expect("below n_ctx, which is an i32");
+        let position = i32::try_from(position).expect("below n_ctx, which is an i32");
         // SAFETY: the context is live and borrowed mutably.
         let removed = unsafe { llama_memory_seq_rm(llama_get_memory(self.as_ptr()), 0, position, -1) };
         if !removed {
             return Err(refuse("the model's recurrent layers keep only their latest state"));
         }
+        self.spans.truncate(n_past);
         self.set_n_past(n_past);
         Ok(())
     }
 
     fn state(&self) -> Result<Vec<u8>, Error> {
+        if !self.spans.is_empty() {
+            return Err(Error::State { reason: "pictures or sound are held".into() });
+        }
         state::save(self, 0, self.n_past)
     }
 
@@ -365,6 +311,21 @@ impl Context for GgufContext {
 
     fn keeps_after_breaking_off(&self) -> bool {
         !self.model.shape().is_recurrent
+    }
+
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {
+        if self.applied != adapters {
+            self.kept = Kept::None;
+            let outcome = adapter::apply(self, adapters);
+            if let Err(Error::Context { .. }) = outcome {
+                // Nothing may stay applied that is not held here.
+                let _ = adapter::apply(self, &[]);
+                self.applied.clear();
+            }
+            outcome?;
+            self.applied = adapters.to_vec();
+        }
+        Ok(())
     }
 
     fn memory(&self) -> MemoryUse {

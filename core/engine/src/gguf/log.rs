@@ -63,7 +63,7 @@ pub(super) fn capture<T>(call: impl FnOnce() -> T) -> (T, String) {
     (result, reason)
 }
 
-unsafe extern "C" fn receive(level: ggml_log_level, text: *const c_char, _data: *mut c_void) {
+pub(super) unsafe extern "C" fn receive(level: ggml_log_level, text: *const c_char, _data: *mut c_void) {
     if text.is_null() {
         return;
     }

@@ -18,19 +18,30 @@ mod validate;
 
 mod model;
 
+mod adapter;
 mod parameters;
 
 mod dry_run;
 
 mod abort;
 mod context;
+mod decode;
+#[cfg(feature = "multimodal")]
+mod file_kind;
+#[cfg(feature = "multimodal")]
+mod projector;
+#[cfg(not(feature = "multimodal"))]
+#[path = "projector_disabled.rs"]
+mod projector;
 mod sequences;
+mod spans;
 mod state;
 mod vectors;
 mod watch;
 
 pub mod quantize;
 
+pub use adapter::GgufAdapter;
 pub use context::GgufContext;
 pub use cpu::{CpuVariant, CpuVariants};
 pub use dry_run::GgufDryModel;

@@ -4,6 +4,7 @@
 //! devices. Must not know: contexts beyond opening one.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_void};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -22,12 +23,16 @@ use llama_cpp_sys_2::{
     llama_vocab_n_tokens,
 };
 
+use super::adapter::GgufAdapter;
 use super::context::GgufContext;
 use super::sequences::GgufSequences;
 use super::threads::PoolFunctions;
 use super::validate::ModelFile;
-use super::{devices, log};
-use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, Sequences, Watch};
+use super::{devices, log, projector};
+use crate::{
+    Adapter, Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, Projector,
+    ProjectorSettings, Sequences, Watch,
+};
 
 /// A GGUF model in memory.
 #[derive(Debug)]
@@ -35,6 +40,11 @@ pub struct GgufModel {
     model: NonNull<llama_model>,
     shape: Shape,
     pool_functions: PoolFunctions,
+    architecture: String,
+    /// Shapes of its weights, by name.
+    shapes: BTreeMap<String, Vec<u64>>,
+    #[cfg_attr(not(feature = "multimodal"), allow(dead_code, reason = "projectors ask"))]
+    has_vocabulary: bool,
     /// llama.cpp does not promise that contexts of one model can be opened at the same time.
     opening: Mutex<()>,
 }
@@ -91,7 +101,8 @@ impl GgufModel {
         let mut name_pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let mut devices = offload_devices(settings)?;
         let mut report = Report { progress, panic: None, cancelled: false };
-        let overrides = without_vocabulary(file);
+        let keeps = settings.vocabulary && weights == Weights::Loaded;
+        let overrides = if keeps { vec![override_int("", 0)] } else { without_vocabulary(file).to_vec() };
         let parameters = parameters(settings, weights, &mut devices, &overrides, &mut report);
         let (model, reason) = log::capture(|| {
             // SAFETY: the names, the device list, the overrides and the report outlive the call; the
@@ -111,7 +122,17 @@ impl GgufModel {
         }
         let model = model.ok_or_else(|| Error::Load { path: first.clone(), reason })?;
         let shape = Shape { adds_behind_last: file.adds_behind_last, ..Shape::of(model, file.reads_only) };
-        Ok(Self { model, shape, pool_functions, opening: Mutex::new(()) })
+        let (architecture, shapes) = (file.architecture.clone(), file.shapes.clone());
+        let has_vocabulary = keeps;
+        Ok(Self {
+            model,
+            shape,
+            pool_functions,
+            architecture,
+            shapes,
+            has_vocabulary,
+            opening: Mutex::new(()),
+        })
     }
 
     fn free(model: NonNull<llama_model>) {
@@ -123,7 +144,30 @@ impl GgufModel {
         self.model.as_ptr()
     }
 
-    /// Kept as long as a context is being opened.
+    /// Whether texts can be given to llama.cpp.
+    #[cfg(feature = "multimodal")]
+    pub(super) fn has_vocabulary(&self) -> bool {
+        self.has_vocabulary
+    }
+
+    /// Numbers that stand for a token of a picture.
+    #[cfg(feature = "multimodal")]
+    pub(super) fn input_width(&self) -> usize {
+        // SAFETY: the model is live; this reads a parameter.
+        let width = unsafe { llama_cpp_sys_2::llama_model_n_embd_inp(self.as_ptr()) };
+        usize::try_from(width).unwrap_or(0)
+    }
+
+    pub(super) fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// The shape of a weight.
+    pub(super) fn shape_of(&self, name: &str) -> Option<&[u64]> {
+        self.shapes.get(name).map(Vec::as_slice)
+    }
+
+    /// Kept as long as a context is being opened, or adapters come, go or are applied.
     pub(super) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -192,6 +236,18 @@ impl Model for GgufModel {
         watch: Box<dyn Watch>,
     ) -> Result<Box<dyn Context>, Error> {
         Ok(Box::new(self.open_watched_context(settings, watch)?))
+    }
+
+    fn load_adapter(self: Arc<Self>, path: &Path) -> Result<Arc<dyn Adapter>, Error> {
+        Ok(Arc::new(GgufAdapter::load(self, path)?))
+    }
+
+    fn open_projector(
+        self: Arc<Self>,
+        path: &Path,
+        settings: &ProjectorSettings,
+    ) -> Result<Arc<dyn Projector>, Error> {
+        projector::open(self, path, settings)
     }
 
     fn memory(&self) -> MemoryUse {
@@ -304,7 +360,7 @@ fn offload_devices(settings: &LoadSettings) -> Result<Vec<ggml_backend_dev_t>, E
 }
 
 /// The path as llama.cpp takes it.
-fn native_path(path: &Path) -> Result<CString, Error> {
+pub(super) fn native_path(path: &Path) -> Result<CString, Error> {
     let invalid = |reason: &str| Error::InvalidFile { path: path.to_owned(), reason: reason.to_owned() };
     #[cfg(unix)]
     let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());

@@ -9,18 +9,22 @@ use std::time::Duration;
 use llama_cpp_sys_2::{llama_get_memory, llama_memory_seq_pos_max, llama_memory_seq_rm};
 
 use super::context::{ABORTED, GgufContext};
+use super::decode::positions;
 use super::model::GgufModel;
-use super::{log, shim, state};
+use super::spans::Spans;
+use super::{log, projector, shim, state};
 use crate::sequences::check_parts;
 use crate::{
-    CancelToken, Context as _, ContextSettings, Error, Form, Logits, MemoryUse, Model as _, Part, Purpose,
-    Sequences, Token,
+    Applied, CancelToken, Context as _, ContextSettings, Error, Form, Logits, Media, MemoryUse, Model as _,
+    Part, Purpose, Sequences, Token,
 };
 
 /// Sequences of a GGUF model. Keeps its model alive.
 pub struct GgufSequences {
     context: GgufContext,
     n_past: Vec<usize>,
+    /// Pictures and sound that each holds.
+    spans: Vec<Spans>,
     /// Of every part of the last computation: the index of its first row in the batch, and how many it kept.
     kept: Vec<(usize, usize)>,
 }
@@ -35,7 +39,8 @@ impl GgufSequences {
             return Err(Error::Purpose { asked, purpose: "what reads with an encoder" });
         }
         let context = model.open_context(settings)?;
-        Ok(Self { context, n_past: vec![0; settings.n_sequences as usize], kept: Vec::new() })
+        let n = settings.n_sequences as usize;
+        Ok(Self { context, n_past: vec![0; n], spans: vec![Spans::default(); n], kept: Vec::new() })
     }
 
     fn check(&self, parts: &[Part<'_>]) -> Result<(), Error> {
@@ -61,19 +66,26 @@ impl GgufSequences {
         Ok(())
     }
 
+    fn empty(&mut self, sequence: usize) {
+        clear(&mut self.context, native(sequence));
+        self.spans[sequence].truncate(0);
+        self.n_past[sequence] = 0;
+    }
+
     /// After a computation that stopped half-way: keeps what is whole of each sequence and counts it.
     fn recover(&mut self, parts: &[Part<'_>]) {
         for part in parts {
             let id = native(part.sequence);
             // SAFETY: the context is live, borrowed mutably, and has the sequence.
             let last = unsafe { llama_memory_seq_pos_max(llama_get_memory(self.context.as_ptr()), id) };
-            let held = usize::try_from(last + 1).unwrap_or(0);
             let before = self.n_past[part.sequence];
+            let behind = usize::try_from(last + 1).unwrap_or(0);
+            let more = behind.checked_sub(self.spans[part.sequence].position(before));
+            let held = more.map_or(usize::MAX, |more| before.saturating_add(more));
             let possible = (before..=before + part.tokens.len()).contains(&held);
             if self.context.model().shape().is_recurrent || !possible {
                 // The latest state is of an unknown position: nothing can be kept.
-                clear(&mut self.context, id);
-                self.n_past[part.sequence] = 0;
+                self.empty(part.sequence);
             } else {
                 self.n_past[part.sequence] = held;
             }
@@ -114,6 +126,7 @@ impl Sequences for GgufSequences {
         let n_tokens = parts.iter().map(|part| part.tokens.len()).sum();
         let mut tokens: Vec<Token> = Vec::with_capacity(n_tokens);
         let (mut sequences, mut outputs) = (Vec::with_capacity(n_tokens), Vec::with_capacity(n_tokens));
+        let mut places = Vec::with_capacity(n_tokens);
         let mut kept = Vec::with_capacity(parts.len());
         // llama.cpp computes neighbours together.
         let mut order: Vec<usize> = (0..parts.len()).collect();
@@ -126,6 +139,8 @@ impl Sequences for GgufSequences {
                 Logits::Last => 1,
                 Logits::All => part.tokens.len(),
             };
+            let first = self.spans[part.sequence].position(self.n_past[part.sequence]);
+            places.extend(positions(first, part.tokens.len()));
             tokens.extend_from_slice(part.tokens);
             sequences.resize(tokens.len(), native(part.sequence));
             outputs.resize(tokens.len() - n_rows, 0);
@@ -136,7 +151,10 @@ impl Sequences for GgufSequences {
             self.context.cancellable(cancel, |context| {
                 // SAFETY: the context is live and borrowed mutably; the tokens were checked to be at most `n_batch`
                 // and of sequences that it has.
-                unsafe { shim::decode_sequences(context.as_ptr(), &mut tokens, &mut sequences, &mut outputs) }
+                unsafe {
+                    let (tokens, places) = (&mut tokens, &mut places);
+                    shim::decode_sequences(context.as_ptr(), tokens, places, &mut sequences, &mut outputs)
+                }
             })
         });
         if code == 0 {
@@ -149,6 +167,39 @@ impl Sequences for GgufSequences {
         match code {
             ABORTED => Err(self.context.stopped()),
             code => Err(Error::Decode { n_past, code, reason: exception.unwrap_or(reason) }),
+        }
+    }
+
+    fn decode_media(
+        &mut self,
+        sequence: usize,
+        media: &dyn Media,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        self.kept.clear();
+        let n_past = self.n_past[sequence];
+        let position = self.spans[sequence].position(n_past);
+        let room = self.context.n_ctx() - n_past;
+        let place = projector::Place { sequence: native(sequence), position, room };
+        match projector::decode(&mut self.context, media, &place, cancel) {
+            Ok(n_positions) => {
+                self.spans[sequence].push(n_past, media.n_tokens(), n_positions);
+                self.n_past[sequence] += media.n_tokens();
+                Ok(())
+            }
+            Err(error) => {
+                // Part of it may be held.
+                let position = i32::try_from(position).expect("below n_ctx, which is an i32");
+                let memory = |context: &GgufContext| {
+                    // SAFETY: the context is live.
+                    unsafe { llama_get_memory(context.as_ptr()) }
+                };
+                // SAFETY: the context is live, borrowed mutably, and has the sequence.
+                if !unsafe { llama_memory_seq_rm(memory(&self.context), place.sequence, position, -1) } {
+                    self.empty(sequence);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -170,11 +221,15 @@ impl Sequences for GgufSequences {
         match n_past {
             same if same == held => return Ok(()),
             0 => clear(&mut self.context, id),
-            _ if !self.context.window_is_held(id, n_past) => {
+            _ if !self.spans[sequence].ends_at(n_past) => {
+                return Err(refuse("a picture or sound would be cut"));
+            }
+            _ if !self.context.window_is_held(id, self.spans[sequence].position(n_past)) => {
                 return Err(refuse("the sliding window before that position is no longer held"));
             }
             _ => {
-                let position = i32::try_from(n_past).expect("below n_ctx, which is an i32");
+                let position = self.spans[sequence].position(n_past);
+                let position = i32::try_from(position).expect("below n_ctx, which is an i32");
                 // SAFETY: the context is live, borrowed mutably, and has the sequence.
                 let removed =
                     unsafe { llama_memory_seq_rm(llama_get_memory(self.context.as_ptr()), id, position, -1) };
@@ -183,6 +238,7 @@ impl Sequences for GgufSequences {
                 }
             }
         }
+        self.spans[sequence].truncate(n_past);
         self.n_past[sequence] = n_past;
         Ok(())
     }
@@ -193,33 +249,37 @@ impl Sequences for GgufSequences {
             return Ok(());
         }
         self.kept.clear();
-        clear(&mut self.context, native(to));
-        self.n_past[to] = 0;
+        self.empty(to);
         // SAFETY: the context is live, borrowed mutably, and has both sequences.
         unsafe { shim::copy_sequence(self.context.as_ptr(), native(from), native(to)) }
             .map_err(|reason| Error::State { reason })?;
         self.n_past[to] = n_past;
+        self.spans[to] = self.spans[from].clone();
         Ok(())
     }
 
     fn state(&self, sequence: usize) -> Result<Vec<u8>, Error> {
+        if !self.spans[sequence].is_empty() {
+            return Err(Error::State { reason: "pictures or sound are held".into() });
+        }
         state::save(&self.context, native(sequence), self.n_past[sequence])
     }
 
     fn restore(&mut self, sequence: usize, snapshot: &[u8]) -> Result<(), Error> {
         self.kept.clear();
-        let held = |sequences: &Self| {
-            // SAFETY: the context is live and has the sequence.
-            let last = unsafe {
-                llama_memory_seq_pos_max(llama_get_memory(sequences.context.as_ptr()), native(sequence))
-            };
-            usize::try_from(last + 1).unwrap_or(0)
-        };
         let outcome = state::restore(&mut self.context, native(sequence), snapshot, clear);
-        self.n_past[sequence] = match &outcome {
-            Ok(n_past) => *n_past,
-            Err(_) => held(self),
-        };
+        // SAFETY: the context is live and has the sequence.
+        let last =
+            unsafe { llama_memory_seq_pos_max(llama_get_memory(self.context.as_ptr()), native(sequence)) };
+        match &outcome {
+            Ok(n_past) => {
+                self.spans[sequence].truncate(0);
+                self.n_past[sequence] = *n_past;
+            }
+            // A snapshot that does not fit is refused before anything is changed.
+            Err(_) if last < 0 => self.empty(sequence),
+            Err(_) => {}
+        }
         outcome.map(|_| ())
     }
 
@@ -233,6 +293,11 @@ impl Sequences for GgufSequences {
 
     fn keeps_after_breaking_off(&self) -> bool {
         self.context.keeps_after_breaking_off()
+    }
+
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {
+        self.kept.clear();
+        self.context.adapt(adapters)
     }
 
     fn memory(&self) -> MemoryUse {

@@ -1,6 +1,7 @@
 // Owns: the calls into llama.cpp that can throw or that speak C++. Each catches everything.
 // May know: llama.cpp's headers. Must not know: anything of the product.
 
+#include "llama-context.h"
 #include "llama-ext.h"
 #include "llama.h"
 
@@ -37,12 +38,13 @@ Result guarded(Result failure, char * message, size_t message_bytes, Call call) 
 
 extern "C" {
 
-int32_t llama_pajamas_decode(llama_context * context, int32_t * tokens, int8_t * outputs, int32_t n_tokens,
-                             char * message, size_t message_bytes) {
+int32_t llama_pajamas_decode(llama_context * context, int32_t * tokens, int32_t * positions, int8_t * outputs,
+                             int32_t n_tokens, char * message, size_t message_bytes) {
     return guarded(EXCEPTION, message, message_bytes, [&] {
         llama_batch batch = {};
         batch.n_tokens = n_tokens;
         batch.token = tokens;
+        batch.pos = positions;
         batch.logits = outputs;
         return llama_decode(context, batch);
     });
@@ -58,9 +60,9 @@ int32_t llama_pajamas_encode(llama_context * context, int32_t * tokens, int32_t 
     });
 }
 
-// Every token at the end of the sequence beside it.
-int32_t llama_pajamas_decode_sequences(llama_context * context, int32_t * tokens, int32_t * sequences,
-                                       int8_t * outputs, int32_t n_tokens, char * message, size_t message_bytes) {
+// Every token in the sequence beside it, at the position beside it.
+int32_t llama_pajamas_decode_sequences(llama_context * context, int32_t * tokens, int32_t * positions,
+                                       int32_t * sequences, int8_t * outputs, int32_t n_tokens, char * message, size_t message_bytes) {
     return guarded(EXCEPTION, message, message_bytes, [&] {
         std::vector<int32_t> counts(n_tokens, 1);
         std::vector<llama_seq_id *> ids(n_tokens);
@@ -70,6 +72,7 @@ int32_t llama_pajamas_decode_sequences(llama_context * context, int32_t * tokens
         llama_batch batch = {};
         batch.n_tokens = n_tokens;
         batch.token = tokens;
+        batch.pos = positions;
         batch.n_seq_id = counts.data();
         batch.seq_id = ids.data();
         batch.logits = outputs;
@@ -99,6 +102,21 @@ size_t llama_pajamas_state_set(llama_context * context, int32_t sequence, const 
                                char * message, size_t message_bytes) {
     return guarded(size_t(0), message, message_bytes,
                    [&] { return llama_state_seq_set_data(context, from, bytes, sequence); });
+}
+
+// Applies these adapters and no others, and one direction per layer from the second on; none where `control` is null. What
+// must be laid out anew for them is laid out here.
+bool llama_pajamas_adapt(llama_context * context, llama_adapter_lora ** adapters, float * scales, size_t n_adapters,
+                         const float * control, size_t control_length, int32_t width, int32_t n_layers, char * message,
+                         size_t message_bytes) {
+    return guarded(false, message, message_bytes, [&] {
+        llama_set_adapters_lora(context, adapters, n_adapters, scales);
+        if (llama_set_adapter_cvec(context, control, control_length, width, 1, n_layers) != 0) {
+            return false;
+        }
+        context->sched_reserve();
+        return true;
+    });
 }
 
 typedef void (*llama_pajamas_buffer_visitor)(void * data, const char * name, bool is_host, size_t model_bytes,

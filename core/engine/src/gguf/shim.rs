@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-use llama_cpp_sys_2::{llama_context, llama_context_params, llama_model, llama_version};
+use llama_cpp_sys_2::{llama_adapter_lora, llama_context, llama_context_params, llama_model, llama_version};
 
 use crate::{BufferUse, MemoryUse, Token};
 
@@ -17,6 +17,7 @@ unsafe extern "C" {
     fn llama_pajamas_decode(
         context: *mut llama_context,
         tokens: *mut Token,
+        positions: *mut i32,
         outputs: *mut i8,
         n_tokens: i32,
         message: *mut c_char,
@@ -32,6 +33,7 @@ unsafe extern "C" {
     fn llama_pajamas_decode_sequences(
         context: *mut llama_context,
         tokens: *mut Token,
+        positions: *mut i32,
         sequences: *mut i32,
         outputs: *mut i8,
         n_tokens: i32,
@@ -67,6 +69,18 @@ unsafe extern "C" {
         message: *mut c_char,
         bytes: usize,
     ) -> usize;
+    fn llama_pajamas_adapt(
+        context: *mut llama_context,
+        adapters: *mut *mut llama_adapter_lora,
+        scales: *mut f32,
+        n_adapters: usize,
+        control: *const f32,
+        control_length: usize,
+        width: i32,
+        n_layers: i32,
+        message: *mut c_char,
+        message_bytes: usize,
+    ) -> bool;
     fn llama_pajamas_memory(context: *const llama_context, visit: Visitor, data: *mut c_void) -> bool;
     fn llama_pajamas_measure(
         model: *mut llama_model,
@@ -96,7 +110,7 @@ impl Message {
     }
 }
 
-/// Decodes `tokens` at the end of sequence 0; `outputs` tells for which of them logits are kept.
+/// Decodes `tokens` in sequence 0, each at the position beside it; `outputs` tells for which of them logits are kept.
 /// Returns llama.cpp's code, and the exception's text if there was one.
 ///
 /// # Safety
@@ -104,9 +118,10 @@ impl Message {
 pub(super) unsafe fn decode(
     context: *mut llama_context,
     tokens: &mut [Token],
+    positions: &mut [i32],
     outputs: &mut [i8],
 ) -> (i32, Option<String>) {
-    assert_eq!(tokens.len(), outputs.len());
+    assert!(tokens.len() == outputs.len() && tokens.len() == positions.len());
     let count = i32::try_from(tokens.len()).expect("at most n_batch, which is an i32");
     let mut message = Message::new();
     // SAFETY: by this function's contract; both slices are as long as told and outlive the call.
@@ -114,6 +129,7 @@ pub(super) unsafe fn decode(
         llama_pajamas_decode(
             context,
             tokens.as_mut_ptr(),
+            positions.as_mut_ptr(),
             outputs.as_mut_ptr(),
             count,
             message.0.as_mut_ptr(),
@@ -123,7 +139,7 @@ pub(super) unsafe fn decode(
     (code, message.text())
 }
 
-/// Decodes `tokens`, each at the end of the sequence beside it; `outputs` tells for which of them logits are kept.
+/// Decodes `tokens`, each in the sequence and at the position beside it; `outputs` tells for which of them logits are kept.
 /// Returns llama.cpp's code, and the exception's text if there was one.
 ///
 /// # Safety
@@ -131,10 +147,12 @@ pub(super) unsafe fn decode(
 pub(super) unsafe fn decode_sequences(
     context: *mut llama_context,
     tokens: &mut [Token],
+    positions: &mut [i32],
     sequences: &mut [i32],
     outputs: &mut [i8],
 ) -> (i32, Option<String>) {
-    assert!(tokens.len() == outputs.len() && tokens.len() == sequences.len());
+    let count = tokens.len();
+    assert!(count == outputs.len() && count == positions.len() && count == sequences.len());
     let count = i32::try_from(tokens.len()).expect("at most n_batch, which is an i32");
     let mut message = Message::new();
     // SAFETY: by this function's contract; the slices are as long as told and outlive the call.
@@ -142,6 +160,7 @@ pub(super) unsafe fn decode_sequences(
         llama_pajamas_decode_sequences(
             context,
             tokens.as_mut_ptr(),
+            positions.as_mut_ptr(),
             sequences.as_mut_ptr(),
             outputs.as_mut_ptr(),
             count,
@@ -233,6 +252,41 @@ pub(super) unsafe fn set_state(
         return Ok(());
     }
     Err(message.text().unwrap_or_else(|| format!("{read} of {} bytes read", state.len())))
+}
+
+/// Applies these adapters and no others, and `control`: a direction of `width` numbers for each of `n_layers` layers but the
+/// first, none where it is empty.
+///
+/// # Safety
+/// `context` is a live context that no other thread uses; the adapters are of its model and stay until others are applied;
+/// meanwhile no other context of the model is opened or adapted, and no adapter of it comes or goes.
+pub(super) unsafe fn adapt(
+    context: *mut llama_context,
+    adapters: &mut [*mut llama_adapter_lora],
+    scales: &mut [f32],
+    control: &[f32],
+    width: i32,
+    n_layers: i32,
+) -> Result<(), String> {
+    assert_eq!(adapters.len(), scales.len());
+    let mut message = Message::new();
+    let directions = if control.is_empty() { std::ptr::null() } else { control.as_ptr() };
+    // SAFETY: by this function's contract; the slices are as long as told and outlive the call, which copies them.
+    let done = unsafe {
+        llama_pajamas_adapt(
+            context,
+            adapters.as_mut_ptr(),
+            scales.as_mut_ptr(),
+            adapters.len(),
+            directions,
+            control.len(),
+            width,
+            n_layers,
+            message.0.as_mut_ptr(),
+            MESSAGE_BYTES,
+        )
+    };
+    if done { Ok(()) } else { Err(message.text().unwrap_or_default()) }
 }
 
 /// What the context and its model occupy, by buffer type.

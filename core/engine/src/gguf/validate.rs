@@ -3,6 +3,7 @@
 //! Owns: what a file must satisfy so that llama.cpp either loads it or refuses it, and does not
 //! end the process. May know: GGUF headers. Must not know: how models are loaded.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -34,18 +35,22 @@ pub(super) struct ModelFile {
     pub(super) n_vocab: u32,
     /// Every token sees the whole text: there is nothing to write with.
     pub(super) reads_only: bool,
+    /// Shapes of its weights, by name.
+    pub(super) shapes: BTreeMap<String, Vec<u64>>,
     /// Levels of a picture are added behind every layer, so behind the last one too.
     pub(super) adds_behind_last: bool,
 }
 
 /// Checks the file at `path` and, if it is the first of several parts, the others beside it.
 pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
-    let header = read_header(path)?;
+    let mut header = read_header(path)?;
+    let mut shapes = BTreeMap::new();
     let parts = parts(path, &header.metadata)?;
     for (number, part) in parts.iter().enumerate().skip(1) {
         let header = read_header(part)?;
         check_part(part, &header.metadata, number, parts.len())?;
         check_weight_types(&header).map_err(|reason| Error::InvalidFile { path: part.clone(), reason })?;
+        shapes.extend(header.tensors.into_iter().map(|tensor| (tensor.name, tensor.dims)));
     }
     let invalid = |reason| Error::InvalidFile { path: path.to_owned(), reason };
     let architecture = check_architecture(&header.metadata).map_err(invalid)?;
@@ -57,10 +62,11 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
     let number = |name: &str| header.metadata.u64(&format!("{architecture}.{name}"));
     let adds_behind_last =
         number("n_deepstack_layers").is_some_and(|levels| number("block_count") <= Some(levels));
-    Ok(ModelFile { parts, architecture, n_vocab, reads_only, adds_behind_last })
+    shapes.extend(header.tensors.drain(..).map(|tensor| (tensor.name, tensor.dims)));
+    Ok(ModelFile { parts, architecture, n_vocab, reads_only, shapes, adds_behind_last })
 }
 
-fn read_header(path: &Path) -> Result<Header, Error> {
+pub(super) fn read_header(path: &Path) -> Result<Header, Error> {
     let unreadable = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     let bytes = file.metadata().map_err(unreadable)?.len();

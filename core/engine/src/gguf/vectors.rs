@@ -9,6 +9,7 @@ use llama_cpp_sys_2::{
 };
 
 use super::context::{ABORTED, GgufContext};
+use super::decode::positions;
 use super::{log, shim};
 use crate::{CancelToken, Context as _, Error, Form, Model as _, Purpose, Token, Vectors};
 
@@ -29,10 +30,10 @@ pub(super) fn embed(
     } else {
         context.clear();
         let mut ids = tokens.to_vec();
-        let mut outputs = vec![1; tokens.len()];
+        let (mut positions, mut outputs) = (positions(0, tokens.len()), vec![1; tokens.len()]);
         // SAFETY: the context is live and borrowed mutably; a text has at most `n_ubatch` tokens.
         compute(context, cancel, |context| unsafe {
-            shim::decode(context.as_ptr(), &mut ids, &mut outputs)
+            shim::decode(context.as_ptr(), &mut ids, &mut positions, &mut outputs)
         })?;
         context.clear();
     }

@@ -2,14 +2,16 @@
 //!
 //! Owns: [`IsolatedContext`]. May know: the wire. Must not know: how a process is started.
 
+use std::any::Any;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::model::IsolatedAdapter;
 use super::process::Process;
 use super::start::unexpected;
 use super::wire::{Answer, Ask, How, from_raw};
-use crate::{CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Token, Vectors};
+use crate::{Applied, CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Token, Vectors};
 
 pub(super) struct IsolatedContext {
     process: Arc<Process>,
@@ -136,6 +138,19 @@ impl Context for IsolatedContext {
 
     fn keeps_after_breaking_off(&self) -> bool {
         self.keeps_after_breaking_off
+    }
+
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {
+        let path = |applied: &Applied| {
+            let adapter: &dyn Any = &*applied.adapter;
+            let adapter = adapter.downcast_ref::<IsolatedAdapter>();
+            let expected = "one of a model in a process of its own";
+            let adapter = adapter.ok_or_else(|| Error::Adapter { expected, got: "another's".into() })?;
+            Ok((adapter.path.clone(), applied.scale))
+        };
+        let adapters = adapters.iter().map(path).collect::<Result<Vec<_>, Error>>()?;
+        self.logits.clear();
+        self.ask(&Ask::Adapt { context: self.id, adapters }, &[], None).map(|_| ())
     }
 
     fn memory(&self) -> MemoryUse {

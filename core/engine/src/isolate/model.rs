@@ -10,7 +10,7 @@ use super::context::IsolatedContext;
 use super::process::Process;
 use super::start::{Launch, unexpected};
 use super::wire::{Answer, Ask, Facts};
-use crate::{Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model};
+use crate::{Adapter, AdapterKind, Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model};
 
 pub(super) struct IsolatedModel {
     launch: Launch,
@@ -60,6 +60,24 @@ fn loaded(
     }
 }
 
+/// An adapter that the model's process reads, again where that was started again. It stays there as long as the model.
+#[derive(Debug)]
+pub(super) struct IsolatedAdapter {
+    kind: AdapterKind,
+    bytes: u64,
+    pub(super) path: PathBuf,
+}
+
+impl Adapter for IsolatedAdapter {
+    fn kind(&self) -> AdapterKind {
+        self.kind
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl Model for IsolatedModel {
     fn n_vocab(&self) -> usize {
         self.facts.n_vocab
@@ -76,6 +94,16 @@ impl Model for IsolatedModel {
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
         let process = self.process()?;
         Ok(Box::new(IsolatedContext::open(process, self.facts.n_vocab, settings)?))
+    }
+
+    fn load_adapter(self: Arc<Self>, path: &Path) -> Result<Arc<dyn Adapter>, Error> {
+        let ask = Ask::LoadAdapter { path: path.to_owned() };
+        match self.process()?.ask(&ask, &[], None, &mut |_| ControlFlow::Continue(()))?.0 {
+            Answer::Adapter { kind, bytes } => {
+                Ok(Arc::new(IsolatedAdapter { kind, bytes, path: path.to_owned() }))
+            }
+            other => Err(unexpected(other)),
+        }
     }
 
     fn memory(&self) -> MemoryUse {

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::wire::{Answer, Ask, Facts, Fault, Frame, How, receive, send, to_raw};
-use crate::{CancelToken, Context, Engine, Error, Logits, Model};
+use crate::{Adapter, Applied, CancelToken, Context, Engine, Error, Logits, Model};
 
 /// Answers what comes from `input` on `output` until `input` ends, as the child of an [`super::IsolatedEngine`]: nothing else may
 /// write to `output`.
@@ -38,7 +39,8 @@ pub fn serve(
             }
         }
     })?;
-    let mut served = Served { engine, model: None, contexts: BTreeMap::new(), opened: 0 };
+    let mut served =
+        Served { engine, model: None, adapters: BTreeMap::new(), contexts: BTreeMap::new(), opened: 0 };
     for (number, ask, raw) in asks {
         let cancel = lock(&stopping).begin(number);
         let (answer, raw) = served.answer(ask, &raw, &cancel, &mut output)?;
@@ -79,6 +81,8 @@ impl Stopping {
 struct Served<'a> {
     engine: &'a dyn Engine,
     model: Option<Arc<dyn Model>>,
+    /// Of the model, by file; they stay as long as it does.
+    adapters: BTreeMap<PathBuf, Arc<dyn Adapter>>,
     contexts: BTreeMap<u64, Box<dyn Context>>,
     opened: u64,
 }
@@ -95,6 +99,7 @@ impl Served<'_> {
             Ask::Decode { context, .. }
             | Ask::Embed { context, .. }
             | Ask::Encode { context, .. }
+            | Ask::Adapt { context, .. }
             | Ask::Truncate { context, .. }
             | Ask::Restore { context } => Some(context),
             _ => None,
@@ -139,6 +144,7 @@ impl Served<'_> {
                     form: model.form(),
                     memory: model.memory(),
                 };
+                self.adapters.clear();
                 self.model = Some(model);
                 plain(Answer::Loaded(facts))
             }
@@ -198,6 +204,19 @@ impl Served<'_> {
                 context.restore(raw)?;
                 plain(Answer::Done { n_past: context.n_past(), width: 0 })
             }
+            Ask::LoadAdapter { path } => {
+                let adapter = self.adapter(&path)?;
+                plain(Answer::Adapter { kind: adapter.kind(), bytes: adapter.bytes() })
+            }
+            Ask::Adapt { context, adapters } => {
+                let applied = |(path, scale): &(PathBuf, f32)| {
+                    Ok(Applied { adapter: self.adapter(path)?, scale: *scale })
+                };
+                let applied = adapters.iter().map(applied).collect::<Result<Vec<_>, Error>>()?;
+                let context = self.held(context)?;
+                context.adapt(&applied)?;
+                plain(Answer::Done { n_past: context.n_past(), width: 0 })
+            }
             Ask::Close { context } => {
                 self.contexts.remove(&context);
                 plain(Answer::Done { n_past: 0, width: 0 })
@@ -205,6 +224,17 @@ impl Served<'_> {
             // Heard where it is read.
             Ask::Cancel { .. } => plain(Answer::Done { n_past: 0, width: 0 }),
         }
+    }
+
+    /// The adapter in a file, read when it is first asked for.
+    fn adapter(&mut self, path: &Path) -> Result<Arc<dyn Adapter>, Error> {
+        if let Some(adapter) = self.adapters.get(path) {
+            return Ok(Arc::clone(adapter));
+        }
+        let model = self.model.clone().ok_or_else(|| nothing("a model"))?;
+        let adapter = model.load_adapter(path)?;
+        self.adapters.insert(path.to_owned(), Arc::clone(&adapter));
+        Ok(adapter)
     }
 
     fn held(&mut self, id: u64) -> Result<&mut Box<dyn Context>, Error> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContextSettings, DeviceInfo, Error, Form, LoadSettings, Logits, MemoryUse, Token};
+use crate::{AdapterKind, ContextSettings, DeviceInfo, Error, Form, LoadSettings, Logits, MemoryUse, Token};
 
 /// Longest JSON part and longest raw part of a frame, in bytes.
 const MAX_JSON: u32 = 256 << 20;
@@ -59,6 +59,14 @@ pub(super) enum Ask {
     Restore {
         context: u64,
     },
+    LoadAdapter {
+        path: PathBuf,
+    },
+    /// Those of these files, each multiplied by its number.
+    Adapt {
+        context: u64,
+        adapters: Vec<(PathBuf, f32)>,
+    },
     Close {
         context: u64,
     },
@@ -85,6 +93,10 @@ pub(super) enum Answer {
     Build(String),
     Loaded(Facts),
     Measured(MemoryUse),
+    Adapter {
+        kind: AdapterKind,
+        bytes: u64,
+    },
     Opened {
         context: u64,
         n_ctx: usize,

@@ -12,9 +12,10 @@ use super::{PoolSettings, Request, Shared};
 use crate::Error;
 use crate::answer::Next;
 use crate::events::{Event, StopReason};
+use crate::media::before_media;
 use crate::model::{LoadedModel, cancelled};
 use crate::tokenizer::Tokenizer;
-use engine::{CancelToken, ContextSettings, Logits, Part, Sequences, Token};
+use engine::{Applied, CancelToken, ContextSettings, Logits, Part, Sequences, Token};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +34,8 @@ pub(super) struct Scheduler {
     tokenizer: Arc<Tokenizer>,
     steps: Steps,
     speculates: bool,
+    /// What the engine applies.
+    adapters: Vec<Applied>,
     n_batch: usize,
     /// Counts steps, to tell which sequence was used last and whose prompt comes first.
     clock: u64,
@@ -70,6 +73,7 @@ impl Scheduler {
             tokenizer: Arc::clone(model.shared_tokenizer()),
             steps: Steps::new(model.shared_steering(), settings.step_aim),
             speculates,
+            adapters: Vec::new(),
             n_batch: context.n_batch as usize,
             clock: 0,
             is_open: true,
@@ -177,9 +181,13 @@ impl Scheduler {
         let mut room = self.n_batch;
         let mut prompts = Vec::new();
         let guesses = self.speculates && self.n_busy() == 1;
+        let adapters = self.whose_turn();
         for index in 0..self.sequences.len() {
             let n_past = self.engine.n_past(index);
             let sequence = &mut self.sequences[index];
+            if sequence.adapters != adapters {
+                continue;
+            }
             let Some(job) = &mut sequence.job else { continue };
             let rest = &sequence.tokens[n_past.min(sequence.tokens.len())..];
             match rest {
@@ -205,6 +213,8 @@ impl Scheduler {
         for (nth, index) in prompts.iter().enumerate() {
             let n_past = self.engine.n_past(*index);
             let rest = &self.sequences[*index].tokens[n_past..];
+            let all = rest.len();
+            let rest = &rest[..before_media(rest).0];
             // What is left is shared evenly, and nobody gets nothing as long as there is something.
             let fair = budget.div_ceil(prompts.len() - nth);
             let n = rest.len().min(fair);
@@ -212,19 +222,80 @@ impl Scheduler {
                 break;
             }
             budget -= n;
-            let want = if n == rest.len() { Logits::Last } else { Logits::None };
+            let want = if n == all { Logits::Last } else { Logits::None };
             let tokens = rest[..n].to_vec();
             shares.push(Share { sequence: *index, tokens, want, n_guessed: 0, is_prompt: true });
         }
         shares
     }
 
+    /// The adapters of the next step: where answers have different ones, they take turns.
+    fn whose_turn(&self) -> Vec<Applied> {
+        let mut sets: Vec<&Vec<Applied>> = Vec::new();
+        for sequence in self.sequences.iter().filter(|sequence| sequence.job.is_some()) {
+            if !sets.contains(&&sequence.adapters) {
+                sets.push(&sequence.adapters);
+            }
+        }
+        let turn = usize::try_from(self.clock).unwrap_or(0) % sets.len().max(1);
+        sets.get(turn).map(|set| (*set).clone()).unwrap_or_default()
+    }
+
+    /// Has the engine compute with the adapters of a sequence.
+    fn adapt_to(&mut self, index: usize) -> Result<(), Error> {
+        let wanted = &self.sequences[index].adapters;
+        if self.adapters != *wanted {
+            self.adapters.clear();
+            self.engine.adapt(&[])?;
+            self.engine.adapt(wanted)?;
+            self.adapters.clone_from(wanted);
+        }
+        Ok(())
+    }
+
+    /// The sequence whose next step is a picture or sound, if there is one.
+    fn whose_picture(&self) -> Option<usize> {
+        (0..self.sequences.len()).find(|index| {
+            let sequence = &self.sequences[*index];
+            let rest = sequence.tokens.get(self.engine.n_past(*index)..).unwrap_or_default();
+            sequence.job.is_some() && before_media(rest).1.is_some()
+        })
+    }
+
+    /// Appends the picture or sound that comes next in a sequence.
+    fn see(&mut self, index: usize) {
+        if let Err(error) = self.adapt_to(index) {
+            return self.fail(index, error);
+        }
+        let sequence = &self.sequences[index];
+        let Some((job, place)) = sequence.job.as_ref().zip(sequence.tokens.get(self.engine.n_past(index)))
+        else {
+            return;
+        };
+        let (media, cancel) = (job.media.get(*place).cloned(), job.cancel.clone());
+        let outcome = media.and_then(|media| {
+            self.engine.set_time_limit(None);
+            Ok(self.engine.decode_media(index, &*media, &cancel)?)
+        });
+        match outcome {
+            // Who is cancelled ends before the next step.
+            Ok(()) | Err(Error::Engine(engine::Error::Cancelled)) => {}
+            Err(error) => self.fail(index, error),
+        }
+    }
+
     fn step(&mut self) {
         self.steps.obey();
         self.clock += 1;
+        if let Some(index) = self.whose_picture() {
+            return self.see(index);
+        }
         let shares = self.shares();
         if shares.is_empty() {
             return;
+        }
+        if let Err(error) = self.adapt_to(shares[0].sequence) {
+            return self.failed(&shares, error);
         }
         let n_tokens = shares.iter().map(|share| share.tokens.len()).sum();
         let n_prompt = shares.iter().filter(|share| share.is_prompt).map(|share| share.tokens.len()).sum();

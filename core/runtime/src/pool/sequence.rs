@@ -5,9 +5,10 @@
 use super::{Done, Listener, Request};
 use crate::answer::{Answer, Next};
 use crate::events::{Event, StopReason, Timings, Usage};
+use crate::media::PromptMedia;
 use crate::speculate::Guesser;
 use crate::{Error, Result};
-use engine::{CancelToken, Token};
+use engine::{Applied, CancelToken, Token};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -17,6 +18,8 @@ pub(super) struct Job {
     pub(super) cancel: CancelToken,
     pub(super) answer: Answer,
     pub(super) guesser: Guesser,
+    /// Pictures and sound of its prompt.
+    pub(super) media: PromptMedia,
     on_event: Listener,
     on_done: Done,
     pub(super) usage: Usage,
@@ -31,6 +34,8 @@ pub(super) struct Sequence {
     /// Tokens that it holds, then those that are to be computed; as many as the engine has are held.
     pub(super) tokens: Vec<Token>,
     pub(super) job: Option<Job>,
+    /// Its tokens were or will be computed with these.
+    pub(super) adapters: Vec<Applied>,
     /// When it was last at work, to give the longest unused away first.
     pub(super) used: u64,
 }
@@ -42,6 +47,7 @@ impl Job {
             cancel: request.cancel,
             answer,
             guesser: Guesser::new(speculates),
+            media: request.settings.media,
             on_event: request.on_event,
             on_done: request.on_done,
             usage: Usage {

@@ -66,7 +66,9 @@ impl Session {
     /// An empty one, and one that stays too long.
     pub(super) fn fitting<'a>(&mut self, prompt: &'a [Token]) -> Result<Cow<'a, [Token]>> {
         let n_ctx = self.context.n_ctx();
+        let is_text = !prompt.iter().any(|token| *token < 0);
         if prompt.len() > n_ctx
+            && is_text
             && self.form == Form::Decoder
             && let Some(fewer) = self.when_full.instead_of(prompt, n_ctx)
         {
@@ -88,6 +90,8 @@ impl Session {
         let n_ctx = self.context.n_ctx();
         let before = self.held.len();
         let fewer = match self.form {
+            // A picture is not cut.
+            Form::Decoder if self.held.iter().any(|token| *token < 0) => None,
             Form::Decoder => self.when_full.instead_of(&self.held, n_ctx),
             // What the encoder read is not among the tokens.
             Form::Encoder | Form::EncoderDecoder { .. } => None,

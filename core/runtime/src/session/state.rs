@@ -32,8 +32,12 @@ impl Session {
     /// model. What an encoder has read is not part of it.
     ///
     /// # Errors
-    /// What the engine refuses; a model file that is no longer there to be told by.
+    /// What the engine refuses; a model file that is no longer there to be told by; a session whose last answer had adapters.
     pub fn save(&self) -> Result<Vec<u8>> {
+        if !self.adapters.is_empty() {
+            let got = format!("{}: a state does not tell adapters apart", self.adapters.len());
+            return Err(refused("a session without adapters".into(), got));
+        }
         let engine = self.context.state()?;
         let header = Header {
             engine: self.model.engine_build().to_owned(),
@@ -75,6 +79,7 @@ impl Session {
         let (tokens, engine) = rest.split_at(n_bytes);
         let tokens: Vec<Token> =
             tokens.as_chunks().0.iter().map(|four| Token::from_le_bytes(*four)).collect();
+        self.adapt(&[])?;
         self.held.clear();
         self.read.clear();
         self.context.restore(engine)?;
@@ -93,6 +98,7 @@ impl Session {
     /// As [`crate::LoadedModel::session`], and where the engine cannot copy what is held.
     pub fn fork(&self) -> Result<Self> {
         let mut other = self.model.session(&self.settings)?;
+        other.adapt(&self.adapters)?;
         other.context.restore(&self.context.state()?)?;
         other.held = self.held.clone();
         Ok(other)

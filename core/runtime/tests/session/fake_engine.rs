@@ -3,10 +3,11 @@
 //! Owns: the engine's contract without a model, and a record of what was computed. Must not know: sessions.
 
 use llama_pajamas::engine::{
-    Context, ContextSettings, DeviceInfo, DryModel, Engine, Error, Form, LoadSettings, Logits, MemoryUse,
-    Model, Vectors,
+    Adapter, AdapterKind, Applied, Context, ContextSettings, DeviceInfo, DryModel, Engine, Error, Form,
+    LoadSettings, Logits, MemoryUse, Model, Vectors,
 };
 use llama_pajamas::{CancelToken, Token};
+use std::any::Any;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -122,11 +123,32 @@ impl Model for Fake {
         let fake = self.as_ref().clone();
         let threads = (settings.n_threads as usize, settings.n_threads_batch as usize);
         let n_ctx = settings.n_ctx as usize;
-        Ok(Box::new(FakeContext { fake, n_ctx, held: 0, logits: Vec::new(), threads, limit: None }))
+        let (logits, loud) = (Vec::new(), false);
+        Ok(Box::new(FakeContext { fake, n_ctx, held: 0, logits, threads, limit: None, loud }))
+    }
+
+    fn load_adapter(self: Arc<Self>, path: &Path) -> Result<Arc<dyn Adapter>, Error> {
+        Ok(Arc::new(FakeAdapter { loud: path.to_string_lossy().contains("loud") }))
     }
 
     fn memory(&self) -> MemoryUse {
         MemoryUse::default()
+    }
+}
+
+/// A loud one has small letters recited as capitals.
+#[derive(Debug)]
+struct FakeAdapter {
+    loud: bool,
+}
+
+impl Adapter for FakeAdapter {
+    fn kind(&self) -> AdapterKind {
+        AdapterKind::LowRank
+    }
+
+    fn bytes(&self) -> u64 {
+        0
     }
 }
 
@@ -138,6 +160,7 @@ struct FakeContext {
     logits: Vec<Vec<f32>>,
     threads: (usize, usize),
     limit: Option<Duration>,
+    loud: bool,
 }
 
 impl Context for FakeContext {
@@ -200,12 +223,26 @@ impl Context for FakeContext {
         self.held += n_tokens;
         for held in first..=self.held {
             let mut logits = vec![0.0; n_vocab];
-            logits[self.fake.recital.get(held).copied().unwrap_or(self.fake.end) as usize] = 1.0;
+            let mut token = self.fake.recital.get(held).copied().unwrap_or(self.fake.end) as usize;
+            let small = 3 + usize::from(b'a')..=3 + usize::from(b'z');
+            if self.loud && small.contains(&token) {
+                token -= 32;
+            }
+            logits[token] = 1.0;
             if self.fake.broken_at.is_some_and(|at| held >= at) {
                 logits[7] = f32::NAN;
             }
             self.logits.push(logits);
         }
+        Ok(())
+    }
+
+    fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {
+        let loud = |applied: &Applied| {
+            let any: &dyn Any = &*applied.adapter;
+            any.downcast_ref::<FakeAdapter>().is_some_and(|adapter| adapter.loud)
+        };
+        self.loud = adapters.iter().any(loud);
         Ok(())
     }
 

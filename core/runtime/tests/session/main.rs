@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod adapters;
 mod embed;
 mod fake_engine;
 mod full;

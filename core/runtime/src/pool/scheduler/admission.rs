@@ -7,7 +7,6 @@ use crate::Error;
 use crate::answer::Answer;
 use crate::pool::Request;
 use crate::pool::sequence::{Job, done};
-use engine::Token;
 use std::collections::VecDeque;
 
 /// So many tokens that another sequence holds, and its own not, are worth copying.
@@ -19,7 +18,7 @@ impl Scheduler {
         let mut later = VecDeque::new();
         while self.sequences.iter().any(|sequence| sequence.job.is_none()) {
             let Some(request) = self.waiting.pop_front() else { break };
-            if self.waits_for_another(&request.prompt) {
+            if self.waits_for_another(&request) {
                 later.push_back(request);
                 continue;
             }
@@ -31,62 +30,67 @@ impl Scheduler {
         }
     }
 
-    fn common(&self, index: usize, prompt: &[Token]) -> usize {
-        let tokens = &self.sequences[index].tokens;
-        tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count()
+    fn common(&self, index: usize, request: &Request) -> usize {
+        let sequence = &self.sequences[index];
+        if sequence.adapters != request.settings.adapters {
+            return 0;
+        }
+        sequence.tokens.iter().zip(&request.prompt).take_while(|(a, b)| a == b).count()
     }
 
-    /// Of what a sequence holds, as much as `prompt` begins with.
-    fn common_held(&self, index: usize, prompt: &[Token]) -> usize {
-        self.common(index, prompt).min(self.engine.n_past(index))
+    /// Of what a sequence holds, as much as the prompt begins with, computed as it wants.
+    fn common_held(&self, index: usize, request: &Request) -> usize {
+        self.common(index, request).min(self.engine.n_past(index))
     }
 
     /// Whether a sequence is just about to hold much more of the prompt's beginning than any does.
-    fn waits_for_another(&self, prompt: &[Token]) -> bool {
+    fn waits_for_another(&self, request: &Request) -> bool {
         let all = 0..self.sequences.len();
-        let held = all.clone().map(|index| self.common_held(index, prompt)).max().unwrap_or(0);
+        let held = all.clone().map(|index| self.common_held(index, request)).max().unwrap_or(0);
         all.filter(|index| {
             let job = self.sequences[*index].job.as_ref();
             job.is_some_and(|job| !job.writes()) && self.engine.keeps_after_breaking_off()
         })
-        .any(|index| self.common(index, prompt).min(prompt.len() - 1) >= held + WORTH_COPYING)
+        .any(|index| self.common(index, request).min(request.prompt.len() - 1) >= held + WORTH_COPYING)
     }
 
     /// The free sequence that holds most of the prompt's beginning; of equal ones the longest unused, then the first.
-    fn free_for(&self, prompt: &[Token]) -> Option<usize> {
+    fn free_for(&self, request: &Request) -> Option<usize> {
         let free = (0..self.sequences.len()).filter(|index| self.sequences[*index].job.is_none());
         free.max_by_key(|index| {
-            let held = self.common_held(*index, prompt);
+            let held = self.common_held(*index, request);
             (held, std::cmp::Reverse((self.sequences[*index].used, *index)))
         })
     }
 
     fn begin(&mut self, request: Request) {
-        let Some(index) = self.free_for(&request.prompt) else { return };
+        let Some(index) = self.free_for(&request) else { return };
         let answer = match Answer::new(&request.settings, &self.tokenizer, &request.prompt) {
             Ok(answer) => answer,
             Err(error) => return done(request.on_done, Err(error)),
         };
-        if let Err(error) = self.make_ready(index, &request.prompt) {
+        if let Err(error) = self.make_ready(index, &request) {
             return done(request.on_done, Err(error));
         }
         let reused = self.engine.n_past(index);
         let sequence = &mut self.sequences[index];
         sequence.tokens.clone_from(&request.prompt);
+        sequence.adapters.clone_from(&request.settings.adapters);
         sequence.job = Some(Job::begin(request, answer, self.speculates, reused));
         self.count();
     }
 
     /// Lets a sequence hold as much of the prompt's beginning as any does, and nothing else; one token at least is left
     /// to be computed.
-    fn make_ready(&mut self, index: usize, prompt: &[Token]) -> Result<(), Error> {
-        let own = self.common_held(index, prompt);
+    fn make_ready(&mut self, index: usize, request: &Request) -> Result<(), Error> {
+        let prompt = &request.prompt;
+        let own = self.common_held(index, request);
         let others = (0..self.sequences.len()).filter(|other| *other != index);
-        let best = others.max_by_key(|other| self.common_held(*other, prompt));
+        let best = others.max_by_key(|other| self.common_held(*other, request));
         let most = prompt.len() - 1;
         let mut keep = own.min(most);
         if let Some(other) = best.filter(|_| self.engine.keeps_after_breaking_off()) {
-            let common = self.common_held(other, prompt).min(most);
+            let common = self.common_held(other, request).min(most);
             if common >= keep + WORTH_COPYING {
                 match self.engine.copy(other, index) {
                     Ok(()) => keep = common,
