@@ -18,6 +18,8 @@ pub mod measured;
 mod model;
 mod open;
 mod pool;
+#[cfg(feature = "quantize")]
+pub mod requantize;
 mod sampler;
 mod sampling;
 mod session;
