@@ -187,6 +187,8 @@ impl Job {
                 was_there: true,
             };
             folder.remove()?;
+            // A writer tidies up after one that crashed; where another is at work, it has.
+            drop(BundleWriter::open(&self.root));
             return Ok(Outcome::Published(published));
         }
         bundle::ensure_space(&self.root, remake.report().file_bytes.saturating_sub(begun_bytes(&folder)))?;
