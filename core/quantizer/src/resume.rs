@@ -12,6 +12,7 @@ use bundle::Sha256Digest;
 use bundle::atomic::AtomicFile;
 use bundle::digest::HashingWriter;
 use formats::gguf::Writer;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ pub(crate) fn write_resumable(
         hashing: HashingWriter::new(io::sink()),
         file: io::BufWriter::with_capacity(BUFFER_BYTES, file),
         journal,
-        ends: ends[finished..].to_vec().into_iter(),
+        ends: ends.iter().skip(finished).copied().collect::<VecDeque<u64>>(),
         end: header.len() as u64,
         at: 0,
         of_tensor: false,
@@ -133,7 +134,7 @@ struct Kept {
     journal: File,
     hashing: HashingWriter<io::Sink>,
     /// Ends of the tensors that are not begun.
-    ends: std::vec::IntoIter<u64>,
+    ends: VecDeque<u64>,
     /// Where the header or tensor ends that is being written.
     end: u64,
     at: u64,
@@ -145,7 +146,7 @@ impl Kept {
     fn next_region(&mut self) {
         self.of_tensor = true;
         self.hashing = HashingWriter::new(io::sink());
-        self.end = self.ends.next().unwrap_or(u64::MAX);
+        self.end = self.ends.pop_front().unwrap_or(u64::MAX);
     }
 
     /// Ends regions that are full, also empty ones that follow.
