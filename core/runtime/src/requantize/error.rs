@@ -15,7 +15,7 @@ pub enum Error {
     Bundle(#[from] bundle::Error),
     /// Rounding.
     #[error(transparent)]
-    Quantizer(#[from] quantizer::Error),
+    Quantizer(Box<quantizer::Error>),
     /// Holding it against its parent.
     #[error(transparent)]
     Evaluator(#[from] evaluator::Error),
@@ -24,11 +24,19 @@ pub enum Error {
 impl Error {
     /// Whether the work was broken off.
     pub fn is_cancelled(&self) -> bool {
-        matches!(
-            self,
-            Self::Runtime(crate::Error::Cancelled | crate::Error::Engine(engine::Error::Cancelled))
-                | Self::Quantizer(quantizer::Error::Cancelled)
-                | Self::Evaluator(evaluator::Error::Cancelled)
-        )
+        match self {
+            Self::Runtime(error) => {
+                matches!(error, crate::Error::Cancelled | crate::Error::Engine(engine::Error::Cancelled))
+            }
+            Self::Quantizer(error) => matches!(**error, quantizer::Error::Cancelled),
+            Self::Evaluator(error) => matches!(error, evaluator::Error::Cancelled),
+            Self::Bundle(_) => false,
+        }
+    }
+}
+
+impl From<quantizer::Error> for Error {
+    fn from(error: quantizer::Error) -> Self {
+        Self::Quantizer(Box::new(error))
     }
 }

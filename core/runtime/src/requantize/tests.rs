@@ -135,7 +135,8 @@ fn wishes_that_cannot_be_met_are_named() {
     assert!(error(Request { max_kld: f64::NAN, ..request(FileType::Q4_0) }).contains("max_kld"));
     let wish = Request { memory_budget_bytes: Some(1000), ..request(FileType::Q4_0) };
     let error = runtime.requantize(wish).unwrap().wait().unwrap_err();
-    assert!(matches!(error, Error::Quantizer(quantizer::Error::Memory { have_bytes: 1000, .. })), "{error}");
+    let Error::Quantizer(error) = error else { panic!("{error}") };
+    assert!(matches!(*error, quantizer::Error::Memory { have_bytes: 1000, .. }), "{error}");
     let short = Request { text: "Once upon a time".into(), ..request(FileType::Q4_0) };
     let error = runtime.requantize(short).unwrap().wait().unwrap_err().to_string();
     assert!(error.contains("expected at least 64 tokens"), "{error}");
