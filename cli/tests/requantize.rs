@@ -3,7 +3,7 @@
 //! Knows the command and the bundle; must not know how the work is kept.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use llama_pajamas::bundle::Bundle;
 use llama_pajamas::{
