@@ -73,7 +73,7 @@ fn what_does_not_match_is_made_again() {
     run(&source, &places, "a", usize::MAX).unwrap();
     let journal = std::fs::read_to_string(&places.journal).unwrap();
     let (_, ends) = Writer::<Vec<u8>>::layout(&job(&source).metadata, &job(&source).specs()).unwrap();
-    let mut check = |file: &[u8], journal: &str, identity: &str, expected: usize| {
+    let check = |file: &[u8], journal: &str, identity: &str, expected: usize| {
         std::fs::write(&places.file, file).unwrap();
         std::fs::write(&places.journal, journal).unwrap();
         assert_eq!(run(&source, &places, identity, usize::MAX).unwrap(), expected, "{journal}");
