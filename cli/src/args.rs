@@ -9,6 +9,7 @@ mod hardware;
 mod iq;
 mod measure;
 mod plan;
+mod requantize;
 mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
@@ -22,6 +23,7 @@ pub(crate) use hardware::Hardware;
 pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
 pub(crate) use measure::{Compare, Computing, Evaluate, Questions, Suite, Texts, Validate};
 pub(crate) use plan::{Caps, Plan, Profile, Target};
+pub(crate) use requantize::Requantize;
 pub(crate) use sampling::Sampling;
 #[cfg(feature = "serve")]
 pub(crate) use serve::Serve;
@@ -67,6 +69,8 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Make a bundle from a checkpoint directory or a GGUF file
     Quantize(Quantize),
+    /// Make a further variant of a bundle out of its own parent variant, in the background
+    Requantize(Box<Requantize>),
     /// Measure what flows into a model's weights, for rounding with error feedback
     Moments(Moments),
     /// Measure how much each tensor suffers under each type, and the model with it

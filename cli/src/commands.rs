@@ -16,6 +16,7 @@ pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod quantize;
 mod report;
+pub(crate) mod requantize;
 pub(crate) mod run;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;

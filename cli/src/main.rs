@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let screen = Screen::new(&cli.global);
     let outcome = match &cli.command {
         Command::Quantize(args) => commands::quantize::run(args, &screen),
+        Command::Requantize(args) => commands::requantize::run(args, &screen),
         Command::Moments(args) => commands::calibrate::moments(args, &screen),
         Command::Sensitivity(args) => commands::calibrate::sensitivity(args, &screen),
         Command::Info(args) => commands::info::run(args, &screen),

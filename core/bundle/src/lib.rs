@@ -24,6 +24,7 @@ mod lock;
 mod platform;
 mod usage;
 mod verify;
+mod work;
 mod writer;
 
 pub use bundle::{Bundle, Presence};
@@ -38,4 +39,5 @@ pub use path::RelativePath;
 pub use signature::{PublicKey, SignaturePolicy, SignatureStatus, SigningKey, TrustStore};
 pub use usage::UseGuard;
 pub use verify::{FileReport, Progress, VerifyReport};
+pub use work::WorkFolder;
 pub use writer::{BundleWriter, StagedFile};

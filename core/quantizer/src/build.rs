@@ -1,8 +1,10 @@
 //! The whole job: a model and a list of precisions → variants of a bundle, published together.
 //! Knows sources, recipes and the bundle's writer; must not know how rows are quantized.
 
+mod remake;
 mod way;
 
+pub use remake::{Remade, Remake};
 use way::{Way, decimal, ways};
 
 use crate::convert::conversion_job;

@@ -70,10 +70,26 @@ pub fn write_file(
     watch: &mut Watch<'_>,
 ) -> Result<Summary> {
     let gguf = |source| Error::Gguf { path: job.label.clone().into(), source };
-    let total = job.tensors.iter().map(|plan| source.tensors()[plan.index].source_bytes).sum();
+    let writer = Writer::new(out, &job.metadata, &job.specs()).map_err(gguf)?;
+    write_rest(job, source, writer, 0, threads, watch)
+}
+
+/// Writes what follows the first `finished` tensors, which `writer` counts as written.
+pub(crate) fn write_rest(
+    job: &Job,
+    source: &dyn TensorSource,
+    mut writer: Writer<impl Write>,
+    finished: usize,
+    threads: usize,
+    watch: &mut Watch<'_>,
+) -> Result<Summary> {
+    let gguf = |source| Error::Gguf { path: job.label.clone().into(), source };
+    let bytes = |plan: &TensorPlan| source.tensors()[plan.index].source_bytes;
+    let total = job.tensors.iter().map(bytes).sum();
     let mut meter = Meter::new(watch, &job.label, total);
-    let chunks = cut(job);
-    let mut writer = Writer::new(out, &job.metadata, &job.specs()).map_err(gguf)?;
+    meter.skip(job.tensors[..finished].iter().map(bytes).sum());
+    let mut chunks = cut(job);
+    chunks.retain(|chunk| chunk.tensor >= finished);
     let workers = n_workers(threads);
     let inputs = Inputs::new(workers);
     let step = Step { n_items: chunks.len(), n_workers: workers, n_ahead: workers * CHUNKS_PER_WORKER };

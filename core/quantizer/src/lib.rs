@@ -16,13 +16,14 @@ mod plan;
 mod progress;
 mod projector;
 pub mod recipe;
+mod resume;
 mod rounding;
 pub mod sensitivity;
 pub mod source;
 pub mod tokenizer;
 mod type_plan;
 
-pub use build::{BuildReport, BuildRequest, VariantReport, build_bundle, open_source};
+pub use build::{BuildReport, BuildRequest, Remade, Remake, VariantReport, build_bundle, open_source};
 pub use convert::convert;
 pub use error::{Error, Result};
 pub use estimate::{Estimate, RoleEstimate, estimate, strategy};

@@ -19,6 +19,8 @@ mod media;
 mod model;
 mod open;
 mod pool;
+#[cfg(feature = "quantize")]
+pub mod requantize;
 mod sampler;
 mod sampling;
 mod session;

@@ -112,6 +112,18 @@ impl Runtime {
         self.engine.as_ref()
     }
 
+    /// The same, to be kept.
+    #[cfg_attr(not(feature = "quantize"), expect(dead_code, reason = "only requantizing keeps it"))]
+    pub(crate) fn shared_engine(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
+    }
+
+    /// Most memory of the host and of a device that plans may use, in bytes.
+    #[cfg_attr(not(feature = "quantize"), expect(dead_code, reason = "only requantizing hands it on"))]
+    pub(crate) fn caps(&self) -> (Option<u64>, Option<u64>) {
+        self.caps
+    }
+
     /// The folder in which measurements are kept.
     pub(crate) fn tuning_folder(&self) -> Option<&Path> {
         self.tuning_folder.as_deref()

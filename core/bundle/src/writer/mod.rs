@@ -23,10 +23,12 @@ pub(crate) use receive::Received;
 pub use staged::StagedFile;
 
 use crate::bundle::{parse_manifest, read_manifest};
+use crate::digest::Sha256Digest;
 use crate::disk;
 use crate::error::{Error, IoContext, Result};
 use crate::lock::{LockFile, create_directory};
-use crate::manifest::{MANIFEST_FILE, Manifest, ModelCard, Variant};
+use crate::manifest::{FileEntry, MANIFEST_FILE, Manifest, ModelCard, Variant};
+use crate::mapped_file::MappedFile;
 use crate::path::RelativePath;
 use staged::Staged;
 
@@ -144,6 +146,22 @@ impl BundleWriter {
             number
         };
         StagedFile::create(number, path, &self.staging().join(number.to_string()), Arc::clone(&self.staged))
+    }
+
+    /// Takes a file that is complete and lies elsewhere, to be published as `path`: linked where the file system can, else
+    /// copied. The file itself stays where it is and must not change any more. Gives the entry for the manifest.
+    ///
+    /// # Errors
+    /// [`Error::Path`] when `path` breaks the rules, [`Error::Io`].
+    pub fn adopt(&self, file: &Path, path: impl Into<String>) -> Result<FileEntry> {
+        let path = RelativePath::new(path)?;
+        let mut staged = self.staged.lock().expect("no holder of the list panics");
+        let place = self.staging().join(staged.len().to_string());
+        publish::link_or_copy(file, &place)?;
+        let mapped = MappedFile::open(&place)?;
+        let entry = FileEntry::new(path.clone(), mapped.len() as u64, Sha256Digest::of(&mapped));
+        staged.push(Staged { path, file: place, entry: Some(entry.clone()) });
+        Ok(entry)
     }
 
     /// Replaces the variant with the same id, or adds it. Its files are entries of finished staged files, or entries

@@ -207,7 +207,7 @@ fn create_inside(root: &Path, directory: &Path) -> Result<()> {
     ensure_inside(root, directory)
 }
 
-fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     if to.symlink_metadata().is_ok() {
         fs::remove_file(to).at("replace", to)?;
     }

@@ -67,6 +67,32 @@ fn replacement_goes_beside_and_the_old_files_go() {
 }
 
 #[test]
+fn an_adopted_file_is_published_and_stays_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (root, finished) = (directory.path().join("bundle"), directory.path().join("finished"));
+    publish(&root, "gguf/Q8_0", b"eight");
+    fs::write(&finished, b"four").unwrap();
+    // Dropped before publication, nothing of it is left in the bundle.
+    let writer = BundleWriter::open(&root).unwrap();
+    writer.adopt(&finished, "gguf/Q4_K_M/model.gguf").unwrap();
+    assert!(writer.adopt(&finished, "../out").is_err());
+    drop(writer);
+    assert_eq!(tree(&root), ["gguf/Q8_0/model.gguf", "manifest.json"]);
+    let mut writer = BundleWriter::open(&root).unwrap();
+    let files = vec![writer.adopt(&finished, "gguf/Q4_K_M/model.gguf").unwrap()];
+    writer.put_variant(Variant {
+        id: "gguf/Q4_K_M".into(),
+        precision: "Q4_K_M".into(),
+        files,
+        ..Variant::default()
+    });
+    let bundle = writer.publish().unwrap();
+    assert_eq!(fs::read(&bundle.files("gguf/Q4_K_M").unwrap()[0]).unwrap(), b"four");
+    assert!(bundle.verify(&mut |_| std::ops::ControlFlow::Continue(())).unwrap().is_intact());
+    assert_eq!(fs::read(&finished).unwrap(), b"four");
+}
+
+#[test]
 fn variants_written_together_may_share_a_file() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

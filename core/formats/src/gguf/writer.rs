@@ -37,11 +37,42 @@ impl<W: Write> Writer<W> {
     pub fn new(mut out: W, metadata: &Metadata, tensors: &[TensorSpec]) -> Result<Self, Error> {
         let (header, alignment) = header_bytes(metadata, tensors)?;
         out.write_all(&header).map_err(|source| Error::Io { offset: 0, field: "header".into(), source })?;
-        let sizes = tensors
-            .iter()
-            .map(|spec| Ok((spec.name.clone(), tensor_bytes(&spec.name, &spec.dims, spec.ty, 0)?)))
-            .collect::<Result<Vec<_>, Error>>()?;
-        Ok(Self { out, alignment, tensors: sizes, current: 0, written: 0 })
+        Ok(Self { out, alignment, tensors: sizes(tensors)?, current: 0, written: 0 })
+    }
+
+    /// Goes on with a file of these tables that holds its header and the first `finished` tensors already, padding
+    /// included; `out` stands behind them.
+    ///
+    /// # Errors
+    /// As [`Writer::new`]; more finished tensors than there are.
+    pub fn resume(
+        out: W,
+        metadata: &Metadata,
+        tensors: &[TensorSpec],
+        finished: usize,
+    ) -> Result<Self, Error> {
+        let (_, alignment) = header_bytes(metadata, tensors)?;
+        if finished > tensors.len() {
+            let (expected, got) = (tensors.len() as u64, finished as u64);
+            return Err(Error::Data { name: "(finished tensors)".into(), expected, got });
+        }
+        Ok(Self { out, alignment, tensors: sizes(tensors)?, current: finished, written: 0 })
+    }
+
+    /// The header of the file that these tables make, and where the bytes of each tensor end, padding included.
+    ///
+    /// # Errors
+    /// As [`Writer::new`], without writing.
+    pub fn layout(metadata: &Metadata, tensors: &[TensorSpec]) -> Result<(Vec<u8>, Vec<u64>), Error> {
+        Self::predicted_bytes(metadata, tensors)?;
+        let (header, alignment) = header_bytes(metadata, tensors)?;
+        let mut end = header.len() as u64;
+        let ends = sizes(tensors)?.into_iter().map(|(_, bytes)| {
+            end += bytes.next_multiple_of(alignment);
+            end
+        });
+        let ends = ends.collect();
+        Ok((header, ends))
     }
 
     /// Length in bytes of the whole file that these tables make.
@@ -92,6 +123,12 @@ impl<W: Write> Writer<W> {
         self.out.flush().map_err(|source| Error::Io { offset: 0, field: "flush".into(), source })?;
         Ok(self.out)
     }
+}
+
+/// Name and length in bytes of each tensor.
+fn sizes(tensors: &[TensorSpec]) -> Result<Vec<(String, u64)>, Error> {
+    let size = |spec: &TensorSpec| Ok((spec.name.clone(), tensor_bytes(&spec.name, &spec.dims, spec.ty, 0)?));
+    tensors.iter().map(size).collect()
 }
 
 fn header_bytes(metadata: &Metadata, tensors: &[TensorSpec]) -> Result<(Vec<u8>, u64), Error> {

@@ -16,14 +16,21 @@ static TABLE: LazyLock<Priors> = LazyLock::new(|| {
 /// Places along the depth: the first layer, the second, six equal parts of the others, the last layer.
 const PLACES: usize = 9;
 
+/// Tensors of a role that a model must have for its figures to say something about the role.
+const MIN_SAMPLES: usize = 3;
+
 /// Sensitivities by role and depth. Only their ratios count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Priors {
     /// Of a role that the table does not have.
     others: f64,
-    /// Of an embedding that is the output as well.
-    tied_embedding: f64,
+    /// Of embedding and output together, one tensor or two.
+    vocabulary: f64,
+    /// The output's part of that where it is a tensor of its own.
+    output_share: f64,
+    /// `depth` of a role that the table does not have.
+    depth_others: [f64; PLACES],
     /// Of all layers' tensors of a role together; a layer has its part of it.
     kappa: BTreeMap<Role, f64>,
     /// Factors on that along the depth: first layer, second, six parts, last.
@@ -59,7 +66,6 @@ fn alike(role: Role) -> &'static [Role] {
         RoutedGate | SharedGate => &[FfnGate],
         RoutedUp | SharedUp => &[FfnUp],
         RoutedDown | SharedDown => &[FfnDown],
-        Output => &[TokenEmbedding],
         LatentDown => &[AttentionK, AttentionV],
         LatentUp => &[AttentionQ, AttentionV],
         AttentionQkv => &[AttentionV],
@@ -70,8 +76,99 @@ fn alike(role: Role) -> &'static [Role] {
     }
 }
 
+/// Whether a role's course along the depth is drawn towards that of feed-forwards or of what mixes tokens.
+fn is_feed_forward(role: Role) -> bool {
+    use Role::*;
+    matches!(
+        role,
+        FfnGate
+            | FfnUp
+            | FfnDown
+            | RoutedGate
+            | RoutedUp
+            | RoutedDown
+            | SharedGate
+            | SharedUp
+            | SharedDown
+            | Router
+    )
+}
+
 /// What was measured of one model: divergence by tensor, each harmed alike.
 pub type MeasuredModel = BTreeMap<String, f64>;
+
+/// Mean logarithms of every model along the depth, where it has any.
+type Courses = [Vec<f64>; PLACES];
+
+/// What measured models say, in logarithms, after every model's layers were brought to the same sum.
+#[derive(Default)]
+struct Samples {
+    /// Of embedding and output together.
+    vocabulary: Vec<f64>,
+    /// Of the output against the embedding, where they are two.
+    output: Vec<f64>,
+    /// By role, of every model.
+    roles: BTreeMap<Role, Vec<f64>>,
+    /// By role, of every model, against the model's mean of the role.
+    courses: BTreeMap<Role, Courses>,
+    /// The same of feed-forwards and of the others.
+    kinds: BTreeMap<bool, Courses>,
+    /// The same of all.
+    all: Courses,
+}
+
+impl Samples {
+    fn add(&mut self, model: &MeasuredModel) {
+        let n_layers = Outline::of(model.keys()).n_layers;
+        let of_layers = |name: &&String| order(name).0 >= 0;
+        let sum: f64 = model.keys().filter(of_layers).map(|name| model[name]).sum();
+        let mut by_role: BTreeMap<Role, Vec<(i64, f64)>> = BTreeMap::new();
+        for (name, harm) in model.iter().filter(|(_, harm)| **harm > 0.0) {
+            let share = harm / sum * n_layers as f64;
+            by_role.entry(role_of(name)).or_default().push((order(name).0, share.ln()));
+        }
+        let whole = |role: Role| {
+            let of_role = model.iter().filter(|(name, harm)| role_of(name) == role && **harm > 0.0);
+            of_role.map(|(_, harm)| harm / sum).sum::<f64>()
+        };
+        let (embedding, output) = (whole(Role::TokenEmbedding), whole(Role::Output));
+        if embedding > 0.0 {
+            self.vocabulary.push((embedding + output).ln());
+            self.output.extend((output > 0.0).then(|| (output / embedding).ln()));
+        }
+        let mut of_kinds: BTreeMap<bool, Courses> = BTreeMap::new();
+        let mut of_all = Courses::default();
+        for (role, logs) in by_role {
+            let logs: Vec<(i64, f64)> = logs.into_iter().filter(|(layer, _)| *layer >= 0).collect();
+            if logs.len() < MIN_SAMPLES {
+                continue;
+            }
+            let of_model = mean(logs.iter().map(|(_, log)| *log));
+            self.roles.entry(role).or_default().push(of_model);
+            let mut places = Courses::default();
+            for (layer, log) in logs {
+                places[place(layer, n_layers)].push(log - of_model);
+            }
+            let kind = of_kinds.entry(is_feed_forward(role)).or_default();
+            let course = self.courses.entry(role).or_default();
+            for at in (0..PLACES).filter(|at| !places[*at].is_empty()) {
+                let log = mean(places[at].iter().copied());
+                for course in [&mut *course, &mut *kind, &mut of_all] {
+                    course[at].push(log);
+                }
+            }
+        }
+        let append = |to: &mut Courses, from: Courses| {
+            for (to, from) in to.iter_mut().zip(from).filter(|(_, from)| !from.is_empty()) {
+                to.push(mean(from));
+            }
+        };
+        append(&mut self.all, of_all);
+        for (kind, courses) in of_kinds {
+            append(self.kinds.entry(kind).or_default(), courses);
+        }
+    }
+}
 
 impl Priors {
     /// Those that come with this library.
@@ -79,51 +176,53 @@ impl Priors {
         &TABLE
     }
 
-    /// Learns from measured models: geometric means, after every model's layers were brought to the same sum.
+    /// Learns from measured models, after every model's layers were brought to the same sum.
+    ///
+    /// Logarithms of models are averaged and half of the variance between models is added: too few bytes where harm is
+    /// great cost more than too many where it is small, and what is least is the expected harm. A role's course along the
+    /// depth is drawn by the weight of one model towards that of feed-forwards or of the others, and this one towards that
+    /// of all roles, and this towards none.
     pub fn learn<'a>(models: impl IntoIterator<Item = &'a MeasuredModel>) -> Self {
-        let mut of_role: BTreeMap<Role, Vec<f64>> = BTreeMap::new();
-        let mut tied = Vec::new();
-        let mut samples: BTreeMap<Role, [Vec<f64>; PLACES]> = BTreeMap::new();
-        for model in models {
-            let Outline { n_layers, is_tied } = Outline::of(model.keys());
-            let of_layers = |name: &&String| order(name).0 >= 0;
-            let sum: f64 = model.keys().filter(of_layers).map(|name| model[name]).sum();
-            let mut by_role: BTreeMap<Role, Vec<(i64, f64)>> = BTreeMap::new();
-            for (name, harm) in model.iter().filter(|(_, harm)| **harm > 0.0) {
-                let ((layer, _), role) = (order(name), role_of(name));
-                let share = harm / sum * if layer < 0 { 1.0 } else { n_layers as f64 };
-                match role {
-                    Role::TokenEmbedding if is_tied => tied.push(share.ln()),
-                    _ => by_role.entry(role).or_default().push((layer, share.ln())),
-                }
-            }
-            for (role, logs) in by_role {
-                let of_model = mean(logs.iter().map(|(_, log)| *log));
-                of_role.entry(role).or_default().push(of_model);
-                for (layer, log) in logs.into_iter().filter(|(layer, _)| *layer >= 0) {
-                    samples.entry(role).or_default()[place(layer, n_layers)].push(log - of_model);
-                }
-            }
-        }
-        let kappa: BTreeMap<Role, f64> =
-            of_role.iter().map(|(role, logs)| (*role, mean(logs.iter().copied()).exp())).collect();
-        // A few samples are drawn towards no difference.
-        let factor = |logs: &Vec<f64>| {
-            (mean(logs.iter().copied()) * logs.len() as f64 / (logs.len() as f64 + 2.0)).exp()
+        let mut samples = Samples::default();
+        models.into_iter().for_each(|model| samples.add(model));
+        let several: Vec<f64> = samples.roles.values().filter_map(|logs| variance(logs)).collect();
+        let spread = mean(several);
+        let expected = |logs: &[f64], spread: f64| {
+            (mean(logs.iter().copied()) + spread / 2.0 * (1.0 + 1.0 / logs.len() as f64)).exp()
         };
-        let depth = samples.iter().map(|(role, places)| (*role, places.each_ref().map(factor))).collect();
+        let kappa: BTreeMap<Role, f64> =
+            samples.roles.iter().map(|(role, logs)| (*role, expected(logs, spread))).collect();
         let others = mean(kappa.values().map(|kappa| kappa.ln())).exp();
-        let known_whole =
-            [Role::Output, Role::TokenEmbedding].iter().filter_map(|role| kappa.get(role)).sum();
-        let tied_embedding = if tied.is_empty() { known_whole } else { mean(tied).exp() };
-        Self { others, tied_embedding, kappa, depth }
+        let vocabulary = match samples.vocabulary.is_empty() {
+            true => others,
+            false => expected(&samples.vocabulary, variance(&samples.vocabulary).unwrap_or(spread)),
+        };
+        let ratio = mean(samples.output.iter().copied()).exp();
+        let of_all = drawn(&samples.all, [0.0; PLACES]);
+        let of_kinds: BTreeMap<bool, [f64; PLACES]> =
+            samples.kinds.iter().map(|(kind, courses)| (*kind, drawn(courses, of_all))).collect();
+        let depth = samples.courses.iter().map(|(role, courses)| {
+            let towards = of_kinds.get(&is_feed_forward(*role)).copied().unwrap_or(of_all);
+            (*role, drawn(courses, towards).map(f64::exp))
+        });
+        Self {
+            others,
+            vocabulary,
+            output_share: ratio / (1.0 + ratio),
+            depth: depth.collect(),
+            depth_others: of_all.map(f64::exp),
+            kappa,
+        }
     }
 
     /// Sensitivity of `tensor` in a model of this outline.
     pub fn of(&self, tensor: &str, outline: Outline) -> f64 {
         let role = role_of(tensor);
-        if role == Role::TokenEmbedding && outline.is_tied {
-            return self.tied_embedding;
+        match role {
+            Role::TokenEmbedding if outline.is_tied => return self.vocabulary,
+            Role::TokenEmbedding => return self.vocabulary * (1.0 - self.output_share),
+            Role::Output => return self.vocabulary * self.output_share,
+            _ => {}
         }
         let roles = match self.kappa.contains_key(&role) {
             true => &[role][..],
@@ -136,9 +235,26 @@ impl Priors {
             return kappa;
         }
         let at = place(layer, outline.n_layers);
-        let factors = roles.iter().filter_map(|role| self.depth.get(role)).map(|factors| factors[at].ln());
-        kappa * mean(factors).exp() / outline.n_layers as f64
+        let factors: Vec<f64> =
+            roles.iter().filter_map(|role| self.depth.get(role)).map(|factors| factors[at].ln()).collect();
+        let factor = if factors.is_empty() { self.depth_others[at] } else { mean(factors).exp() };
+        kappa * factor / outline.n_layers as f64
     }
+}
+
+/// Means along the depth, drawn towards `towards` by the weight of one model.
+fn drawn(courses: &Courses, towards: [f64; PLACES]) -> [f64; PLACES] {
+    std::array::from_fn(|at| {
+        let logs = &courses[at];
+        (logs.iter().sum::<f64>() + towards[at]) / (logs.len() as f64 + 1.0)
+    })
+}
+
+/// Of a sample of two or more.
+fn variance(logs: &[f64]) -> Option<f64> {
+    let middle = mean(logs.iter().copied());
+    let squares: f64 = logs.iter().map(|log| (log - middle).powi(2)).sum();
+    (logs.len() > 1).then(|| squares / (logs.len() as f64 - 1.0))
 }
 
 /// 0 of nothing.
