@@ -252,3 +252,45 @@ pub(super) fn norm(v: &[f32; EIGHT], metric: &Metric) -> f32 {
     }
     sums.iter().zip(v).map(|(sum, value)| sum * value).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_code_is_nearest_to_itself() {
+        use GgmlType as T;
+        for ty in [T::IQ2_XXS, T::IQ2_XS, T::IQ2_S, T::IQ3_XXS, T::IQ3_S] {
+            let book = codebook(ty).unwrap();
+            assert_eq!(book.codes.len(), book.n_codes, "{ty}: codes of the same magnitudes");
+            let metric: Metric = std::array::from_fn(|row| {
+                std::array::from_fn(|at| if row == at { 1.0 + row as f32 } else { 0.1 })
+            });
+            for code in (0..book.n_codes).step_by(7) {
+                // An even number of signs is there in every type.
+                let wanted: [f32; EIGHT] = std::array::from_fn(|at| {
+                    let magnitude = book.magnitudes[at % book.n_weights * book.n_codes + code];
+                    if at == code % 3 || at == 5 { -magnitude } else { magnitude }
+                });
+                let aside = wanted.map(|level| level * 1.01);
+                assert_eq!(book.nearest(&aside, &metric).map(f32::from), wanted, "{ty}, code {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn types_whose_signs_depend_on_each_other_get_an_even_number_of_them() {
+        let metric: Metric =
+            std::array::from_fn(|row| std::array::from_fn(|at| if row == at { 1.0 } else { 0.0 }));
+        let wanted = [-30.0, 9.0, 9.0, 26.0, 8.0, 8.0, 43.0, 2.0];
+        let negative = |ty| {
+            let levels = codebook(ty).unwrap().nearest(&wanted, &metric);
+            levels.map(|level| level < 0)
+        };
+        let only = [true, false, false, false, false, false, false, false];
+        assert_eq!(negative(GgmlType::IQ2_S), only);
+        // The smallest gives way.
+        let with_the_last = [true, false, false, false, false, false, false, true];
+        assert_eq!(negative(GgmlType::IQ2_XS), with_the_last);
+    }
+}
