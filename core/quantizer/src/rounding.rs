@@ -9,6 +9,7 @@
 
 mod arithmetic;
 mod block;
+mod codebook;
 mod factor;
 mod feedback;
 mod matrix;

@@ -2,14 +2,18 @@
 //! Knows ggml's layouts; must not know where the numbers come from.
 //! Source: the structs of ggml's `ggml-common.h` and `dequantize_row_*` of its `ggml-quants.c`.
 //!
-//! A weight is `(d · scales[group]) · level - (m · mins[group])`, in the order in which ggml computes it.
+//! A weight is `(d · scales[group]) · level - (m · mins[group])`, in the order in which ggml computes it. Levels of lattice
+//! types are those that there are codes for (`codebook`).
 
 mod four_bits;
 mod k_types;
+mod lattices;
 mod plain;
 
 pub(crate) use four_bits::UNEVEN;
+pub(crate) use lattices::Fields;
 
+use super::codebook::{Codebook, codebook, step};
 use formats::gguf::GgmlType;
 
 /// Most weights of a block.
@@ -17,9 +21,18 @@ pub(crate) const MAX_WEIGHTS: usize = 256;
 /// Most groups of a block.
 const MAX_GROUPS: usize = 16;
 
-/// Levels that a weight may have.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Levels that weights may have.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Levels {
+    /// Each weight has its own.
+    Each(Each),
+    /// Weights have those that there are codes for.
+    Coded(&'static Codebook),
+}
+
+/// Levels that a weight may have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Each {
     /// Every whole number from the first to the last.
     Whole(i8, i8),
     /// The sixteen of IQ4.
@@ -39,30 +52,50 @@ pub(crate) struct Scheme {
     pub(crate) levels: Levels,
     /// Least and greatest scale of a group, in units of the block's.
     pub(crate) scales: (i16, i16),
+    /// From one scale to the next.
+    pub(crate) scale_step: i16,
+    /// The block's unit, in units of the number that is stored.
+    pub(crate) unit: f32,
     /// Greatest minimum of a group, where there are minima.
     pub(crate) mins: Option<i16>,
 }
 
 impl Scheme {
-    /// The scheme of `ty`; `None` for types without blocks and for those whose weights share codes.
+    /// The scheme of `ty`; `None` for types without blocks, and for those of less than two bits.
     pub(crate) fn of(ty: GgmlType) -> Option<Self> {
         use GgmlType as T;
-        let scheme = |n_weights, group, levels, scales, mins| {
-            Some(Self { ty, n_weights, group, levels, scales, mins })
+        if let Some(codebook) = codebook(ty) {
+            let group = if matches!(ty, T::IQ2_XS | T::IQ2_S) { 16 } else { 32 };
+            let levels = Levels::Coded(codebook);
+            let (scales, scale_step, unit) = ((1, 31), 2, step(ty));
+            return Some(Self {
+                ty,
+                n_weights: MAX_WEIGHTS,
+                group,
+                levels,
+                scales,
+                scale_step,
+                unit,
+                mins: None,
+            });
+        }
+        let scheme = |n_weights, group, each, scales, mins| {
+            let levels = Levels::Each(each);
+            Some(Self { ty, n_weights, group, levels, scales, scale_step: 1, unit: 1.0, mins })
         };
         match ty {
-            T::Q2_K => scheme(256, 16, Levels::Whole(0, 3), (0, 15), Some(15)),
-            T::Q3_K => scheme(256, 16, Levels::Whole(-4, 3), (-32, 31), None),
-            T::Q4_K => scheme(256, 32, Levels::Whole(0, 15), (0, 63), Some(63)),
-            T::Q5_K => scheme(256, 32, Levels::Whole(0, 31), (0, 63), Some(63)),
-            T::Q6_K => scheme(256, 16, Levels::Whole(-32, 31), (-128, 127), None),
-            T::IQ4_XS => scheme(256, 32, Levels::Uneven, (-32, 31), None),
-            T::IQ4_NL => scheme(32, 32, Levels::Uneven, (1, 1), None),
-            T::Q4_0 => scheme(32, 32, Levels::Whole(-8, 7), (1, 1), None),
-            T::Q4_1 => scheme(32, 32, Levels::Whole(0, 15), (1, 1), Some(1)),
-            T::Q5_0 => scheme(32, 32, Levels::Whole(-16, 15), (1, 1), None),
-            T::Q5_1 => scheme(32, 32, Levels::Whole(0, 31), (1, 1), Some(1)),
-            T::Q8_0 => scheme(32, 32, Levels::Whole(-127, 127), (1, 1), None),
+            T::Q2_K => scheme(256, 16, Each::Whole(0, 3), (0, 15), Some(15)),
+            T::Q3_K => scheme(256, 16, Each::Whole(-4, 3), (-32, 31), None),
+            T::Q4_K => scheme(256, 32, Each::Whole(0, 15), (0, 63), Some(63)),
+            T::Q5_K => scheme(256, 32, Each::Whole(0, 31), (0, 63), Some(63)),
+            T::Q6_K => scheme(256, 16, Each::Whole(-32, 31), (-128, 127), None),
+            T::IQ4_XS => scheme(256, 32, Each::Uneven, (-32, 31), None),
+            T::IQ4_NL => scheme(32, 32, Each::Uneven, (1, 1), None),
+            T::Q4_0 => scheme(32, 32, Each::Whole(-8, 7), (1, 1), None),
+            T::Q4_1 => scheme(32, 32, Each::Whole(0, 15), (1, 1), Some(1)),
+            T::Q5_0 => scheme(32, 32, Each::Whole(-16, 15), (1, 1), None),
+            T::Q5_1 => scheme(32, 32, Each::Whole(0, 31), (1, 1), Some(1)),
+            T::Q8_0 => scheme(32, 32, Each::Whole(-127, 127), (1, 1), None),
             _ => None,
         }
     }
@@ -79,15 +112,29 @@ impl Scheme {
 
     /// Reads a block.
     pub(crate) fn read(&self, bytes: &[u8]) -> Block {
-        let mut block = Block::default();
-        self.pass(&mut Reader { bytes }, &mut block);
-        block
+        match self.levels {
+            Levels::Each(_) => {
+                let mut block = Block::default();
+                self.pass(&mut Reader { bytes }, &mut block);
+                block
+            }
+            Levels::Coded(codebook) => {
+                let mut fields = Fields::default();
+                pass_fields(self.ty, &mut Reader { bytes }, &mut fields);
+                codebook.to_block(self.ty, &fields)
+            }
+        }
     }
 
     /// Writes a block over `bytes`.
     pub(crate) fn write(&self, block: &Block, bytes: &mut [u8]) {
-        bytes.fill(0);
-        self.pass(&mut Setter { bytes }, &mut block.clone());
+        match self.levels {
+            Levels::Each(_) => {
+                bytes.fill(0);
+                self.pass(&mut Setter { bytes }, &mut block.clone());
+            }
+            Levels::Coded(codebook) => write_fields(self.ty, &mut codebook.to_fields(self.ty, block), bytes),
+        }
     }
 
     /// Lets the layout pass over a block, reading or writing.
@@ -111,10 +158,29 @@ impl Scheme {
     }
 }
 
+/// Writes a lattice type's block over `bytes`.
+pub(crate) fn write_fields(ty: GgmlType, fields: &mut Fields, bytes: &mut [u8]) {
+    bytes.fill(0);
+    pass_fields(ty, &mut Setter { bytes }, fields);
+}
+
+/// Lets the layout of a lattice type pass over a block's fields.
+fn pass_fields(ty: GgmlType, place: &mut impl Place, fields: &mut Fields) {
+    use GgmlType as T;
+    match ty {
+        T::IQ2_XXS => lattices::iq2_xxs(place, fields),
+        T::IQ2_XS => lattices::iq2_xs(place, fields),
+        T::IQ2_S => lattices::iq2_s(place, fields),
+        T::IQ3_XXS => lattices::iq3_xxs(place, fields),
+        T::IQ3_S => lattices::iq3_s(place, fields),
+        _ => unreachable!("it has a codebook"),
+    }
+}
+
 /// A block taken apart.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Block {
-    /// Unit of the scales: a number that 16 bits hold.
+    /// Unit of the scales: a number that 16 bits hold, times the scheme's unit.
     pub(crate) d: f32,
     /// Unit of the minima, likewise.
     pub(crate) m: f32,

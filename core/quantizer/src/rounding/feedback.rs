@@ -1,18 +1,19 @@
 //! Levels column after column, each making up for the errors of those before it, for many rows side by side.
 //! Knows blocks and factored inputs; must not know how blocks are stored.
 
-use super::block::{Block, Levels, Scheme, UNEVEN};
-use super::factor::Factor;
+use super::block::{Block, Each, Levels, Scheme, UNEVEN};
+use super::codebook::{Codebook, EIGHT};
+use super::factor::{Factor, Order};
 
 /// Rows side by side.
 pub(super) const LANES: usize = 32;
 
 /// The level nearest to `at`.
 #[inline(always)]
-pub(super) fn nearest(levels: Levels, at: f32) -> f32 {
+pub(super) fn nearest(levels: Each, at: f32) -> f32 {
     match levels {
-        Levels::Whole(least, most) => at.round_ties_even().clamp(f32::from(least), f32::from(most)),
-        Levels::Uneven => {
+        Each::Whole(least, most) => at.round_ties_even().clamp(f32::from(least), f32::from(most)),
+        Each::Uneven => {
             let mut level = f32::from(UNEVEN[0]);
             for pair in UNEVEN.windows(2) {
                 let (below, above) = (f32::from(pair[0]), f32::from(pair[1]));
@@ -33,12 +34,27 @@ pub(super) fn feedback(
     blocks: &mut [Block],
     n_columns: usize,
 ) {
+    match scheme.levels {
+        Levels::Each(each) => by_ones(scheme, each, factor, weights, blocks, n_columns),
+        Levels::Coded(codebook) => by_eights(scheme, codebook, factor, weights, blocks, n_columns),
+    }
+}
+
+#[inline(always)]
+fn by_ones(
+    scheme: &Scheme,
+    each: Each,
+    factor: &Factor,
+    weights: &[f32],
+    blocks: &mut [Block],
+    n_columns: usize,
+) {
     let n_rows = weights.len() / n_columns;
     let per_row = n_columns / scheme.n_weights;
     let mut differences = vec![[0f32; LANES]; factor.n];
     let mut lanes = Lanes::default();
     for place in 0..factor.n {
-        let column = factor.first + factor.order[place] as usize;
+        let column = factor.first + factor.ones.columns[place] as usize;
         let (block, index) = (column / scheme.n_weights, column % scheme.n_weights);
         let group = index / scheme.group;
         for row in 0..n_rows {
@@ -47,9 +63,65 @@ pub(super) fn feedback(
             lanes.scale[row] = block.scale(group);
             lanes.min[row] = block.min(group);
         }
-        lanes.choose(scheme.levels, factor.weights_at(place), &mut differences, place);
+        lanes.choose(each, &factor.ones, &mut differences, place);
         for row in 0..n_rows {
             blocks[row * per_row + block].levels[index] = lanes.level[row] as i8;
+        }
+    }
+}
+
+/// What the errors at the places before `end` leave `place` to make up for.
+#[inline(always)]
+fn carried(order: &Order, place: usize, end: usize, differences: &[[f32; LANES]]) -> [f32; LANES] {
+    let mut carried = [0f32; LANES];
+    for (weight, difference) in order.weights_at(place).iter().zip(&differences[..end]) {
+        for lane in 0..LANES {
+            carried[lane] += weight * difference[lane];
+        }
+    }
+    carried
+}
+
+/// Eight columns at a time: the codes that are nearest in what their differences cost when all later columns make up for
+/// them.
+#[inline(always)]
+fn by_eights(
+    scheme: &Scheme,
+    codebook: &Codebook,
+    factor: &Factor,
+    weights: &[f32],
+    blocks: &mut [Block],
+    n_columns: usize,
+) {
+    let n_rows = weights.len() / n_columns;
+    let per_row = n_columns / scheme.n_weights;
+    let eights = factor.eights();
+    let mut differences = vec![[0f32; LANES]; factor.n];
+    for (group, metric) in eights.metrics.iter().enumerate() {
+        let place = group * EIGHT;
+        let missed: [_; EIGHT] =
+            std::array::from_fn(|at| carried(&eights.order, place + at, place, &differences));
+        let column = factor.first + eights.order.columns[place] as usize;
+        let (block, index) = (column / scheme.n_weights, column % scheme.n_weights);
+        for row in 0..n_rows {
+            let block = &mut blocks[row * per_row + block];
+            let scale = block.scale(index / scheme.group);
+            let weights = &weights[row * n_columns + column..][..EIGHT];
+            // What the columns would have to differ by, all eight of them together.
+            let mut aim = [0f32; EIGHT];
+            for at in 0..EIGHT {
+                let before = &eights.order.weights_at(place + at)[place..];
+                let among: f32 = before.iter().zip(&aim).map(|(weight, aim)| weight * aim).sum();
+                aim[at] = -missed[at][row] - among;
+            }
+            if scale != 0.0 {
+                let wanted = std::array::from_fn(|at| (weights[at] + aim[at]) / scale);
+                let levels = codebook.nearest(&wanted, metric);
+                block.levels[index..index + EIGHT].copy_from_slice(&levels);
+            }
+            for at in 0..EIGHT {
+                differences[place + at][row] = scale * f32::from(block.levels[index + at]) - weights[at];
+            }
         }
     }
 }
@@ -71,13 +143,8 @@ impl Default for Lanes {
 
 impl Lanes {
     #[inline(always)]
-    fn choose(&mut self, levels: Levels, before: &[f32], differences: &mut [[f32; LANES]], place: usize) {
-        let mut missed = [0f32; LANES];
-        for (weight, difference) in before.iter().zip(&differences[..place]) {
-            for lane in 0..LANES {
-                missed[lane] += weight * difference[lane];
-            }
-        }
+    fn choose(&mut self, levels: Each, order: &Order, differences: &mut [[f32; LANES]], place: usize) {
+        let missed = carried(order, place, place, differences);
         let difference = &mut differences[place];
         for lane in 0..LANES {
             let target = self.weight[lane] - missed[lane] + self.min[lane];

@@ -2,7 +2,8 @@
 //! Knows blocks and inputs; must not know how blocks are stored.
 
 use super::arithmetic::{add_scaled, dot};
-use super::block::{Block, Scheme};
+use super::block::{Block, Each, Levels, Scheme};
+use super::codebook::{Codebook, EIGHT, norm};
 use super::factor::Factor;
 use super::feedback::nearest;
 
@@ -36,7 +37,10 @@ pub(super) fn polish(scheme: &Scheme, factor: &Factor, weights: &[f32], blocks: 
                 let first = first + group * scheme.group;
                 moved |= row.move_scale(block, group, first);
                 moved |= row.move_min(block, group, first);
-                moved |= row.move_levels(block, group, first);
+                moved |= match scheme.levels {
+                    Levels::Each(each) => row.move_levels(each, block, group, first),
+                    Levels::Coded(codebook) => row.move_codes(codebook, block, group, first),
+                };
             }
             moved |= row.move_units(block, first);
         }
@@ -93,12 +97,13 @@ impl Row<'_> {
 
     /// The whole number nearest to the best step along the direction from `from` that stays within `range`, if it helps.
     #[inline(always)]
-    fn best_step(&self, first: usize, from: i16, range: (i16, i16)) -> Option<i16> {
+    fn best_step(&self, first: usize, from: i16, range: (i16, i16), step: i16) -> Option<i16> {
         let (slope, curvature) = self.along(first, self.scheme.group);
         if curvature <= 0.0 {
             return None;
         }
-        let to = (f32::from(from) - slope / curvature).round_ties_even();
+        let n_steps = (-slope / curvature / f32::from(step)).round_ties_even();
+        let to = f32::from(from) + n_steps * f32::from(step);
         let to = to.clamp(f32::from(range.0), f32::from(range.1)) as i16;
         let step = f32::from(to - from);
         (to != from && step * (2.0 * slope + step * curvature) < 0.0).then_some(to)
@@ -114,7 +119,9 @@ impl Row<'_> {
             *direction = block.d * f32::from(*level);
         }
         let from = block.scales[group];
-        let Some(to) = self.best_step(first, from, self.scheme.scales) else { return false };
+        let Some(to) = self.best_step(first, from, self.scheme.scales, self.scheme.scale_step) else {
+            return false;
+        };
         block.scales[group] = to;
         self.shift(first, self.scheme.group, f32::from(to - from));
         true
@@ -125,14 +132,14 @@ impl Row<'_> {
         let Some(most) = self.scheme.mins.filter(|most| *most > 1) else { return false };
         self.direction[..self.scheme.group].fill(-block.m);
         let from = block.mins[group];
-        let Some(to) = self.best_step(first, from, (0, most)) else { return false };
+        let Some(to) = self.best_step(first, from, (0, most), 1) else { return false };
         block.mins[group] = to;
         self.shift(first, self.scheme.group, f32::from(to - from));
         true
     }
 
     #[inline(always)]
-    fn move_levels(&mut self, block: &mut Block, group: usize, first: usize) -> bool {
+    fn move_levels(&mut self, each: Each, block: &mut Block, group: usize, first: usize) -> bool {
         let (scale, min) = (block.scale(group), block.min(group));
         if scale == 0.0 {
             return false;
@@ -142,7 +149,7 @@ impl Row<'_> {
             let column = first + index;
             let own = self.factor.row(column)[column];
             let wanted = self.weights[column] + self.difference[column] - self.slope[column] / own;
-            let level = nearest(self.scheme.levels, (wanted + min) / scale);
+            let level = nearest(each, (wanted + min) / scale);
             let old = &mut block.levels[group * self.scheme.group + index];
             let by = scale * (level - f32::from(*old));
             if by == 0.0 || by * (2.0 * self.slope[column] + by * own) >= 0.0 {
@@ -151,6 +158,33 @@ impl Row<'_> {
             *old = level as i8;
             self.difference[column] += by;
             add_scaled(&mut self.slope, by, self.factor.row(column));
+            moved = true;
+        }
+        moved
+    }
+
+    /// Eight weights at once, to the codes nearest to where the error would be least.
+    #[inline(always)]
+    fn move_codes(&mut self, codebook: &Codebook, block: &mut Block, group: usize, first: usize) -> bool {
+        let scale = block.scale(group);
+        if scale == 0.0 {
+            return false;
+        }
+        let mut moved = false;
+        let levels = &mut block.levels[group * self.scheme.group..][..self.scheme.group];
+        for (levels, column) in levels.as_chunks_mut::<EIGHT>().0.iter_mut().zip((first..).step_by(EIGHT)) {
+            let slope: [f32; EIGHT] = std::array::from_fn(|at| self.slope[column + at]);
+            let inverse = &self.factor.eights().inverses[column / EIGHT];
+            let wanted = std::array::from_fn(|at| f32::from(levels[at]) - dot(&inverse[at], &slope) / scale);
+            let metric = self.factor.metric(column);
+            let chosen = codebook.nearest(&wanted, &metric);
+            let by = std::array::from_fn(|at| scale * (f32::from(chosen[at]) - f32::from(levels[at])));
+            if chosen == *levels || 2.0 * dot(&by, &slope) + norm(&by, &metric) >= 0.0 {
+                continue;
+            }
+            *levels = chosen;
+            self.direction[..EIGHT].copy_from_slice(&by);
+            self.shift(column, EIGHT, 1.0);
             moved = true;
         }
         moved
@@ -177,12 +211,13 @@ impl Row<'_> {
                 continue;
             }
             let unit = if of_min { &mut block.m } else { &mut block.d };
-            let to = half::f16::from_f32(*unit - slope / curvature);
-            let step = to.to_f32() - *unit;
+            let to = half::f16::from_f32((*unit - slope / curvature) / self.scheme.unit).to_f32();
+            let to = to * self.scheme.unit;
+            let step = to - *unit;
             if step == 0.0 || !to.is_finite() || step * (2.0 * slope + step * curvature) >= 0.0 {
                 continue;
             }
-            *unit = to.to_f32();
+            *unit = to;
             self.shift(first, n, step);
             moved = true;
         }

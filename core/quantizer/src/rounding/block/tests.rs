@@ -3,7 +3,7 @@
 use super::*;
 use engine::gguf::quantize::{dequantize_rows, quantize_rows};
 
-const TYPES: [GgmlType; 12] = [
+const TYPES: [GgmlType; 17] = [
     GgmlType::Q2_K,
     GgmlType::Q3_K,
     GgmlType::Q4_K,
@@ -16,6 +16,11 @@ const TYPES: [GgmlType; 12] = [
     GgmlType::Q5_0,
     GgmlType::Q5_1,
     GgmlType::Q8_0,
+    GgmlType::IQ2_XXS,
+    GgmlType::IQ2_XS,
+    GgmlType::IQ2_S,
+    GgmlType::IQ3_XXS,
+    GgmlType::IQ3_S,
 ];
 
 proptest::proptest! {
@@ -28,7 +33,7 @@ proptest::proptest! {
         for ty in TYPES {
             let scheme = Scheme::of(ty).unwrap();
             let mut bytes = vec![0; ty.row_bytes(512).unwrap() as usize];
-            quantize_rows(ty, &weights, &mut bytes, 512, None).unwrap();
+            quantize_rows(ty, &weights, &mut bytes, 512, Some(&[1.0; 512])).unwrap();
             let mut expected = vec![0f32; 512];
             dequantize_rows(ty, &bytes, &mut expected).unwrap();
             let mut again = vec![0xffu8; bytes.len()];

@@ -75,6 +75,11 @@ fn every_type_gains() {
         (T::Q5_0, 0.5),
         (T::Q5_1, 0.5),
         (T::Q8_0, 0.5),
+        (T::IQ2_XXS, 0.5),
+        (T::IQ2_XS, 0.5),
+        (T::IQ2_S, 0.5),
+        (T::IQ3_XXS, 0.5),
+        (T::IQ3_S, 0.5),
     ] {
         let (plain, left) = gain(ty, 512, 512);
         let (_, left_by_block) = gain(ty, 512, 256);
