@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Evaluate, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let subject = Subject::open(&args.model, &args.computing, &cancel, screen)?;
     let asking = Asking { suite: &args.suite, n_ctx: args.context, computing: &args.computing };
-    let kept = asking.ask(&subject, &ids(&subject, &args.variant)?, &cancel, screen)?;
+    let kept = asking.ask(&subject, &subject.asked(&args.variant)?, &cancel, screen)?;
     finish(&subject, &kept, screen)
 }
 
@@ -58,21 +58,13 @@ pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
         let n_ctx = args.validate.texts.contexts.iter().copied().max().unwrap_or(512);
         let asking = Asking { suite: &args.suite, n_ctx, computing: &args.validate.computing };
         // The original is asked as well where it is one of the bundle's variants.
-        kept = asking.ask(&quantized, &ids(&quantized, &args.validate.variant)?, &cancel, screen)?;
+        kept = asking.ask(&quantized, &quantized.asked(&args.validate.variant)?, &cancel, screen)?;
     }
     if screen.json {
         report::write(&quantized)?;
         return screen.print_json(&serde_json::json!({ "validations": validations, "evaluations": kept }));
     }
     finish(&quantized, &kept, screen)
-}
-
-fn ids(subject: &Subject, wanted: &[String]) -> Result<Vec<String>> {
-    let present = subject.present();
-    if let Some(unknown) = wanted.iter().find(|id| !present.contains(id)) {
-        bail!("--variant: `{unknown}` is none of {}", present.join(", "));
-    }
-    Ok(present.into_iter().filter(|id| wanted.is_empty() || wanted.contains(id)).collect())
 }
 
 /// Which questions are put, and how.

@@ -49,6 +49,21 @@ impl Subject {
         present.map(|candidate| candidate.id.clone()).collect()
     }
 
+    /// The ids of those variants that `--variant` names, in the bundle's order; of all that are here where it names none.
+    pub(crate) fn asked(&self, names: &[String]) -> Result<Vec<String>> {
+        let present = self.present();
+        if names.is_empty() {
+            return Ok(present);
+        }
+        let called = |name: &String, id: &String| {
+            self.runtime.candidates().any(|candidate| candidate.id == *id && candidate.is_called(name))
+        };
+        if let Some(unknown) = names.iter().find(|name| !present.iter().any(|id| called(name, id))) {
+            bail!("--variant: `{unknown}` is none of {}", present.join(", "));
+        }
+        Ok(present.into_iter().filter(|id| names.iter().any(|name| called(name, id))).collect())
+    }
+
     /// The variant with the most bits per weight.
     pub(crate) fn finest(&self) -> Result<String> {
         let present =

@@ -36,6 +36,10 @@ pub(crate) fn validate(
 ) -> Result<(Vec<Validation>, Header)> {
     let cancel = interrupt::token();
     let original = Original::open(args, quantized, &cancel, screen)?;
+    let mut candidates = quantized.asked(&args.variant)?;
+    if original.other.is_none() {
+        candidates.retain(|id| *id != original.id);
+    }
     let subject = original.subject(quantized);
     let model = subject.load(&original.id, longest(args), &args.computing, &cancel)?;
     let texts = read_texts(&args.texts.text)?;
@@ -52,7 +56,7 @@ pub(crate) fn validate(
     };
     drop(model);
     let mut validations = Vec::new();
-    for id in candidates(args, quantized, &original)? {
+    for id in candidates {
         let model = quantized.load(&id, longest(args), &args.computing, &cancel)?;
         let (mut validation, _) = compare(&store, &model, args, &id, &cancel, &mut following)?;
         validation.floor = floor.clone();
@@ -106,23 +110,6 @@ impl Original {
     fn subject<'a>(&'a self, quantized: &'a Subject) -> &'a Subject {
         self.other.as_ref().unwrap_or(quantized)
     }
-}
-
-fn candidates(args: &Validate, quantized: &Subject, original: &Original) -> Result<Vec<String>> {
-    let mut ids = quantized.present();
-    if original.other.is_none() {
-        ids.retain(|id| *id != original.id);
-    }
-    if args.variant.is_empty() {
-        return Ok(ids);
-    }
-    for wanted in &args.variant {
-        if !ids.contains(wanted) {
-            bail!("--variant: `{wanted}` is none of {}", ids.join(", "));
-        }
-    }
-    ids.retain(|id| args.variant.contains(id));
-    Ok(ids)
 }
 
 /// The original's logits on disk.

@@ -208,14 +208,9 @@ fn fastest(
     })
 }
 
-/// Whether `asked` is a variant's identifier, `gguf/Q4_K_M`, or what stands behind its format, `Q4_K_M`.
-fn names(asked: &str, id: &str) -> bool {
-    asked == id || id.split_once('/').is_some_and(|(_, name)| name == asked)
-}
-
 /// Why a candidate is out whatever the memory.
 fn refusal(candidate: &Candidate, request: &Request) -> Option<(Code, String)> {
-    if let Some(asked) = request.variant.as_ref().filter(|asked| !names(asked, &candidate.id)) {
+    if let Some(asked) = request.variant.as_ref().filter(|asked| !candidate.is_called(asked)) {
         return Some((Code::NotAsked, format!("{asked} was asked for")));
     }
     if let Some(blocked) = &candidate.blocked {

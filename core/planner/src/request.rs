@@ -117,6 +117,11 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Whether `asked` is its id, `gguf/Q4_K_M`, or what stands behind the format there, `Q4_K_M`.
+    pub fn is_called(&self, asked: &str) -> bool {
+        asked == self.id || self.id.split_once('/').is_some_and(|(_, name)| name == asked)
+    }
+
     /// What measurements call the model: its name, else its family.
     pub fn model_name(&self) -> &str {
         self.description.name.as_deref().unwrap_or(&self.description.family)
