@@ -1,15 +1,19 @@
 //! Opening a bundle or a single file, and planning for it. Knows manifests and hosts; must not load weights.
 
+mod devices;
+
+pub use devices::{backend_devices, supplied_devices};
+
 use crate::tune::{seen_memory, seen_speeds};
 use crate::{Error, Result};
 use bundle::{Bundle, Format, Presence, Sha256Digest, Variant};
-use engine::{DeviceKind, Engine};
+use engine::Engine;
 use families::Description;
 use families::projector::Encoder;
 use formats::gguf::{Header, TensorSpec};
-use hardware::{Host, Supplied, SuppliedDevice};
+use hardware::{Host, Supplied};
 use planner::speed::Work;
-use planner::{Backend, BackendDevice, Candidate, Code, Plan, Projector, QualityEstimate, Request};
+use planner::{Candidate, Code, Plan, Projector, QualityEstimate, Request};
 use std::fmt::Write as _;
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -165,20 +169,6 @@ impl Runtime {
     }
 }
 
-/// The devices of an engine beside the processor, as the planner takes them.
-pub fn backend_devices(engine: &dyn Engine, host: &Host) -> Vec<BackendDevice> {
-    let gpus = engine.devices().into_iter().filter(|device| device.kind != DeviceKind::Cpu);
-    let device = |device: engine::DeviceInfo| {
-        let backend = backend_of(&device.name);
-        // Metal calls every device of its own kind a GPU.
-        let shares = device.kind == DeviceKind::IntegratedGpu || backend == Backend::Metal;
-        let unified = shares && host.memory.unified;
-        let (free_bytes, max_allocation_bytes) = (device.memory_free_bytes, device.max_allocation_bytes);
-        BackendDevice { backend, name: device.name, free_bytes, unified, max_allocation_bytes }
-    };
-    gpus.map(device).collect()
-}
-
 /// What could be loaded of the bundle directory or GGUF file at `path`, as the planner sees it. Needs no engine; of a
 /// file, the header alone may be there.
 ///
@@ -195,20 +185,6 @@ pub fn candidates_at(path: &Path) -> Result<Vec<Candidate>> {
     Ok(vec![candidate_of(path, header)?])
 }
 
-/// The devices of an engine that compute beside the processor, in the form in which a host's description takes them.
-pub fn supplied_devices(engine: &dyn Engine) -> Vec<SuppliedDevice> {
-    let computes = |kind| matches!(kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu);
-    let gpus = engine.devices().into_iter().filter(|device| computes(device.kind));
-    gpus.map(|device| SuppliedDevice {
-        name: device.description,
-        memory_bytes: device.memory_total_bytes,
-        free_bytes: device.memory_free_bytes,
-        unified: device.kind == DeviceKind::IntegratedGpu,
-        ..SuppliedDevice::default()
-    })
-    .collect()
-}
-
 #[cfg(feature = "gguf")]
 fn built_in(cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
     let options = engine::gguf::EngineOptions { cpu_variant, ..Default::default() };
@@ -222,17 +198,6 @@ fn built_in(_cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
         expected: "one, or the feature `gguf`".into(),
         got: "neither".into(),
     })
-}
-
-fn backend_of(device: &str) -> Backend {
-    const NAMES: [(&str, Backend); 5] = [
-        ("Vulkan", Backend::Vulkan),
-        ("CUDA", Backend::Cuda),
-        ("Metal", Backend::Metal),
-        ("GPUOpenCL", Backend::Opencl),
-        ("HTP", Backend::Hexagon),
-    ];
-    NAMES.iter().find(|(name, _)| device.starts_with(name)).map_or(Backend::Cpu, |(_, backend)| *backend)
 }
 
 /// The header of a GGUF file.
