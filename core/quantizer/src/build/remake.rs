@@ -1,8 +1,7 @@
 //! One variant made over several runs: planned, written into a work folder, and described for the manifest.
 //! Knows requests and the resumable file; must not know bundles on disk, nor when it is good enough to be published.
 
-use super::{BuildRequest, VariantReport, describe, memory_inputs, method, plan, settings};
-use super::{Way, ways};
+use super::{BuildRequest, VariantReport, Way, describe, memory_inputs, method, plan, settings, ways};
 use crate::plan::Job;
 use crate::resume::{Places, write_resumable};
 use crate::source::TensorSource;
@@ -47,7 +46,7 @@ impl Remake {
     ///
     /// # Errors
     /// None or several variants, bad input, [`Error::Memory`] where one thread takes more than the budget.
-    pub fn plan(request: BuildRequest) -> Result<Self> {
+    pub fn plan(mut request: BuildRequest) -> Result<Self> {
         let source = open_source(&request.model, &request.adapters)?;
         let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
         let moments = request.moments.as_deref().map(Moments::open).transpose()?.map(Arc::new);
@@ -57,7 +56,6 @@ impl Remake {
             return Err(Error::Request { wish, expected, got: "none or several".into() });
         };
         let job = plan(source.as_ref(), &way, &request, importance.as_ref(), moments.as_ref())?;
-        let mut request = request;
         request.threads = execute::n_workers(request.threads);
         if let Some(have_bytes) = request.memory_budget_bytes {
             while request.threads > 1 && execute::work_bytes(&job, request.threads) > have_bytes {
