@@ -1,12 +1,13 @@
 //! `chat`: a conversation with line editing. Ctrl-C stops the answer and not the program; Ctrl-D ends it.
 
+use super::small::{SmallModel, beside, guessing};
 use super::{adapters, generate_settings, load, open, read};
 use crate::args::Chat;
 use crate::interrupt;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::{
-    CancelToken, ChatRequest, Event, GenerateSettings, LoadedModel, Session, SessionSettings, TemplateInput,
+    CancelToken, ChatRequest, Event, GenerateSettings, LoadedModel, PlanRequest, Session, TemplateInput,
     Usage,
 };
 use rustyline::error::ReadlineError;
@@ -68,10 +69,11 @@ pub(crate) fn run(args: &Chat, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
     let images = args.images || args.wishes.mmproj.is_some();
-    let model = load(&runtime, &args.wishes, images, &cancel)?;
-    let mut session = model.session(&SessionSettings::default())?;
-    let mut settings = generate_settings(&args.sampling);
-    settings.adapters = adapters(&model, &args.adapters)?;
+    let small = SmallModel::open(&args.answering.guessing, &args.wishes, screen)?;
+    let model = load(&runtime, PlanRequest { images, ..beside(&args.wishes, small.as_ref())? }, &cancel)?;
+    let mut session = model.session(&guessing(&args.answering.guessing, small.as_ref(), &model, &cancel)?)?;
+    let mut settings = generate_settings(&args.answering.sampling);
+    settings.adapters = adapters(&model, &args.answering.adapters)?;
     let mut conversation = Conversation { system: args.system.clone(), ..Conversation::default() };
     conversation.clear();
     let mut last = None;
