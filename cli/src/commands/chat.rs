@@ -4,6 +4,7 @@ use super::small::{SmallModel, beside, guessing};
 use super::{adapters, generate_settings, load, open, read};
 use crate::args::Chat;
 use crate::interrupt;
+use crate::markdown::Markdown;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::{
@@ -116,7 +117,7 @@ pub(crate) fn run(args: &Chat, screen: &Screen) -> Result<()> {
             }
             _ => {
                 conversation.say(line);
-                let told = answer(&model, &mut session, &mut conversation, &settings, &cancel);
+                let told = answer(&model, &mut session, &mut conversation, &settings, (&cancel, screen));
                 cancel.reset();
                 told.map(|usage| last = Some(usage))
             }
@@ -146,23 +147,25 @@ fn answer(
     session: &mut Session,
     conversation: &mut Conversation,
     settings: &GenerateSettings,
-    cancel: &CancelToken,
+    (cancel, screen): (&CancelToken, &Screen),
 ) -> Result<Usage> {
     let (messages, files) = (conversation.messages.clone(), conversation.files.clone());
     let input = TemplateInput { messages, add_generation_prompt: true, ..TemplateInput::default() };
     let mut settings = settings.clone();
     let request = ChatRequest { input, files, ..ChatRequest::default() };
     let (mut text, mut out) = (String::new(), std::io::stdout());
+    let mut markdown = Markdown::new(screen.is_coloured());
     let mut on_event = |event: Event<'_>| {
         if let Event::Text(piece) = event {
             text.push_str(piece);
-            let _ = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
+            let _ = out.write_all(markdown.push(piece).as_bytes()).and_then(|()| out.flush());
         }
         ControlFlow::Continue(())
     };
     let made = model.chat_prompt(&request, &mut settings);
     let told =
         made.and_then(|prompt| session.generate_tokens(&prompt.tokens, &settings, cancel, &mut on_event));
+    print!("{}", markdown.finish());
     match told {
         Ok(usage) => {
             println!();
