@@ -102,7 +102,9 @@ impl Listener {
             },
             Event::Change(change) => return self.change(&change),
             // Nothing of the C interface asks for these.
-            Event::Dropped { .. } | Event::Logprobs(_) => return ControlFlow::Continue(()),
+            Event::Dropped { .. } | Event::Grown { .. } | Event::Logprobs(_) => {
+                return ControlFlow::Continue(());
+            }
             Event::Token(token_id) => lp_event { token_id, ..blank(lp_event_kind::LP_EVENT_TOKEN) },
             Event::Text(text) => lp_event {
                 text: text.as_ptr().cast(),

@@ -93,6 +93,7 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
             Event::Prompt { .. }
             | Event::Progress { .. }
             | Event::Dropped { .. }
+            | Event::Grown { .. }
             | Event::Logprobs(_)
             | Event::Change(_) => {}
         }

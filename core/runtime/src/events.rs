@@ -30,6 +30,13 @@ pub enum Event<'a> {
         /// Tokens that are held now.
         after: usize,
     },
+    /// The context was full, and is longer now ([`crate::WhenFull::Grow`]).
+    Grown {
+        /// Tokens that it could hold before.
+        before: usize,
+        /// Tokens that it can hold now.
+        after: usize,
+    },
     /// How the model is run changed; what it says does not.
     Change(Change),
     /// How likely the token was that comes next, where that is asked for.

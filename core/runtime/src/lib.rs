@@ -18,6 +18,7 @@ pub mod measured;
 mod media;
 mod model;
 mod open;
+mod planned;
 mod pool;
 #[cfg(feature = "quantize")]
 pub mod requantize;

@@ -2,7 +2,8 @@
 //! Owns that comparison and the steps down after it; must not know how memory is estimated.
 
 use crate::govern::planned_setting;
-use crate::model::{LoadedModel, context_settings, load_settings};
+use crate::model::LoadedModel;
+use crate::planned::{context_settings, load_settings};
 use crate::{Error, PlanRequest, PoolSettings, Result, Runtime};
 use bundle::Bundle;
 use engine::{BufferUse, CancelToken, ContextSettings, MemoryUse, Purpose};
@@ -146,7 +147,8 @@ impl Runtime {
         let engine = self.engine();
         let projector = self.projector(&choice.id).filter(|_| choice.memory.projector_bytes > 0);
         let files = (path, projector);
-        let model = LoadedModel::load(engine, files, choice.clone(), placed, hold, progress, cancel)?;
+        let mut model = LoadedModel::load(engine, files, choice.clone(), placed, hold, progress, cancel)?;
+        model.allow(plan.allowance, self.is_here());
         model.steering().set_max_threads(self.host().cpu.usable_cpus);
         if let Some(folder) = self.tuning_folder() {
             self.recall(&model, path, folder, candidate);

@@ -2,16 +2,17 @@
 
 use crate::govern::Steering;
 use crate::open::{digest_of, read_header};
+use crate::planned::{context_settings, load_settings, of_engine};
 use crate::session::Session;
 use crate::speculate::{Drafter, MAX_GUESS};
 use crate::template::Template;
 use crate::{EmbedSettings, Embedder, Error, Ranker, Result, Tokenizer};
 use bundle::UseGuard;
 use engine::{
-    Adapter, CancelToken, Context, ContextSettings, Engine, Form, KvType, LoadSettings, MemoryUse, Model,
+    Adapter, CancelToken, Context, ContextSettings, Engine, Form, LoadSettings, MemoryUse, Model,
     PagingStats, Pooling, Projector, ProjectorSettings, Purpose, Token,
 };
-use planner::{Choice, MemoryAudit, Part};
+use planner::{Allowance, Choice, MemoryAudit, Part};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -39,6 +40,8 @@ pub struct LoadedModel {
     rank_template: Option<String>,
     pooling: Option<Pooling>,
     choice: Choice,
+    /// The memory that the plan was made for, and whether that is this machine's.
+    allowance: (Allowance, bool),
     /// Layers on a device, which tuning may have found to be better than the choice's.
     gpu_layers: u32,
     steering: Arc<Steering>,
@@ -93,6 +96,7 @@ impl LoadedModel {
             pooling: pooling.map(of_engine),
             steering: Arc::new(Steering::new(&choice)),
             choice,
+            allowance: (Allowance::default(), false),
             gpu_layers,
             engine_build: engine.build().into(),
             path: path.into(),
@@ -131,6 +135,24 @@ impl LoadedModel {
     /// The engine's model below, for what opens contexts of its own.
     pub fn engine_model(&self) -> &Arc<dyn Model> {
         &self.model
+    }
+
+    /// Contexts may grow within this.
+    pub(crate) fn allow(&mut self, allowance: Allowance, is_here: bool) {
+        self.allowance = (allowance, is_here);
+    }
+
+    /// Whether a context of so many tokens can be opened while `held` is there. By the plan's bytes of cache for a token, and
+    /// what the plan was allowed; of this machine, what it can spare now.
+    pub(crate) fn has_room_for(&self, context_tokens: u32, held: &MemoryUse) -> bool {
+        let (allowance, is_here) = &self.allowance;
+        let planned = self.choice.context_tokens.max(1);
+        let cache = self.choice.memory.kv_bytes.saturating_mul(context_tokens.into()) / planned;
+        let more = cache.saturating_add(self.choice.memory.compute_bytes);
+        let all = held.total_bytes().saturating_add(self.choice.memory.overhead_bytes).saturating_add(more);
+        let most = if allowance.asked { Some(allowance.host_bytes) } else { allowance.cap_bytes };
+        let spare = is_here.then(|| hardware::conditions().memory.budget_bytes).filter(|_| !allowance.asked);
+        most.is_none_or(|most| all <= most) && spare.is_none_or(|spare| more <= spare)
     }
 
     /// Opens a session with a context of its own.
@@ -342,59 +364,6 @@ impl LoadedModel {
 
     pub(crate) fn planned_tokens(&self) -> u32 {
         u32::try_from(self.choice.context_tokens).unwrap_or(u32::MAX)
-    }
-}
-
-/// How a plan has a model loaded.
-pub(crate) fn load_settings(choice: &Choice) -> LoadSettings {
-    LoadSettings {
-        gpu_layers: choice.gpu_layers,
-        devices: choice.device.as_ref().map(|name| vec![name.clone()]),
-        batches_on_gpus: choice.copies_weights,
-        repack: !choice.copies_weights && choice.expert_memory_bytes.is_none(),
-        expert_memory_bytes: choice.expert_memory_bytes,
-        ..LoadSettings::default()
-    }
-}
-
-/// How a plan has a context opened.
-pub(crate) fn context_settings(choice: &Choice, n_ctx: u32, n_ubatch: u32) -> ContextSettings {
-    ContextSettings {
-        n_ctx,
-        n_batch: 512.max(n_ubatch),
-        n_ubatch,
-        n_threads: choice.n_threads,
-        n_threads_batch: choice.n_threads_batch,
-        type_k: cache_type(choice.type_k),
-        type_v: cache_type(choice.type_v),
-        ..ContextSettings::default()
-    }
-}
-
-/// A type of the cache, by its name in plans.
-fn cache_type(name: &str) -> KvType {
-    const NAMES: [(&str, KvType); 9] = [
-        ("F32", KvType::F32),
-        ("F16", KvType::F16),
-        ("BF16", KvType::Bf16),
-        ("Q8_0", KvType::Q8_0),
-        ("Q5_1", KvType::Q5_1),
-        ("Q5_0", KvType::Q5_0),
-        ("Q4_1", KvType::Q4_1),
-        ("Q4_0", KvType::Q4_0),
-        ("IQ4_NL", KvType::Iq4Nl),
-    ];
-    NAMES.iter().find(|(known, _)| *known == name).map_or(KvType::F16, |(_, ty)| *ty)
-}
-
-/// The same kind, as the engine calls it.
-fn of_engine(pooling: families::Pooling) -> Pooling {
-    match pooling {
-        families::Pooling::None => Pooling::None,
-        families::Pooling::Mean => Pooling::Mean,
-        families::Pooling::Cls => Pooling::Cls,
-        families::Pooling::Last => Pooling::Last,
-        families::Pooling::Rank => Pooling::Rank,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A session: one context, its tokens, and generation with events.
 
 mod full;
+mod grow;
 mod state;
 
 pub use full::{Ask, WhenFull};
@@ -170,7 +171,7 @@ impl Session {
         settings.media.check(prompt)?;
         self.media.clone_from(&settings.media);
         self.adapt(&settings.adapters)?;
-        let prompt = &*self.fitting(prompt)?;
+        let prompt = &*self.fitting(prompt, on_event)?;
         let answer = Answer::new(settings, self.tokenizer(), prompt)?;
         let (reused, rest) = match self.form {
             Form::Decoder | Form::Encoder => {

@@ -73,6 +73,11 @@ impl Driver {
         (self.decode.threads(), self.batch.threads())
     }
 
+    /// There is another context, which was told nothing yet.
+    pub(crate) fn forget_context(&mut self) {
+        self.told = None;
+    }
+
     /// Tells what changed since the last time.
     pub(crate) fn tell(&mut self, on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         self.changes.drain(..).try_for_each(|change| on_event(Event::Change(change)))

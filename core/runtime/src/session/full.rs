@@ -21,6 +21,15 @@ pub enum WhenFull {
         /// For instance a system message.
         keep_tokens: usize,
     },
+    /// The context becomes twice as long, or as long as a prompt needs, as often as there is memory for it and the model was made
+    /// for so much ([`crate::Event::Grown`]); what was computed is kept. Pictures are not carried over: with them, and where it
+    /// cannot grow, it goes on as `then` has it.
+    Grow {
+        /// Longest context in tokens.
+        most_tokens: u32,
+        /// What becomes of it then.
+        then: Box<WhenFull>,
+    },
     /// The app is given the tokens, and gives those to go on from: a summary and the last sentences, for instance. `None`, or
     /// as many as there were, ends or refuses as [`WhenFull::Refuse`] does.
     Ask(Ask),
@@ -34,17 +43,29 @@ impl std::fmt::Debug for WhenFull {
         match self {
             Self::Refuse => f.write_str("Refuse"),
             Self::Shift { keep_tokens } => write!(f, "Shift {{ keep_tokens: {keep_tokens} }}"),
+            Self::Grow { most_tokens, then } => {
+                write!(f, "Grow {{ most_tokens: {most_tokens}, then: {then:?} }}")
+            }
             Self::Ask(_) => f.write_str("Ask(…)"),
         }
     }
 }
 
 impl WhenFull {
+    /// Tokens up to which a context may grow.
+    fn most_tokens(&self) -> Option<u32> {
+        match self {
+            Self::Grow { most_tokens, .. } => Some(*most_tokens),
+            Self::Refuse | Self::Shift { .. } | Self::Ask(_) => None,
+        }
+    }
+
     /// The tokens to go on from, fewer than `n_ctx`; `None` where there are none.
     fn instead_of(&mut self, tokens: &[Token], n_ctx: usize) -> Option<Vec<Token>> {
         let fewer = match self {
             Self::Refuse => return None,
             Self::Shift { keep_tokens } => shifted(tokens, *keep_tokens, n_ctx),
+            Self::Grow { then, .. } => return then.instead_of(tokens, n_ctx),
             Self::Ask(ask) => ask(tokens)?,
         };
         (fewer.len() < tokens.len() && fewer.len() < n_ctx && !fewer.is_empty()).then_some(fewer)
@@ -64,7 +85,16 @@ impl Session {
     ///
     /// # Errors
     /// An empty one, and one that stays too long.
-    pub(super) fn fitting<'a>(&mut self, prompt: &'a [Token]) -> Result<Cow<'a, [Token]>> {
+    pub(super) fn fitting<'a>(
+        &mut self,
+        prompt: &'a [Token],
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Cow<'a, [Token]>> {
+        if prompt.len() > self.context.n_ctx()
+            && let Some(most) = self.when_full.most_tokens()
+        {
+            self.grow(prompt.len() + 1, most, on_event)?;
+        }
         let n_ctx = self.context.n_ctx();
         let is_text = !prompt.iter().any(|token| *token < 0);
         if prompt.len() > n_ctx
@@ -87,6 +117,11 @@ impl Session {
         cancel: &CancelToken,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<bool> {
+        if let Some(most) = self.when_full.most_tokens()
+            && self.grow(self.held.len() + 1, most, on_event)?
+        {
+            return Ok(true);
+        }
         let n_ctx = self.context.n_ctx();
         let before = self.held.len();
         let fewer = match self.form {

@@ -5,7 +5,7 @@
 use super::key;
 use super::store::Store;
 use crate::govern::signals_of;
-use crate::model::{context_settings, load_settings};
+use crate::planned::{context_settings, load_settings};
 use crate::{LoadedModel, Runtime};
 use engine::{BufferUse, DeviceInfo, DeviceKind, LoadSettings, MemoryUse};
 use hardware::Conditions;

@@ -1,8 +1,9 @@
 //! A context without room: the app chooses what becomes of the answer, and nothing ends the process.
 
 use crate::fake_engine::Fake;
-use crate::stage::{bytes, generate, greedy, load, reciting};
-use llama_pajamas::{Error, GenerateSettings, Session, SessionSettings, StopReason, WhenFull};
+use crate::stage::{bytes, generate, greedy, load, reciting, session, try_load};
+use llama_pajamas::engine::MemoryUse;
+use llama_pajamas::{Error, GenerateSettings, PlanRequest, Session, SessionSettings, StopReason, WhenFull};
 use std::sync::{Arc, Mutex};
 
 /// A session of 32 tokens whose engine never ends.
@@ -58,4 +59,56 @@ fn an_app_that_is_asked_says_what_to_go_on_from() {
     let mut session = small(&reciting("abc"), WhenFull::Ask(Box::new(|_| None)));
     let told = generate(&mut session, "abc", &forty()).expect("generates");
     assert_eq!(told.usage.stop_reason, StopReason::ContextFull);
+}
+
+fn growing(most_tokens: u32) -> WhenFull {
+    WhenFull::Grow { most_tokens, then: Box::new(WhenFull::Refuse) }
+}
+
+#[test]
+fn a_context_grows_as_far_as_it_may() {
+    let fake = reciting(&"abcdefgh".repeat(10));
+    let plain = generate(&mut session(&fake, 128), "abc", &forty()).expect("generates");
+    let mut session = small(&fake, growing(100));
+    let told = generate(&mut session, "abc", &forty()).expect("generates");
+    assert_eq!((told.text(), &told.usage.stop_reason), (plain.text(), &StopReason::MaxTokens));
+    assert_eq!((session.n_ctx(), session.n_past(), session.tokens().len()), (64, 63, 63));
+    // Nothing was computed twice, and nothing will be.
+    let again =
+        generate(&mut session, "abc", &GenerateSettings { max_tokens: 1, ..forty() }).expect("generates");
+    assert_eq!(again.usage.reused_tokens, 3);
+    let told =
+        generate(&mut session, "abc", &GenerateSettings { max_tokens: 200, ..forty() }).expect("generates");
+    assert_eq!((session.n_ctx(), told.usage.stop_reason), (100, StopReason::ContextFull));
+}
+
+#[test]
+fn a_context_grows_to_a_prompt() {
+    let mut session = small(&reciting(&"x".repeat(200)), growing(400));
+    let told = generate(&mut session, &"x".repeat(150), &forty()).expect("generates");
+    assert_eq!((told.usage.prompt_tokens, told.usage.stop_reason), (151, StopReason::MaxTokens));
+    assert!(session.n_ctx() > 152 && session.n_ctx() <= 400, "{}", session.n_ctx());
+    let mut session = small(&reciting("x"), growing(100));
+    let error = generate(&mut session, &"x".repeat(150), &forty());
+    assert!(matches!(error, Err(Error::Request { what: "prompt", .. })), "{error:?}");
+    assert_eq!(session.n_ctx(), 32);
+}
+
+#[test]
+fn without_memory_a_context_does_not_grow() {
+    let fake = reciting("abc");
+    let request = PlanRequest { context_tokens: Some(32), ..PlanRequest::default() };
+    let roomy = try_load(&fake, &request).expect("loads");
+    let needed = roomy.choice().memory.total_bytes();
+    let tight = PlanRequest { memory_budget_bytes: Some(needed), ..request };
+    let memory = MemoryUse { context_bytes: needed, ..MemoryUse::default() };
+    let fake = Fake { memory, ..fake };
+    let settings = SessionSettings { context_tokens: Some(32), ..SessionSettings::default() };
+    let mut session = try_load(&fake, &tight).expect("loads").session(&settings).expect("opens");
+    session.set_when_full(WhenFull::Grow {
+        most_tokens: 400,
+        then: Box::new(WhenFull::Shift { keep_tokens: 1 }),
+    });
+    let told = generate(&mut session, "abc", &forty()).expect("generates");
+    assert_eq!((session.n_ctx(), told.usage.stop_reason), (32, StopReason::MaxTokens));
 }

@@ -106,7 +106,7 @@ fn what_the_engine_needs_and_is_not_there_is_refused_before_the_load() {
     runtime.load(&fits, &mut |_| {}, &CancelToken::new()).expect("loads");
     let plan = runtime.plan(&asked(400));
     let mut heard = false;
-    let error = runtime.load(&plan, &mut |_| heard = true, &CancelToken::new()).err().expect("refused");
+    let error = runtime.load(&plan, &mut |_| heard = true, &CancelToken::new()).expect_err("refused");
     let Error::NoRoom { id, place, need_bytes, have_bytes, .. } = &error else { panic!("{error}") };
     assert_eq!((id.as_str(), place.as_str(), *have_bytes), ("model", "memory", 300 << 20));
     assert!((400 << 20..420 << 20).contains(need_bytes), "{need_bytes}");
@@ -135,7 +135,7 @@ fn the_ladder_is_stepped_down_until_the_engine_agrees() {
     let none = Fake { dry_run: Some(|_| 64 << 20), ..greedy_engine() };
     let runtime = runtime(none, folder.path(), 44 << 20);
     let outcome = runtime.plan_and_load(&PlanRequest::default(), &mut |_| {}, &CancelToken::new());
-    let error = outcome.err().expect("nothing fits");
+    let error = outcome.expect_err("nothing fits");
     assert!(matches!(error, Error::NothingFits(_)), "{error}");
 }
 

@@ -26,7 +26,11 @@ fn answer(model: &LoadedModel, max_step: Option<Duration>) -> (String, Vec<Chang
             Event::Text(more) => text.push_str(more),
             Event::Change(change) => changes.push(change),
             Event::Progress { computed, total } => progress.push((computed, total)),
-            Event::Prompt { .. } | Event::Token(_) | Event::Dropped { .. } | Event::Logprobs(_) => {}
+            Event::Prompt { .. }
+            | Event::Token(_)
+            | Event::Dropped { .. }
+            | Event::Grown { .. }
+            | Event::Logprobs(_) => {}
         }
         ControlFlow::Continue(())
     };
