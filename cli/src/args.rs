@@ -155,6 +155,7 @@ pub(crate) struct Quantize {
         default_value = "balanced",
         default_value_if("target_size", clap::builder::ArgPredicate::IsPresent, None),
         default_value_if("target_bpw", clap::builder::ArgPredicate::IsPresent, None),
+        default_value_if("fit_device", clap::builder::ArgPredicate::IsPresent, None),
         default_value_if("plan", clap::builder::ArgPredicate::IsPresent, None)
     )]
     pub(crate) precision: Vec<String>,

@@ -6,6 +6,7 @@ pub(crate) mod chat;
 mod config;
 pub(crate) mod embed;
 pub(crate) mod evaluate;
+mod fit;
 mod foresee;
 pub(crate) mod hardware;
 pub(crate) mod info;

@@ -14,6 +14,13 @@ pub(crate) struct Fitting {
     /// The same in bits of tensors per weight, e.g. 4.5; repeatable
     #[arg(long, value_name = "BITS", requires = "sensitivity", conflicts_with_all = ["pure", "copy"])]
     pub(crate) target_bpw: Vec<f64>,
+    /// Fit what a machine can run: a profile with its memory, e.g. apple-m2:8 (`hardware --profiles` lists them), a file that
+    /// `hardware --record` wrote, or `this`. The planner counts what lies beside the weights
+    #[arg(long, value_name = "PROFILE|FILE|this", conflicts_with_all = ["target_size", "target_bpw", "recipe", "plan", "pure", "copy"])]
+    pub(crate) fit_device: Option<String>,
+    /// With --fit-device: context in tokens [default: what fits, up to 4096]
+    #[arg(long, value_name = "TOKENS", requires = "fit_device")]
+    pub(crate) context: Option<u64>,
     /// Carry out a plan that --write-plan wrote, as it is or edited; repeatable
     #[arg(long, value_name = "FILE", conflicts_with = "copy")]
     pub(crate) plan: Vec<PathBuf>,

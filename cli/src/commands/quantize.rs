@@ -1,6 +1,7 @@
 //! `quantize`: a model and a list of precisions → variants of a bundle.
 
 use super::calibrate::into_file;
+use super::fit::{self, Fitted};
 use crate::args::Quantize;
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
@@ -17,7 +18,14 @@ use std::path::Path;
 
 pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     let located = locate(&args.model, &args.network, Take::Model, screen)?;
-    let request = request(args, &located)?;
+    let mut request = request(args, &located)?;
+    let fitted = fit::fitted(&args.fitting, &request)?;
+    if let Some(fitted) = &fitted {
+        if !screen.json {
+            fitted.print(screen);
+        }
+        fitted.ask(&mut request);
+    }
     let cancel = interrupt::token();
     let mut planned = |report: &BuildReport| {
         if !screen.json {
@@ -42,11 +50,20 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
         write_plan(path, &report)?;
     }
     if screen.json {
-        screen.print_json(&report)?;
+        screen.print_json(&Made { device_fit: fitted, report: &report })?;
     } else if !args.dry_run {
         println!("wrote {}", screen.green(&args.output.display().to_string()));
     }
     Ok(())
+}
+
+/// What is told in JSON.
+#[derive(serde::Serialize)]
+struct Made<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_fit: Option<Fitted>,
+    #[serde(flatten)]
+    report: &'a BuildReport,
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {

@@ -30,7 +30,7 @@ pub use estimate::{Estimate, RoleEstimate, estimate, strategy};
 pub use execute::{Summary, work_bytes, write_file};
 pub use importance::Importance;
 pub use moments::{Calibration, Moments, collect_moments};
-pub use plan::{Job, TensorPlan, plan_file};
+pub use plan::{Job, TensorPlan, plan_file, plan_types};
 pub use progress::{Progress, Watch};
 pub use projector::{ProjectorPrecision, ProjectorReport, ProjectorWish, projector_job};
 pub use sensitivity::{Probes, Sensitivity, measure_errors, measure_kappas};
