@@ -33,5 +33,5 @@ pub use moments::{Calibration, Moments, collect_moments};
 pub use plan::{Job, TensorPlan, plan_file, plan_types};
 pub use progress::{Progress, Watch};
 pub use projector::{ProjectorPrecision, ProjectorReport, ProjectorWish, projector_job};
-pub use sensitivity::{Probes, Sensitivity, measure_errors, measure_kappas};
+pub use sensitivity::{Probes, Sensitivity, Subsets, measure_errors, measure_kappas, refine_kappas};
 pub use type_plan::{PlannedType, Target, TypePlan, plan_for_target};
