@@ -18,7 +18,7 @@ mod tune;
 pub(crate) use adapters::{AdapterFile, Adapters};
 pub(crate) use answer::{Chat, Run};
 pub(crate) use calibrate::{Moments, Reading, Sensitivity};
-pub(crate) use fitting::Fitting;
+pub(crate) use fitting::{Fitting, JudgingText};
 pub(crate) use hardware::Hardware;
 pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
 pub(crate) use measure::{Compare, Computing, Evaluate, Questions, Suite, Texts, Validate};

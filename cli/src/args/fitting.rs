@@ -36,4 +36,30 @@ pub(crate) struct Fitting {
     /// Write the plan of the one size that was asked for
     #[arg(long, value_name = "FILE")]
     pub(crate) write_plan: Option<PathBuf>,
+    /// Hold a contest of N plans around the one size that was asked for: each is made, and the least divergence on --text wins
+    #[arg(long, value_name = "N", requires_all = ["sensitivity", "text"], conflicts_with = "plan")]
+    pub(crate) tournament: Option<usize>,
+    /// Seed of the contest
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tournament")]
+    pub(crate) seed: u64,
+    /// Take the N experts that give least out of every layer first, by --moments or --imatrix; with --text it says what that
+    /// costs
+    #[arg(long, value_name = "N", conflicts_with = "copy", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) prune_experts: Option<usize>,
+    #[command(flatten)]
+    pub(crate) judging: JudgingText,
+}
+
+/// Text that candidates are judged by.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct JudgingText {
+    /// Text to judge by, which neither moments nor sensitivities have seen; repeatable
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) text: Vec<PathBuf>,
+    /// Tokens of a window of that text, the second half of which is judged
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, requires = "text")]
+    pub(crate) window: usize,
+    /// Most windows, evenly spread
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "text")]
+    pub(crate) windows: usize,
 }

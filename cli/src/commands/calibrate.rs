@@ -98,7 +98,7 @@ fn wrote(path: &Path, screen: &Screen) -> Result<()> {
 }
 
 /// The text in chunks of tokens; at most so many, evenly spread.
-fn chunks(
+pub(crate) fn chunks(
     reading: &Reading,
     source: &dyn TensorSource,
     most: Option<usize>,
@@ -127,13 +127,13 @@ fn chunks(
 }
 
 /// A model that the engine can read: the GGUF file itself, or one made of a checkpoint for the time being.
-struct Readable {
-    path: PathBuf,
+pub(crate) struct Readable {
+    pub(crate) path: PathBuf,
     _made: Option<Scratch>,
 }
 
 impl Readable {
-    fn new(model: &Path, source: &dyn TensorSource, output: &Path) -> Result<Self> {
+    pub(crate) fn new(model: &Path, source: &dyn TensorSource, output: &Path) -> Result<Self> {
         if model.is_file() {
             return Ok(Self { path: model.into(), _made: None });
         }
@@ -175,7 +175,7 @@ pub(crate) fn into_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) ->
 }
 
 /// Runs long work under a bar that Ctrl-C ends.
-fn with_bar<T>(
+pub(crate) fn with_bar<T>(
     screen: &Screen,
     work: impl FnOnce(&mut quantizer::Watch<'_>) -> Result<T>,
 ) -> Result<T> {

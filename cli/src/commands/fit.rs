@@ -6,7 +6,7 @@ use crate::args::{Fitting, Target};
 use crate::screen::{Screen, bytes};
 use anyhow::{Result, bail};
 use llama_pajamas::planner::Room;
-use llama_pajamas::quantizer::{self, BuildRequest, Sensitivity};
+use llama_pajamas::quantizer::{self, BuildRequest, Inputs, Sensitivity};
 use llama_pajamas::{DeviceFit, FitRequest, PlanRequest, fit_device};
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub(crate) fn fitted(args: &Fitting, request: &BuildRequest) -> Result<Option<Fi
     }
     let Seen { host, devices } = machine(&Target { host: (word != "this").then(|| word.clone()) })?;
     let wish = PlanRequest { context_tokens: args.context, devices, ..PlanRequest::default() };
-    let source = quantizer::open_source(&request.model, &request.adapters)?;
+    let Inputs { source, .. } = quantizer::open_inputs(request)?;
     let sensitivity = args.sensitivity.as_deref().map(Sensitivity::read).transpose()?;
     let fit = fit_device(
         source.as_ref(),
@@ -67,14 +67,20 @@ impl Fitted {
         line("memory of the host", room.host_bytes, placed);
         if let Some(of_device) = room.device_bytes {
             let kind = if room.unified { "of it, for the device" } else { "memory of the device" };
-            line(kind, of_device, format!("{} layers on it, the output counted", room.gpu_layers));
+            line(
+                kind,
+                of_device.min(if room.unified { room.host_bytes } else { u64::MAX }),
+                format!("{} layers on it, the output counted", room.gpu_layers),
+            );
         }
         let cache = if type_k == type_v { (*type_k).to_string() } else { format!("{type_k}, {type_v}") };
         line("cache", memory.kv_bytes, format!("{context_tokens} tokens in {cache}"));
         line("computing", memory.compute_bytes, format!("{n_ubatch} tokens at a time"));
         line("the process beside", memory.overhead_bytes, String::new());
         line("margin", memory.uncertainty_bytes, "how far these may be off".into());
-        line("left for weights", room.weights_bytes, String::new());
+        let is_copied = memory.weights_bytes > self.fit.weights_bytes;
+        let copied = if is_copied { "an embedding that is the output too is held twice" } else { "" };
+        line("left for weights", room.weights_bytes, copied.into());
         if self.fit.is_whole {
             println!(
                 "  all of the model fits in Q8_0 ({} of weights): more bits would gain nothing",

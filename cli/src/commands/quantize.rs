@@ -1,7 +1,9 @@
 //! `quantize`: a model and a list of precisions → variants of a bundle.
 
 use super::calibrate::into_file;
+use super::contest::contest;
 use super::fit::{self, Fitted};
+use super::prune;
 use crate::args::Quantize;
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
@@ -26,6 +28,8 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
         }
         fitted.ask(&mut request);
     }
+    let loss = prune::loss(&args.fitting, &request, screen)?;
+    contest(&args.fitting, &mut request, screen)?;
     let cancel = interrupt::token();
     let mut planned = |report: &BuildReport| {
         if !screen.json {
@@ -33,7 +37,7 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
         }
     };
     let mut bar: Option<(String, indicatif::ProgressBar)> = None;
-    let report = build_bundle(&request, &mut planned, &mut |progress| {
+    let mut report = build_bundle(&request, &mut planned, &mut |progress| {
         let same = bar.as_ref().is_some_and(|(label, _)| label == progress.label);
         if !same {
             bar = Some((progress.label.into(), screen.bytes_bar(progress.total_bytes, progress.label)));
@@ -45,6 +49,9 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     })?;
     if let Some((_, bar)) = bar {
         bar.finish_and_clear();
+    }
+    if let Some(pruning) = &mut report.pruning {
+        pruning.loss = loss;
     }
     if let Some(path) = &args.fitting.write_plan {
         write_plan(path, &report)?;
@@ -101,6 +108,8 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
             .collect(),
         sensitivity: args.fitting.sensitivity.clone(),
         plans: args.fitting.plan.clone(),
+        made_plans: Vec::new(),
+        prune_experts: args.fitting.prune_experts.unwrap_or(0),
         moments: args.fitting.moments.clone(),
         adapters: args.lora.clone(),
         imatrix: args.imatrix.clone(),
@@ -154,6 +163,9 @@ fn projector(name: Option<&str>) -> Result<ProjectorWish> {
 }
 
 fn print_report(report: &BuildReport, explain: bool, screen: &Screen) {
+    if let Some(pruning) = &report.pruning {
+        prune::print(pruning, screen);
+    }
     for variant in &report.variants {
         let types: Vec<String> =
             variant.types.iter().map(|(name, count, _)| format!("{count}× {name}")).collect();

@@ -1,9 +1,11 @@
 //! The whole job: a model and a list of precisions → variants of a bundle, published together.
 //! Knows sources, recipes and the bundle's writer; must not know how rows are quantized.
 
+mod inputs;
 mod remake;
 mod way;
 
+pub use inputs::{Inputs, open_inputs};
 pub use remake::{Remade, Remake};
 use way::{Way, decimal, ways};
 
@@ -13,11 +15,11 @@ use crate::plan::{Job, TensorPlan, plan_file, plan_types};
 use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
 use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
-use crate::{Error, Importance, Moments, Result, Target, TypePlan, Watch};
+use crate::{Error, Importance, Moments, Pruning, Result, Target, TypePlan, Watch};
 use bundle::manifest::{ImatrixSource, TensorOverride};
 use bundle::{
-    Architecture, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance, Settings,
-    Variant,
+    Architecture, Bundle, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance,
+    Settings, Variant,
 };
 use families::OutputType;
 use formats::gguf::{GgmlType, Metadata};
@@ -41,12 +43,16 @@ pub struct BuildRequest {
     pub targets: Vec<Target>,
     /// What was measured of the model's tensors, for targets.
     pub sensitivity: Option<PathBuf>,
-    /// Plans to carry out.
+    /// Plans to carry out, from files.
     pub plans: Vec<PathBuf>,
+    /// Plans to carry out that were made already.
+    pub made_plans: Vec<TypePlan>,
     /// Second moments of what flows into the weights: blocks are rounded with error feedback.
     pub moments: Option<PathBuf>,
     /// Low-rank adapters to merge into a checkpoint, in order: directories as `peft` writes them.
     pub adapters: Vec<PathBuf>,
+    /// Experts to take out of every layer, those that give least by moments or an importance matrix; 0 for none.
+    pub prune_experts: usize,
     /// Importance matrix file.
     pub imatrix: Option<PathBuf>,
     /// Wishes that override the recipe.
@@ -70,6 +76,9 @@ pub struct BuildReport {
     pub variants: Vec<VariantReport>,
     /// One entry per projector's file that goes with them.
     pub projectors: Vec<ProjectorReport>,
+    /// Experts that were taken out first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<Pruning>,
     /// Things to know.
     pub warnings: Vec<String>,
 }
@@ -127,16 +136,18 @@ pub fn build_bundle(
     planned: &mut dyn FnMut(&BuildReport),
     watch: &mut Watch<'_>,
 ) -> Result<BuildReport> {
-    let source = open_source(&request.model, &request.adapters)?;
-    let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
+    let Inputs { source, importance, moments, pruning } = open_inputs(request)?;
     let importance = importance.as_ref();
+    if pruning.is_some() {
+        ensure_own_bundle(source.as_ref(), request)?;
+    }
     let mut projectors = Projectors::open(&request.model, request.projector)?;
-    let moments = request.moments.as_deref().map(Moments::open).transpose()?.map(Arc::new);
     let ways = ways(source.as_ref(), request)?;
     let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),
         projectors: projectors.report(&precisions)?,
+        pruning,
         warnings: Vec::new(),
     };
     for way in &ways {
@@ -199,6 +210,23 @@ fn licence_of(metadata: &Metadata) -> Option<Licence> {
     };
     let link = metadata.str("general.license.link").filter(|link| link.starts_with("https://"));
     Some(Licence { id: id.into(), url: link.map(str::to_string), file: None, other: Default::default() })
+}
+
+/// Refuses to put a model with fewer experts beside the whole one: variants of a bundle have one description.
+fn ensure_own_bundle(source: &dyn TensorSource, request: &BuildRequest) -> Result<()> {
+    if !Bundle::is_bundle(&request.output) {
+        return Ok(());
+    }
+    let there =
+        Bundle::open(&request.output)?.manifest().architecture.as_ref().and_then(|a| a.description.clone());
+    match there == serde_json::to_value(describe_source(source)?).ok() {
+        true => Ok(()),
+        false => Err(Error::Request {
+            wish: "prune experts".into(),
+            expected: "a bundle of its own".into(),
+            got: format!("{}, which holds another model", request.output.display()),
+        }),
+    }
 }
 
 /// Refuses when the work takes more memory than there is: what is mapped does not count, the engine gives it back.
@@ -368,6 +396,9 @@ fn settings(
             })
         }),
         overrides: whole.chain(by_name).collect(),
-        other: Default::default(),
+        other: match request.prune_experts {
+            0 => Default::default(),
+            n => [("pruned_experts_per_layer".to_string(), n.into())].into_iter().collect(),
+        },
     }
 }

@@ -10,28 +10,36 @@ mod error;
 mod estimate;
 mod execute;
 mod importance;
+mod judge;
 mod moments;
 mod pipeline;
 mod plan;
 mod progress;
 mod projector;
+mod prune;
 pub mod recipe;
 mod resume;
 mod rounding;
 pub mod sensitivity;
 pub mod source;
 pub mod tokenizer;
+mod tournament;
 mod type_plan;
 
-pub use build::{BuildReport, BuildRequest, Remade, Remake, VariantReport, build_bundle, open_source};
+pub use build::{
+    BuildReport, BuildRequest, Inputs, Remade, Remake, VariantReport, build_bundle, open_inputs, open_source,
+};
 pub use convert::convert;
 pub use error::{Error, Result};
 pub use estimate::{Estimate, RoleEstimate, estimate, strategy};
 pub use execute::{Summary, work_bytes, write_file};
 pub use importance::Importance;
+pub use judge::Judging;
 pub use moments::{Calibration, Moments, collect_moments};
 pub use plan::{Job, TensorPlan, plan_file, plan_types};
 pub use progress::{Progress, Watch};
 pub use projector::{ProjectorPrecision, ProjectorReport, ProjectorWish, projector_job};
+pub use prune::{PrunedLayer, Pruning, PruningLoss, prune_experts, pruning_loss};
 pub use sensitivity::{Probes, Sensitivity, Subsets, measure_errors, measure_kappas, refine_kappas};
+pub use tournament::{Contest, ContestEntry, ContestRecord, hold_contest};
 pub use type_plan::{PlannedType, Target, TypePlan, plan_for_target};
