@@ -55,12 +55,13 @@ pub(crate) fn sensitivity(args: &Sensitivity, screen: &Screen) -> Result<()> {
         let probes = Probes { chunks: &chunks, scratch: &scratch.0, ty, threads };
         with_bar(screen, |watch| {
             let (source, figures) = (source.as_ref(), &mut sensitivity);
-            Ok(match args.probes.map(|n| Subsets { n, seed: args.seed }) {
+            match args.probes.map(|n| Subsets { n, seed: args.seed }) {
                 Some(subsets) => {
-                    quantizer::refine_kappas(source, &moments, figures, &probes, subsets, watch)?
+                    quantizer::refine_kappas(source, &moments, figures, &probes, subsets, watch)?;
                 }
                 None => quantizer::measure_kappas(source, &moments, figures, &probes, watch)?,
-            })
+            }
+            Ok(())
         })?;
     }
     into_file(&args.output, |out| {

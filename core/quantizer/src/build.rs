@@ -1,10 +1,12 @@
 //! The whole job: a model and a list of precisions → variants of a bundle, published together.
 //! Knows sources, recipes and the bundle's writer; must not know how rows are quantized.
 
+mod card;
 mod inputs;
 mod remake;
 mod way;
 
+use card::{describe_model, ensure_same_experts, licence_of};
 pub use inputs::{Inputs, open_inputs};
 pub use remake::{Remade, Remake};
 use way::{Way, decimal, ways};
@@ -17,12 +19,9 @@ use crate::recipe::{FileType, Overrides, Recipe};
 use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
 use crate::{Error, Importance, Moments, Pruning, Result, Target, TypePlan, Watch};
 use bundle::manifest::{ImatrixSource, TensorOverride};
-use bundle::{
-    Architecture, Bundle, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance,
-    Settings, Variant,
-};
+use bundle::{BundleWriter, Format, MemoryInputs, ModelCard, Needs, Settings, Variant};
 use families::OutputType;
-use formats::gguf::{GgmlType, Metadata};
+use formats::gguf::GgmlType;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -138,9 +137,7 @@ pub fn build_bundle(
 ) -> Result<BuildReport> {
     let Inputs { source, importance, moments, pruning } = open_inputs(request)?;
     let importance = importance.as_ref();
-    if pruning.is_some() {
-        ensure_own_bundle(source.as_ref(), request)?;
-    }
+    ensure_same_experts(source.as_ref(), request)?;
     let mut projectors = Projectors::open(&request.model, request.projector)?;
     let ways = ways(source.as_ref(), request)?;
     let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
@@ -200,33 +197,6 @@ pub fn build_bundle(
     }
     writer.publish()?;
     Ok(report)
-}
-
-/// The licence as the model card names it, with its address where that is one.
-fn licence_of(metadata: &Metadata) -> Option<Licence> {
-    let id = match (metadata.str("general.license")?, metadata.str("general.license.name")) {
-        ("other", Some(name)) => name,
-        (id, _) => id,
-    };
-    let link = metadata.str("general.license.link").filter(|link| link.starts_with("https://"));
-    Some(Licence { id: id.into(), url: link.map(str::to_string), file: None, other: Default::default() })
-}
-
-/// Refuses to put a model with fewer experts beside the whole one: variants of a bundle have one description.
-fn ensure_own_bundle(source: &dyn TensorSource, request: &BuildRequest) -> Result<()> {
-    if !Bundle::is_bundle(&request.output) {
-        return Ok(());
-    }
-    let there =
-        Bundle::open(&request.output)?.manifest().architecture.as_ref().and_then(|a| a.description.clone());
-    match there == serde_json::to_value(describe_source(source)?).ok() {
-        true => Ok(()),
-        false => Err(Error::Request {
-            wish: "prune experts".into(),
-            expected: "a bundle of its own".into(),
-            got: format!("{}, which holds another model", request.output.display()),
-        }),
-    }
 }
 
 /// Refuses when the work takes more memory than there is: what is mapped does not count, the engine gives it back.
@@ -296,43 +266,6 @@ fn describe(job: &Job, way: &Way, threads: usize) -> Result<VariantReport> {
             Way::Plan(plan) => Some(plan.clone()),
         },
     })
-}
-
-fn describe_model(
-    source: &dyn TensorSource,
-    request: &BuildRequest,
-    writer: &mut BundleWriter,
-) -> Result<()> {
-    let description = describe_source(source)?;
-    let manifest = writer.manifest_mut();
-    manifest.architecture = Some(Architecture {
-        family: description.family.clone(),
-        model_type: description.model_type.clone(),
-        name: description.architecture.clone(),
-        parameters_total: Some(description.parameters.total),
-        parameters_active: Some(description.parameters.active),
-        n_layers: Some(description.n_layers),
-        max_context_tokens: Some(description.max_context),
-        description: serde_json::to_value(&description).ok(),
-        other: Default::default(),
-    });
-    let version = format!("llama-pajamas {}", env!("CARGO_PKG_VERSION"));
-    manifest.provenance = Provenance {
-        source: request.model_id.clone(),
-        revision: request.revision.clone(),
-        adapters: request.adapters.iter().map(|path| name_of(path)).collect(),
-        converter: Some(version.clone()),
-        quantizer: Some(version),
-        created: None,
-        other: Default::default(),
-    };
-    Ok(())
-}
-
-/// The last part of an adapter's path, which alone means something elsewhere.
-fn name_of(adapter: &Path) -> String {
-    let whole = std::fs::canonicalize(adapter).unwrap_or_else(|_| adapter.to_path_buf());
-    whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {

@@ -8,7 +8,7 @@ use planner::speed::Work;
 use planner::{Candidate, Request, Room, room_for_weights};
 use quantizer::recipe::{FileType, Overrides, Recipe};
 use quantizer::source::{TensorSource, describe};
-use quantizer::{Error, Job, Result, Sensitivity, Target, plan_file, plan_for_target, plan_types};
+use quantizer::{Error, Job, Sensitivity, Target, plan_file, plan_for_target, plan_types};
 use serde::Serialize;
 
 /// Above this nothing is gained: answers are no better and come more slowly.
@@ -62,7 +62,7 @@ impl DeviceFit {
 ///
 /// # Errors
 /// A machine without room for the smallest types, no sensitivities where they are needed, bad input.
-pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<DeviceFit> {
+pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<DeviceFit, Box<Error>> {
     let description = describe(source)?;
     let n_weights: u64 = source.tensors().iter().map(|tensor| tensor.dims.iter().product::<u64>()).sum();
     let enough_bytes = (n_weights as f64 * ENOUGH_BITS / 8.0) as u64;
@@ -94,7 +94,7 @@ pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<
         let plan = match (plan, &best) {
             (Ok(plan), _) => plan,
             (Err(_), Some(_)) => break,
-            (Err(error), None) => return Err(without_room(error, &of_whole)),
+            (Err(error), None) => return Err(without_room(error, &of_whole).into()),
         };
         let job = plan_types(source, &plan, None, None)?;
         let (room, weights_bytes) = room(&job);
@@ -109,11 +109,12 @@ pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<
         // Where weights of other types need more beside them, the next plan is aimed a little lower.
         budget = if left < 0.0 { next.min(budget - budget / 2000) } else { next };
     }
-    best.ok_or_else(|| Error::Request {
+    let fit = best.ok_or_else(|| Error::Request {
         wish: "fit device".into(),
         expected: "a machine with room for the smallest types".into(),
         got: counted(&of_whole),
-    })
+    })?;
+    Ok(fit)
 }
 
 /// The error of a budget below the smallest types, with what made it so small.

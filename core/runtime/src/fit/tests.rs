@@ -29,7 +29,7 @@ fn sensitivity(source: &dyn TensorSource) -> Sensitivity {
     sensitivity
 }
 
-fn fit(host: &Host, request: &Request, sensitivity: Option<&Sensitivity>) -> Result<DeviceFit> {
+fn fit(host: &Host, request: &Request, sensitivity: Option<&Sensitivity>) -> Result<DeviceFit, Box<Error>> {
     let wishes = Overrides::default();
     let wanted = FitRequest {
         host,
