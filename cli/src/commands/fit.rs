@@ -1,10 +1,10 @@
 //! `quantize --fit-device`: what a machine leaves for weights, told part by part, becomes the size to fit.
 //! Knows machines and requests; must not count anything itself.
 
-use super::foresee::{Seen, machine};
-use crate::args::{Fitting, Target};
+use super::foresee::{Seen, named, this_machine};
+use crate::args::Fitting;
 use crate::screen::{Screen, bytes};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use llama_pajamas::planner::Room;
 use llama_pajamas::quantizer::{self, BuildRequest, Inputs, Sensitivity};
 use llama_pajamas::{DeviceFit, FitRequest, PlanRequest, fit_device};
@@ -25,7 +25,10 @@ pub(crate) fn fitted(args: &Fitting, request: &BuildRequest) -> Result<Option<Fi
     if args.context == Some(0) {
         bail!("--context: expected at least 1 token, got 0");
     }
-    let Seen { host, devices } = machine(&Target { host: (word != "this").then(|| word.clone()) })?;
+    let Seen { host, devices } = match word.as_str() {
+        "this" => this_machine()?,
+        other => named(other).context("--fit-device")?,
+    };
     let wish = PlanRequest { context_tokens: args.context, devices, ..PlanRequest::default() };
     let Inputs { source, .. } = quantizer::open_inputs(request)?;
     let sensitivity = args.sensitivity.as_deref().map(Sensitivity::read).transpose()?;

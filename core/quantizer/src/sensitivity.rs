@@ -14,7 +14,7 @@ pub use curves::measure_errors;
 pub use priors::{MeasuredModel, Outline, Priors};
 pub use probe::{Probes, measure_kappas};
 pub use refine::Spread;
-pub use subsets::{FEWEST_SUBSETS, SubsetCheck, SubsetProbes, Subsets, refine_kappas};
+pub use subsets::{FEWEST_SUBSETS, SpreadCheck, SubsetCheck, SubsetProbes, Subsets, refine_kappas};
 
 use crate::{Error, Result};
 use formats::gguf::GgmlType;

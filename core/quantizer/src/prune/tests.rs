@@ -1,3 +1,5 @@
+//! Experts ranked by what they give, and wishes that cannot be met.
+
 use super::*;
 use crate::open_source;
 use crate::source::pruned::tests::tiny_experts;

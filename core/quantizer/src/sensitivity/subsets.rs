@@ -49,8 +49,20 @@ pub struct SubsetProbes {
     pub error_of_priors: f64,
     /// The same by the fit to the others.
     pub error: f64,
+    /// The same by every spread that could have been chosen.
+    pub choices: Vec<SpreadCheck>,
     /// Every check.
     pub checks: Vec<SubsetCheck>,
+}
+
+/// What a spread foretells of the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpreadCheck {
+    /// The spread.
+    pub spread: Spread,
+    /// As [`SubsetProbes::error`].
+    pub error: f64,
 }
 
 /// A subset that the fit had not seen.
@@ -114,6 +126,10 @@ pub fn refine_kappas(
         predicted: predicted(&by_fit, &probe.tensors),
         measured: probe.kld,
     };
+    let by_spread = |spread: Spread| {
+        let harms = refine(&priors, &kinds, &fitted, &spread);
+        SpreadCheck { spread, error: misfit(&harms, &held) }
+    };
     sensitivity.subset_probes = Some(SubsetProbes {
         n: subsets.n,
         seed: subsets.seed,
@@ -121,6 +137,7 @@ pub fn refine_kappas(
         spread,
         error_of_priors: misfit(&by_priors, &held),
         error: misfit(&by_fit, &held),
+        choices: Spread::CHOICES.map(by_spread).to_vec(),
         checks: held.iter().map(check).collect(),
     });
     let harms = refine(&priors, &kinds, &measured, &spread);

@@ -1,3 +1,5 @@
+//! A contest on the committed model, with figures that mislead the undisturbed plan.
+
 use super::*;
 use crate::sensitivity::{CANDIDATES, TensorSensitivity};
 use crate::{convert, open_source, plan_types, write_file};

@@ -1,3 +1,5 @@
+//! Fits on made-up machines, held against the planner.
+
 use super::*;
 use hardware::{Cpu, Memory};
 use planner::{Backend, BackendDevice};

@@ -1,3 +1,5 @@
+//! Cutting a tiny model that is made here, tensor by tensor.
+
 use super::*;
 use formats::gguf::{Array, TensorSpec, Writer};
 
