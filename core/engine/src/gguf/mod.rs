@@ -16,6 +16,7 @@ mod threads;
 
 mod validate;
 
+mod loading;
 mod model;
 
 mod adapter;
@@ -26,8 +27,11 @@ mod dry_run;
 mod abort;
 mod context;
 mod decode;
+mod evaluation;
 #[cfg(feature = "multimodal")]
 mod file_kind;
+mod nodes;
+mod paging;
 #[cfg(feature = "multimodal")]
 mod projector;
 #[cfg(not(feature = "multimodal"))]
