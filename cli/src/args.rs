@@ -19,7 +19,7 @@ mod tune;
 pub(crate) use adapters::{AdapterFile, Adapters};
 pub(crate) use answer::{Chat, Run};
 pub(crate) use calibrate::{Moments, Reading, Sensitivity};
-pub(crate) use fitting::Fitting;
+pub(crate) use fitting::{Fitting, JudgingText};
 pub(crate) use guessing::Guessing;
 pub(crate) use hardware::Hardware;
 pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
@@ -157,6 +157,7 @@ pub(crate) struct Quantize {
         default_value = "balanced",
         default_value_if("target_size", clap::builder::ArgPredicate::IsPresent, None),
         default_value_if("target_bpw", clap::builder::ArgPredicate::IsPresent, None),
+        default_value_if("fit_device", clap::builder::ArgPredicate::IsPresent, None),
         default_value_if("plan", clap::builder::ArgPredicate::IsPresent, None)
     )]
     pub(crate) precision: Vec<String>,

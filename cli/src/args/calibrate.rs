@@ -55,6 +55,13 @@ pub(crate) struct Sensitivity {
     /// Type that one tensor at a time is rounded to
     #[arg(long, value_name = "TYPE", default_value = "Q3_K")]
     pub(crate) probe_type: String,
+    /// Round N random subsets of the tensors instead of one at a time, and refine what is known of roles by what they do
+    /// together: a few dozen are enough
+    #[arg(long, value_name = "N", conflicts_with = "no_probes")]
+    pub(crate) probes: Option<usize>,
+    /// Seed of the subsets
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "probes")]
+    pub(crate) seed: u64,
     /// Measure errors alone: how much the model suffers is taken from what is known of roles
     #[arg(long)]
     pub(crate) no_probes: bool,

@@ -14,6 +14,13 @@ pub(crate) struct Fitting {
     /// The same in bits of tensors per weight, e.g. 4.5; repeatable
     #[arg(long, value_name = "BITS", requires = "sensitivity", conflicts_with_all = ["pure", "copy"])]
     pub(crate) target_bpw: Vec<f64>,
+    /// Fit what a machine can run: a profile with its memory, e.g. apple-m2:8 (`hardware --profiles` lists them), a file that
+    /// `hardware --record` wrote, or `this`. The planner counts what lies beside the weights
+    #[arg(long, value_name = "PROFILE|FILE|this", conflicts_with_all = ["target_size", "target_bpw", "recipe", "plan", "pure", "copy"])]
+    pub(crate) fit_device: Option<String>,
+    /// With --fit-device: context in tokens [default: what fits, up to 4096]
+    #[arg(long, value_name = "TOKENS", requires = "fit_device")]
+    pub(crate) context: Option<u64>,
     /// Carry out a plan that --write-plan wrote, as it is or edited; repeatable
     #[arg(long, value_name = "FILE", conflicts_with = "copy")]
     pub(crate) plan: Vec<PathBuf>,
@@ -29,4 +36,30 @@ pub(crate) struct Fitting {
     /// Write the plan of the one size that was asked for
     #[arg(long, value_name = "FILE")]
     pub(crate) write_plan: Option<PathBuf>,
+    /// Hold a contest of N plans around the one size that was asked for: each is made, and the least divergence on --text wins
+    #[arg(long, value_name = "N", requires_all = ["sensitivity", "text"], conflicts_with = "plan")]
+    pub(crate) tournament: Option<usize>,
+    /// Seed of the contest
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tournament")]
+    pub(crate) seed: u64,
+    /// Take the N experts that give least out of every layer first, by --moments or --imatrix; with --text it says what that
+    /// costs
+    #[arg(long, value_name = "N", conflicts_with = "copy", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) prune_experts: Option<usize>,
+    #[command(flatten)]
+    pub(crate) judging: JudgingText,
+}
+
+/// Text that candidates are judged by.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct JudgingText {
+    /// Text to judge by, which neither moments nor sensitivities have seen; repeatable
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) text: Vec<PathBuf>,
+    /// Tokens of a window of that text, the second half of which is judged
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, requires = "text")]
+    pub(crate) window: usize,
+    /// Most windows, evenly spread
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "text")]
+    pub(crate) windows: usize,
 }

@@ -6,8 +6,9 @@ use crate::interrupt;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::families::OutputType;
+use llama_pajamas::quantizer::sensitivity::{SubsetCheck, SubsetProbes};
 use llama_pajamas::quantizer::source::TensorSource;
-use llama_pajamas::quantizer::{self, Calibration, Probes, Progress};
+use llama_pajamas::quantizer::{self, Calibration, Probes, Progress, Subsets};
 use llama_pajamas::{Token, Tokenizer};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -53,14 +54,40 @@ pub(crate) fn sensitivity(args: &Sensitivity, screen: &Screen) -> Result<()> {
         let ty = quantizer::recipe::parse_type(&args.probe_type)?;
         let probes = Probes { chunks: &chunks, scratch: &scratch.0, ty, threads };
         with_bar(screen, |watch| {
-            Ok(quantizer::measure_kappas(source.as_ref(), &moments, &mut sensitivity, &probes, watch)?)
+            let (source, figures) = (source.as_ref(), &mut sensitivity);
+            match args.probes.map(|n| Subsets { n, seed: args.seed }) {
+                Some(subsets) => {
+                    quantizer::refine_kappas(source, &moments, figures, &probes, subsets, watch)?;
+                }
+                None => quantizer::measure_kappas(source, &moments, figures, &probes, watch)?,
+            }
+            Ok(())
         })?;
     }
     into_file(&args.output, |out| {
         serde_json::to_writer_pretty(&mut *out, &sensitivity)?;
         Ok(writeln!(out)?)
     })?;
+    if let (Some(probed), false) = (&sensitivity.subset_probes, screen.json) {
+        print_checks(probed, screen);
+    }
     wrote(&args.output, screen)
+}
+
+/// How well a fit to most subsets foretells the others.
+fn print_checks(probed: &SubsetProbes, screen: &Screen) {
+    println!("{}", screen.bold("subsets held out: mean KLD foretold and measured"));
+    println!("  {:>8} {:>12} {:>12} {:>12}", "tensors", "by priors", "by the fit", "measured");
+    for SubsetCheck { n_tensors, by_priors, predicted, measured } in &probed.checks {
+        println!("  {n_tensors:>8} {by_priors:>12.3e} {predicted:>12.3e} {measured:>12.3e}");
+    }
+    let percent = |error: f64| 100.0 * error.exp_m1();
+    println!(
+        "  off by a factor within {:.0} % as a rule by the priors' ratios, {:.0} % by the fit to {} subsets",
+        percent(probed.error_of_priors),
+        percent(probed.error),
+        probed.n - probed.checks.len()
+    );
 }
 
 fn wrote(path: &Path, screen: &Screen) -> Result<()> {
@@ -72,7 +99,11 @@ fn wrote(path: &Path, screen: &Screen) -> Result<()> {
 }
 
 /// The text in chunks of tokens; at most so many, evenly spread.
-fn chunks(reading: &Reading, source: &dyn TensorSource, most: Option<usize>) -> Result<Vec<Vec<Token>>> {
+pub(crate) fn chunks(
+    reading: &Reading,
+    source: &dyn TensorSource,
+    most: Option<usize>,
+) -> Result<Vec<Vec<Token>>> {
     if reading.context < 2 {
         bail!("--context: expected at least 2 tokens, got {}", reading.context);
     }
@@ -97,13 +128,13 @@ fn chunks(reading: &Reading, source: &dyn TensorSource, most: Option<usize>) -> 
 }
 
 /// A model that the engine can read: the GGUF file itself, or one made of a checkpoint for the time being.
-struct Readable {
-    path: PathBuf,
+pub(crate) struct Readable {
+    pub(crate) path: PathBuf,
     _made: Option<Scratch>,
 }
 
 impl Readable {
-    fn new(model: &Path, source: &dyn TensorSource, output: &Path) -> Result<Self> {
+    pub(crate) fn new(model: &Path, source: &dyn TensorSource, output: &Path) -> Result<Self> {
         if model.is_file() {
             return Ok(Self { path: model.into(), _made: None });
         }
@@ -145,15 +176,25 @@ pub(crate) fn into_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) ->
 }
 
 /// Runs long work under a bar that Ctrl-C ends.
-fn with_bar<T>(screen: &Screen, work: impl FnOnce(&mut quantizer::Watch<'_>) -> Result<T>) -> Result<T> {
+pub(crate) fn with_bar<T>(
+    screen: &Screen,
+    work: impl FnOnce(&mut quantizer::Watch<'_>) -> Result<T>,
+) -> Result<T> {
     let cancel = interrupt::token();
-    let mut bar: Option<indicatif::ProgressBar> = None;
+    let mut bar: Option<(String, indicatif::ProgressBar)> = None;
     let result = work(&mut |progress| {
-        let bar = bar.get_or_insert_with(|| screen.count_bar(progress.total_bytes, progress.label));
-        bar.set_position(progress.done_bytes);
+        if bar.as_ref().is_none_or(|(label, _)| label != progress.label) {
+            if let Some((_, done)) = bar.take() {
+                done.finish_and_clear();
+            }
+            bar = Some((progress.label.into(), screen.count_bar(progress.total_bytes, progress.label)));
+        }
+        if let Some((_, bar)) = &bar {
+            bar.set_position(progress.done_bytes);
+        }
         if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    if let Some(bar) = bar {
+    if let Some((_, bar)) = bar {
         bar.finish_and_clear();
     }
     result

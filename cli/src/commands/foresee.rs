@@ -23,17 +23,25 @@ pub(crate) struct Seen {
 
 /// The machine that `--for` names: a file that replays one, a profile, or this one.
 pub(crate) fn machine(target: &Target) -> Result<Seen> {
-    let Some(word) = &target.host else { return this_machine() };
+    match &target.host {
+        None => this_machine(),
+        Some(word) => named(word).context("--for"),
+    }
+}
+
+/// A machine by a file that replays it, or by a profile.
+pub(crate) fn named(word: &str) -> Result<Seen> {
     let path = Path::new(word);
     let host = match path.exists() {
         true => hardware::detect_at(path)?,
-        false => hardware::typical(word).context("--for")?,
+        false => hardware::typical(word)?,
     };
     let devices = BackendDevice::of_host(&host);
     Ok(Seen { host, devices })
 }
 
-fn this_machine() -> Result<Seen> {
+/// This one, with what its engine and drivers say of devices.
+pub(crate) fn this_machine() -> Result<Seen> {
     let mut host = hardware::detect()?;
     let engine = supply(&mut host)?;
     let devices = backend_devices(&engine, &host);

@@ -1,6 +1,9 @@
 //! `quantize`: a model and a list of precisions → variants of a bundle.
 
 use super::calibrate::into_file;
+use super::contest::contest;
+use super::fit::{self, Fitted};
+use super::prune;
 use crate::args::Quantize;
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
@@ -17,7 +20,16 @@ use std::path::Path;
 
 pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     let located = locate(&args.model, &args.network, Take::Model, screen)?;
-    let request = request(args, &located)?;
+    let mut request = request(args, &located)?;
+    let fitted = fit::fitted(&args.fitting, &request)?;
+    if let Some(fitted) = &fitted {
+        if !screen.json {
+            fitted.print(screen);
+        }
+        fitted.ask(&mut request);
+    }
+    let loss = prune::loss(&args.fitting, &request, screen)?;
+    contest(&args.fitting, &mut request, screen)?;
     let cancel = interrupt::token();
     let mut planned = |report: &BuildReport| {
         if !screen.json {
@@ -25,7 +37,7 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
         }
     };
     let mut bar: Option<(String, indicatif::ProgressBar)> = None;
-    let report = build_bundle(&request, &mut planned, &mut |progress| {
+    let mut report = build_bundle(&request, &mut planned, &mut |progress| {
         let same = bar.as_ref().is_some_and(|(label, _)| label == progress.label);
         if !same {
             bar = Some((progress.label.into(), screen.bytes_bar(progress.total_bytes, progress.label)));
@@ -38,15 +50,27 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     if let Some((_, bar)) = bar {
         bar.finish_and_clear();
     }
+    if let Some(pruning) = &mut report.pruning {
+        pruning.loss = loss;
+    }
     if let Some(path) = &args.fitting.write_plan {
         write_plan(path, &report)?;
     }
     if screen.json {
-        screen.print_json(&report)?;
+        screen.print_json(&Made { device_fit: fitted, report: &report })?;
     } else if !args.dry_run {
         println!("wrote {}", screen.green(&args.output.display().to_string()));
     }
     Ok(())
+}
+
+/// What is told in JSON.
+#[derive(serde::Serialize)]
+struct Made<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_fit: Option<Fitted>,
+    #[serde(flatten)]
+    report: &'a BuildReport,
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
@@ -84,6 +108,8 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
             .collect(),
         sensitivity: args.fitting.sensitivity.clone(),
         plans: args.fitting.plan.clone(),
+        made_plans: Vec::new(),
+        prune_experts: args.fitting.prune_experts.unwrap_or(0),
         moments: args.fitting.moments.clone(),
         adapters: args.lora.clone(),
         imatrix: args.imatrix.clone(),
@@ -137,6 +163,9 @@ fn projector(name: Option<&str>) -> Result<ProjectorWish> {
 }
 
 fn print_report(report: &BuildReport, explain: bool, screen: &Screen) {
+    if let Some(pruning) = &report.pruning {
+        prune::print(pruning, screen);
+    }
     for variant in &report.variants {
         let types: Vec<String> =
             variant.types.iter().map(|(name, count, _)| format!("{count}× {name}")).collect();

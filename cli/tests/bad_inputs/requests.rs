@@ -31,6 +31,17 @@ fn quantizing() -> Vec<Case> {
         quantize("quantize: a type for activations alone", &["Q8_K"], &["--output-tensor-type", "Q8_K"]),
         quantize("quantize: a rule without a type", &["REGEX=TYPE", "ffn"], &["--tensor-type", "ffn"]),
         quantize("quantize: a rule that is no regex", &["regex", "("], &["--tensor-type", "(=Q4_0"]),
+        quantize(
+            "quantize: no experts to take out",
+            &["prune experts", "with experts", "none"],
+            &["--prune-experts", "2"],
+        ),
+        quantize(
+            "quantize: no such machine",
+            &["--fit-device", "pocket-watch"],
+            &["--fit-device", "pocket-watch"],
+        ),
+        quantize("quantize: no context", &["--context", "0"], &["--fit-device", "this", "--context", "0"]),
         quantize("quantize: no memory", &["memory", "need", "have", "1024"], &["--memory-budget", "1KiB"]),
         quantize("quantize: not here and not fetched", &["`no/such`", "offline"], &["--offline"]).of_a_hub(),
     ]

@@ -118,3 +118,34 @@ fn settings_for_one_machine_are_checked_on_another() {
     let broken = run(&[&small[..], &["--check-config", file]].concat());
     assert!(text(&broken).contains("missing field"), "{}", text(&broken));
 }
+
+#[test]
+fn a_file_is_fitted_to_a_machine_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = super::repository().join("models/pajama-7m");
+    let bundle = folder.path().join("bundle");
+    let start = ["quantize", model.to_str().unwrap(), "-o", bundle.to_str().unwrap(), "--dry-run"];
+    let words = |more: &[&'static str]| [&start[..], more].concat();
+    let made = json(&words(&["--fit-device", "apple-m2:8", "--context", "1024"]));
+    let fit = &made["device_fit"];
+    assert_eq!((&fit["is_whole"], &fit["machine"]), (&true.into(), &"apple-m2:8".into()), "{made}");
+    assert_eq!(fit["room"]["context_tokens"], 1024);
+    assert_eq!(made["variants"][0]["id"], "gguf/Q8_0");
+    let told = text(&run(&words(&["--fit-device", "this", "--color", "never"])));
+    for part in ["memory of the host", "cache", "computing", "margin", "left for weights", "fits in Q8_0"] {
+        assert!(told.contains(part), "{part:?} in {told}");
+    }
+    // A size or a recipe would say something else.
+    for other in [&["--target-size", "4MB"][..], &["--target-bpw", "4"], &["--recipe", "stock"]] {
+        let refused = run(&[&words(&["--fit-device", "this"]), other].concat());
+        assert_eq!(refused.status.code(), Some(2), "{other:?}: {}", text(&refused));
+    }
+    let fixture = super::repository().join("core/hardware/fixtures/raspberry-pi-5.host");
+    let small = std::fs::read_to_string(fixture).unwrap().replace("7000000 kB", "50000 kB");
+    let machine = folder.path().join("small.host");
+    std::fs::write(&machine, small).unwrap();
+    let mut words = words(&["--fit-device"]);
+    words.push(machine.to_str().unwrap());
+    let refused = run(&words);
+    assert!(text(&refused).contains("fit device: expected sensitivities"), "{}", text(&refused));
+}

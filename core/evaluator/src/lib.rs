@@ -12,7 +12,7 @@ pub mod importance;
 mod progress;
 pub mod reference;
 pub mod report;
-mod seed;
+pub mod seed;
 pub mod statistics;
 pub mod suite;
 pub mod text;

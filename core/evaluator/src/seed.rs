@@ -3,11 +3,11 @@
 
 /// A sequence of numbers.
 #[derive(Debug, Clone)]
-pub(crate) struct Seeded(u64);
+pub struct Seeded(u64);
 
 impl Seeded {
     /// The sequence of these numbers together, in this order.
-    pub(crate) fn of(parts: &[u64]) -> Self {
+    pub fn of(parts: &[u64]) -> Self {
         let mut state = Self(0);
         for part in parts {
             state.0 = state.next() ^ part;
@@ -16,7 +16,9 @@ impl Seeded {
         state
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    /// Any number of 64 bits.
+    #[expect(clippy::should_implement_trait, reason = "it has no end")]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,22 +27,22 @@ impl Seeded {
     }
 
     /// From 0 up to 1.
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// From 0 up to `n`, which is not 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (self.unit() * n as f64) as usize
     }
 
     /// One of `items`, which are not empty.
-    pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 
     /// Brings `items` into random order (Fisher and Yates).
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = self.below(last + 1);
             items.swap(last, other);

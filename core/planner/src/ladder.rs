@@ -71,6 +71,47 @@ pub(crate) fn descend_with_batches(
     descend_with(model, candidate, request, have, (Repack::Never, true))
 }
 
+/// One rung: a context, a batch and types of the cache.
+pub(crate) struct Rung {
+    context_tokens: u64,
+    n_ubatch: u32,
+    step: KvStep,
+}
+
+/// The context that is wished for, in tokens.
+fn wished_context(candidate: &Candidate, request: &Request) -> u64 {
+    let longest = candidate.description.max_context.max(1);
+    request.context_tokens.unwrap_or(USUAL_CONTEXT).clamp(1, longest)
+}
+
+/// The rungs from the top.
+pub(crate) fn rungs(candidate: &Candidate, request: &Request) -> Vec<Rung> {
+    let wished = wished_context(candidate, request);
+    let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
+    let mut rungs = Vec::new();
+    for context_tokens in contexts(wished, shortest) {
+        for n_ubatch in ubatches(candidate) {
+            for step in steps(&candidate.description, wished) {
+                let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
+                rungs.push(Rung { context_tokens, n_ubatch, step });
+            }
+        }
+    }
+    rungs
+}
+
+/// The configuration of a rung, whether it fits or not.
+pub(crate) fn at_rung(
+    model: &MemoryModel<'_>,
+    candidate: &Candidate,
+    request: &Request,
+    rung: &Rung,
+    repack: Repack,
+) -> Fit {
+    let setup = Setup { repack, ..Setup::new(rung.context_tokens, rung.step.types, rung.n_ubatch.into()) };
+    configuration(model, candidate, request, setup, false)
+}
+
 fn descend_with(
     model: &MemoryModel<'_>,
     candidate: &Candidate,
@@ -78,29 +119,22 @@ fn descend_with(
     have: u64,
     (repack, batches): (Repack, bool),
 ) -> Result<Fit, Box<Fit>> {
-    let longest = candidate.description.max_context.max(1);
-    let wished = request.context_tokens.unwrap_or(USUAL_CONTEXT).clamp(1, longest);
-    let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
+    let wished = wished_context(candidate, request);
     let paged = request.page_experts.then(|| Stacks::of(candidate)).flatten().filter(|_| !batches);
     let repack = if paged.is_some() { Repack::Never } else { repack };
     let mut least: Option<Fit> = None;
-    for context_tokens in contexts(wished, shortest) {
-        for n_ubatch in ubatches(candidate) {
-            for step in steps(&candidate.description, wished) {
-                let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
-                let setup = Setup { repack, ..Setup::new(context_tokens, step.types, n_ubatch.into()) };
-                let mut fit = configuration(model, candidate, request, setup, batches);
-                if let Some(stacks) = &paged {
-                    page(&mut fit, stacks, have);
-                }
-                if runs(candidate, &fit) && fit.host_bytes() <= have {
-                    fit.concessions = concessions(&fit, candidate, request, wished, &step);
-                    return Ok(fit);
-                }
-                if least.as_ref().is_none_or(|least| fit.host_bytes() < least.host_bytes()) {
-                    least = Some(fit);
-                }
-            }
+    for Rung { context_tokens, n_ubatch, step } in rungs(candidate, request) {
+        let setup = Setup { repack, ..Setup::new(context_tokens, step.types, n_ubatch.into()) };
+        let mut fit = configuration(model, candidate, request, setup, batches);
+        if let Some(stacks) = &paged {
+            page(&mut fit, stacks, have);
+        }
+        if runs(candidate, &fit) && fit.host_bytes() <= have {
+            fit.concessions = concessions(&fit, candidate, request, wished, &step);
+            return Ok(fit);
+        }
+        if least.as_ref().is_none_or(|least| fit.host_bytes() < least.host_bytes()) {
+            least = Some(fit);
         }
     }
     Err(Box::new(least.expect("the ladder has rungs")))
@@ -178,12 +212,14 @@ fn configuration(
     let gpu_layers = match (device, request.gpu_layers) {
         (None, _) => 0,
         (Some(_), Some(asked)) => asked.min(layers),
-        (Some(device), None) => most(layers, |gpu_layers| at(gpu_layers).1.device_bytes <= room(device)),
+        (Some(device), None) => {
+            most(layers, |gpu_layers| at(gpu_layers).1.device_bytes <= device_room(device))
+        }
     };
     let (backend, memory) = at(gpu_layers);
     let (context_tokens, n_ubatch) = (setup.context_tokens, setup.n_ubatch as u32);
     let (cache, unified) = (setup.cache, device.is_some_and(|device| device.unified));
-    let has_room = |device: &&BackendDevice| memory.device_bytes <= room(device);
+    let has_room = |device: &&BackendDevice| memory.device_bytes <= device_room(device);
     let batches = device.filter(|_| batches && gpu_layers < layers).filter(has_room);
     let batches = batches.map(|device| device.backend);
     let device = device.filter(|_| gpu_layers > 0 || batches.is_some()).map(|device| device.name.clone());
@@ -203,7 +239,7 @@ fn configuration(
 }
 
 /// What of a device's memory is used, in bytes.
-fn room(device: &BackendDevice) -> u64 {
+pub(crate) fn device_room(device: &BackendDevice) -> u64 {
     (device.free_bytes as f64 * DEVICE_SHARE) as u64
 }
 

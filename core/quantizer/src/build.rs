@@ -1,9 +1,13 @@
 //! The whole job: a model and a list of precisions → variants of a bundle, published together.
 //! Knows sources, recipes and the bundle's writer; must not know how rows are quantized.
 
+mod card;
+mod inputs;
 mod remake;
 mod way;
 
+use card::{describe_model, ensure_same_experts, licence_of};
+pub use inputs::{Inputs, open_inputs};
 pub use remake::{Remade, Remake};
 use way::{Way, decimal, ways};
 
@@ -13,14 +17,11 @@ use crate::plan::{Job, TensorPlan, plan_file, plan_types};
 use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
 use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
-use crate::{Error, Importance, Moments, Result, Target, TypePlan, Watch};
+use crate::{Error, Importance, Moments, Pruning, Result, Target, TypePlan, Watch};
 use bundle::manifest::{ImatrixSource, TensorOverride};
-use bundle::{
-    Architecture, BundleWriter, Format, Licence, MemoryInputs, ModelCard, Needs, Provenance, Settings,
-    Variant,
-};
+use bundle::{BundleWriter, Format, MemoryInputs, ModelCard, Needs, Settings, Variant};
 use families::OutputType;
-use formats::gguf::{GgmlType, Metadata};
+use formats::gguf::GgmlType;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,12 +42,16 @@ pub struct BuildRequest {
     pub targets: Vec<Target>,
     /// What was measured of the model's tensors, for targets.
     pub sensitivity: Option<PathBuf>,
-    /// Plans to carry out.
+    /// Plans to carry out, from files.
     pub plans: Vec<PathBuf>,
+    /// Plans to carry out that were made already.
+    pub made_plans: Vec<TypePlan>,
     /// Second moments of what flows into the weights: blocks are rounded with error feedback.
     pub moments: Option<PathBuf>,
     /// Low-rank adapters to merge into a checkpoint, in order: directories as `peft` writes them.
     pub adapters: Vec<PathBuf>,
+    /// Experts to take out of every layer, those that give least by moments or an importance matrix; 0 for none.
+    pub prune_experts: usize,
     /// Importance matrix file.
     pub imatrix: Option<PathBuf>,
     /// Wishes that override the recipe.
@@ -70,6 +75,9 @@ pub struct BuildReport {
     pub variants: Vec<VariantReport>,
     /// One entry per projector's file that goes with them.
     pub projectors: Vec<ProjectorReport>,
+    /// Experts that were taken out first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<Pruning>,
     /// Things to know.
     pub warnings: Vec<String>,
 }
@@ -127,16 +135,16 @@ pub fn build_bundle(
     planned: &mut dyn FnMut(&BuildReport),
     watch: &mut Watch<'_>,
 ) -> Result<BuildReport> {
-    let source = open_source(&request.model, &request.adapters)?;
-    let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
+    let Inputs { source, importance, moments, pruning } = open_inputs(request)?;
     let importance = importance.as_ref();
+    ensure_same_experts(source.as_ref(), request)?;
     let mut projectors = Projectors::open(&request.model, request.projector)?;
-    let moments = request.moments.as_deref().map(Moments::open).transpose()?.map(Arc::new);
     let ways = ways(source.as_ref(), request)?;
     let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),
         projectors: projectors.report(&precisions)?,
+        pruning,
         warnings: Vec::new(),
     };
     for way in &ways {
@@ -189,16 +197,6 @@ pub fn build_bundle(
     }
     writer.publish()?;
     Ok(report)
-}
-
-/// The licence as the model card names it, with its address where that is one.
-fn licence_of(metadata: &Metadata) -> Option<Licence> {
-    let id = match (metadata.str("general.license")?, metadata.str("general.license.name")) {
-        ("other", Some(name)) => name,
-        (id, _) => id,
-    };
-    let link = metadata.str("general.license.link").filter(|link| link.starts_with("https://"));
-    Some(Licence { id: id.into(), url: link.map(str::to_string), file: None, other: Default::default() })
 }
 
 /// Refuses when the work takes more memory than there is: what is mapped does not count, the engine gives it back.
@@ -270,43 +268,6 @@ fn describe(job: &Job, way: &Way, threads: usize) -> Result<VariantReport> {
     })
 }
 
-fn describe_model(
-    source: &dyn TensorSource,
-    request: &BuildRequest,
-    writer: &mut BundleWriter,
-) -> Result<()> {
-    let description = describe_source(source)?;
-    let manifest = writer.manifest_mut();
-    manifest.architecture = Some(Architecture {
-        family: description.family.clone(),
-        model_type: description.model_type.clone(),
-        name: description.architecture.clone(),
-        parameters_total: Some(description.parameters.total),
-        parameters_active: Some(description.parameters.active),
-        n_layers: Some(description.n_layers),
-        max_context_tokens: Some(description.max_context),
-        description: serde_json::to_value(&description).ok(),
-        other: Default::default(),
-    });
-    let version = format!("llama-pajamas {}", env!("CARGO_PKG_VERSION"));
-    manifest.provenance = Provenance {
-        source: request.model_id.clone(),
-        revision: request.revision.clone(),
-        adapters: request.adapters.iter().map(|path| name_of(path)).collect(),
-        converter: Some(version.clone()),
-        quantizer: Some(version),
-        created: None,
-        other: Default::default(),
-    };
-    Ok(())
-}
-
-/// The last part of an adapter's path, which alone means something elsewhere.
-fn name_of(adapter: &Path) -> String {
-    let whole = std::fs::canonicalize(adapter).unwrap_or_else(|_| adapter.to_path_buf());
-    whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
 fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
     let description = describe_source(source)?;
     let active = |plan: &TensorPlan| match description.moe {
@@ -368,6 +329,9 @@ fn settings(
             })
         }),
         overrides: whole.chain(by_name).collect(),
-        other: Default::default(),
+        other: match request.prune_experts {
+            0 => Default::default(),
+            n => [("pruned_experts_per_layer".to_string(), n.into())].into_iter().collect(),
+        },
     }
 }

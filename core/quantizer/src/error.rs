@@ -125,6 +125,12 @@ pub enum Error {
         /// The cause.
         source: engine::Error,
     },
+    /// What was read could not be compared.
+    #[error("comparing with the original: {source}")]
+    Judging {
+        /// The cause.
+        source: evaluator::Error,
+    },
     /// There is too little memory for the work.
     #[error("memory: need {need_bytes} bytes, have {have_bytes}: use fewer threads")]
     Memory {

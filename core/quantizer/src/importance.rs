@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use bundle::Sha256Digest;
 use bundle::mapped_file::MappedFile;
 use formats::gguf::{Metadata, Value};
-use formats::imatrix::Imatrix;
+use formats::imatrix::{Entry, Imatrix};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,6 +18,8 @@ pub struct Importance {
     n_chunks: u32,
     /// By tensor name: matrix after matrix, one value per column.
     values: BTreeMap<String, Vec<f32>>,
+    /// By tensor name: what each matrix saw, where it is known by matrix.
+    counts: BTreeMap<String, Vec<f32>>,
 }
 
 impl Importance {
@@ -36,9 +38,12 @@ impl Importance {
     /// Takes over a matrix; `file` is the name that quantized files will state.
     pub fn new(file: impl Into<String>, imatrix: Imatrix) -> Self {
         let Imatrix { entries, datasets, chunk_count, .. } = imatrix;
+        let by_matrix = |entry: &Entry| !entry.legacy && entry.counts.len() == entry.n_matrices;
+        let known = entries.iter().filter(|(_, entry)| by_matrix(entry));
+        let counts = known.map(|(name, entry)| (name.clone(), entry.counts.clone())).collect();
         // One entry at a time is turned into values and dropped.
         let values = entries.into_iter().map(|(name, entry)| (name, entry.importance())).collect();
-        Self { file: file.into(), sha256: None, datasets, n_chunks: chunk_count, values }
+        Self { file: file.into(), sha256: None, datasets, n_chunks: chunk_count, values, counts }
     }
 
     /// Whether there is nothing in it, which counts as having none.
@@ -54,6 +59,22 @@ impl Importance {
     /// One value per column of matrix number `matrix` of `tensor`.
     pub fn row(&self, tensor: &str, matrix: usize, n_columns: usize) -> Option<&[f32]> {
         self.values.get(tensor)?.get(matrix.checked_mul(n_columns)?..)?.get(..n_columns)
+    }
+
+    /// Activations that matrix number `matrix` of `tensor` saw, where that is known by matrix.
+    pub fn count(&self, tensor: &str, matrix: usize) -> Option<f64> {
+        self.counts.get(tensor)?.get(matrix).map(|count| f64::from(*count))
+    }
+
+    /// Leaves of a stack's matrices only those that are `kept`.
+    pub(crate) fn keep(&mut self, tensor: &str, n_matrices: usize, kept: &[usize]) {
+        for of_all in [&mut self.values, &mut self.counts] {
+            if let Some(values) = of_all.get_mut(tensor).filter(|values| values.len() >= n_matrices) {
+                let per_matrix = values.len() / n_matrices;
+                let of_kept = kept.iter().flat_map(|matrix| &values[matrix * per_matrix..][..per_matrix]);
+                *values = of_kept.copied().collect();
+            }
+        }
     }
 
     /// Digest of the file it came from.
@@ -87,7 +108,6 @@ impl Importance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use formats::imatrix::Entry;
 
     #[test]
     fn each_matrix_of_a_stack_has_its_own_row() {
@@ -105,6 +125,12 @@ mod tests {
         assert_eq!(rows, [Some(&[1.0, 2.0][..]), Some(&[1.0, 1.0]), Some(&[3.0, 1.0]), None]);
         assert_eq!(importance.row("other", 0, 2), None);
         assert_eq!(importance.n_values("stack"), Some(6));
+        assert_eq!([0, 2, 3].map(|matrix| importance.count("stack", matrix)), [Some(2.0), Some(3.0), None]);
+        let mut pruned = importance.clone();
+        pruned.keep("stack", 3, &[0, 2]);
+        let rows: Vec<_> = (0..3).map(|matrix| pruned.row("stack", matrix, 2)).collect();
+        assert_eq!(rows, [Some(&[1.0, 2.0][..]), Some(&[3.0, 1.0]), None]);
+        assert_eq!(pruned.count("stack", 1), Some(3.0));
         let mut metadata = Metadata::new();
         importance.describe_in(&mut metadata);
         assert_eq!(metadata.len(), 2, "no dataset and no chunks are known");

@@ -42,6 +42,8 @@ pub struct Moments {
     header: Header,
     inputs: BTreeMap<String, String>,
     block: usize,
+    /// By weight: the matrices of its stack that are left.
+    kept: BTreeMap<String, Vec<usize>>,
 }
 
 /// Columns, matrices and blocks of an input.
@@ -102,7 +104,7 @@ impl Moments {
             return Err(refuse("expected an input for every weight, and blocks of columns".into()));
         }
         let inputs = weights.iter().cloned().zip(inputs.iter().cloned()).collect();
-        let moments = Self { file, header, inputs, block };
+        let moments = Self { file, header, inputs, block, kept: BTreeMap::new() };
         for (weight, input) in &moments.inputs {
             if moments.layout(weight).is_none() {
                 return Err(refuse(format!("tensor `{input}.products`: expected whole blocks and counts")));
@@ -111,8 +113,22 @@ impl Moments {
         Ok(moments)
     }
 
+    /// Leaves of the matrices of a weight only those that are `kept`.
+    pub(crate) fn keep(&mut self, weight: &str, kept: &[usize]) {
+        if self.inputs.contains_key(weight) {
+            self.kept.insert(weight.into(), kept.to_vec());
+        }
+    }
+
     /// Whether anything is known of what flows into `weight`, and in which shape.
     pub(crate) fn layout(&self, weight: &str) -> Option<Layout> {
+        let stored = self.stored_layout(weight)?;
+        let n_matrices = self.kept.get(weight).map_or(stored.n_matrices, Vec::len);
+        Some(Layout { n_matrices, ..stored })
+    }
+
+    /// The shape in the file.
+    fn stored_layout(&self, weight: &str) -> Option<Layout> {
         let input = self.inputs.get(weight)?;
         let counts = self.header.tensor(&format!("{input}.counts"))?;
         let products = self.header.tensor(&format!("{input}.products"))?;
@@ -133,7 +149,11 @@ impl Moments {
     /// Moments of what flows into `matrix` of `weight`. Of matrices of a stack that saw little, those of the whole stack
     /// count for some tokens more.
     pub(crate) fn of(&self, weight: &str, matrix: usize, part: Part) -> Option<InputMoments> {
-        let layout = self.layout(weight)?;
+        let layout = self.stored_layout(weight)?;
+        let matrix = match self.kept.get(weight) {
+            Some(kept) => *kept.get(matrix)?,
+            None => matrix,
+        };
         let input = self.inputs.get(weight)?;
         let counts = self.floats(&format!("{input}.counts"))?;
         let at = if part == Part::Seen { 0 } else { layout.n_matrices };

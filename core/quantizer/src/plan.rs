@@ -168,7 +168,7 @@ fn plainest(plan: &[TensorPlan]) -> FileType {
 ///
 /// # Errors
 /// A tensor of the plan that is not there, a type that its rows do not divide into.
-pub(crate) fn plan_types(
+pub fn plan_types(
     source: &dyn TensorSource,
     types: &TypePlan,
     importance: Option<&Arc<Importance>>,

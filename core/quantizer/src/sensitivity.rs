@@ -7,10 +7,14 @@
 mod curves;
 mod priors;
 mod probe;
+mod refine;
+mod subsets;
 
 pub use curves::measure_errors;
 pub use priors::{MeasuredModel, Outline, Priors};
 pub use probe::{Probes, measure_kappas};
+pub use refine::Spread;
+pub use subsets::{FEWEST_SUBSETS, SpreadCheck, SubsetCheck, SubsetProbes, Subsets, refine_kappas};
 
 use crate::{Error, Result};
 use formats::gguf::GgmlType;
@@ -50,6 +54,9 @@ pub struct Sensitivity {
     pub feedback: bool,
     /// Tokens that probes were judged by, 0 where there were none.
     pub probe_tokens: u64,
+    /// How subsets of tensors were probed, where that is how it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset_probes: Option<SubsetProbes>,
     /// By tensor.
     pub tensors: BTreeMap<String, TensorSensitivity>,
 }

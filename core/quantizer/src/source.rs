@@ -11,6 +11,7 @@ mod gguf_file;
 mod json;
 mod pooling;
 mod projector;
+pub(crate) mod pruned;
 mod rows;
 mod shards;
 mod stored;
@@ -19,6 +20,7 @@ pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::QUANTIZATION_VERSION;
 pub use gguf_file::GgufSource;
 pub(crate) use json::SourceJson;
+pub use pruned::PrunedSource;
 pub(crate) use rows::largest_magnitude;
 
 use crate::{Error, Result};

@@ -7,7 +7,7 @@ use crate::plan::plan_types;
 use crate::recipe::{Category, Overrides, is_candidate, parse_type};
 use crate::sensitivity::{CANDIDATES, Outline, Sensitivity};
 use crate::source::TensorSource;
-use crate::{Error, Result};
+use crate::{ContestRecord, Error, Result};
 use engine::gguf::quantize::requires_imatrix;
 use families::{Role, role_of};
 use formats::gguf::GgmlType;
@@ -36,6 +36,9 @@ pub struct TypePlan {
     /// Divergence (mean KLD in nats) that the model is expected to gain: errors add up, which is low below 3 bits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted_kld: Option<f64>,
+    /// The contest that it won, where one was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contest: Option<ContestRecord>,
     /// In the order of the file; those that are not listed stay as they are.
     pub tensors: Vec<PlannedType>,
 }
@@ -210,5 +213,5 @@ fn to_plan(rows: &[Row], chosen: &[usize], budget_bytes: Option<u64>) -> TypePla
     });
     let tensors: Vec<PlannedType> = tensors.collect();
     let predicted_kld = Some(tensors.iter().filter_map(|tensor| tensor.kld).sum());
-    TypePlan { budget_bytes, predicted_kld, tensors }
+    TypePlan { budget_bytes, predicted_kld, contest: None, tensors }
 }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use llama_pajamas_quantizer::{
-    BuildRequest, Calibration, Moments, Probes, Progress, Target, TypePlan, build_bundle, collect_moments,
-    measure_errors, measure_kappas, open_source,
+    BuildRequest, Calibration, Moments, Probes, Progress, Subsets, Target, TypePlan, build_bundle,
+    collect_moments, measure_errors, measure_kappas, open_source, refine_kappas,
 };
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -60,6 +60,34 @@ fn a_model_is_measured_planned_and_rounded() {
     measure_kappas(source.as_ref(), &moments, &mut fed_back, &probes, &mut go_on).unwrap();
     assert!(fed_back.tensors.values().all(|tensor| tensor.kappa.is_some_and(|kappa| kappa > 0.0)));
     assert_eq!(fed_back.probe_tokens, 2 * 24);
+    // Subsets of tensors say the same of them together, from fewer readings; the check is on subsets that no fit has seen.
+    let mut refined = fed_back.clone();
+    let subsets = Subsets { n: 12, seed: 1 };
+    let mut labels = std::collections::BTreeSet::new();
+    let mut hear = |progress: Progress<'_>| {
+        labels.insert(progress.label.to_string());
+        ControlFlow::Continue(())
+    };
+    refine_kappas(source.as_ref(), &moments, &mut refined, &probes, subsets, &mut hear).unwrap();
+    assert_eq!(labels.into_iter().collect::<Vec<_>>(), ["probes", "rounding for probes"]);
+    let probed = refined.subset_probes.as_ref().unwrap();
+    assert_eq!((probed.n, probed.checks.len()), (12, 3));
+    assert!(probed.error < 1.0 && probed.error_of_priors.is_finite(), "{probed:?}");
+    let all = |of: &llama_pajamas_quantizer::Sensitivity| -> f64 {
+        of.tensors.values().map(|tensor| tensor.kappa.unwrap() * tensor.errors["Q3_K"]).sum()
+    };
+    let ratio = all(&refined) / all(&fed_back);
+    assert!((0.7..1.4).contains(&ratio), "{ratio}");
+    let few = Subsets { n: 3, seed: 1 };
+    let refused = refine_kappas(source.as_ref(), &moments, &mut refined, &probes, few, &mut go_on);
+    assert!(refused.unwrap_err().to_string().contains("at least 10 subsets"));
+    let stop = refine_kappas(source.as_ref(), &moments, &mut refined, &probes, subsets, &mut |_| {
+        ControlFlow::Break(())
+    });
+    assert!(stop.unwrap_err().to_string().contains("cancelled"));
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with("rounded")), "{left:?}");
     std::fs::write(path("sensitivity"), serde_json::to_vec(&fed_back).unwrap()).unwrap();
 
     let mut request = BuildRequest {

@@ -11,6 +11,8 @@ mod described;
 mod embed;
 mod error;
 mod events;
+#[cfg(feature = "quantize")]
+mod fit;
 mod govern;
 mod load;
 #[cfg(feature = "quantize")]
@@ -39,6 +41,8 @@ pub use described::{SENSIBLE_PRECISIONS, described_candidates};
 pub use embed::{EmbedSettings, Embedder, Embedding, Ranker};
 pub use error::{Error, Result};
 pub use events::{Event, Logprob, StopReason, Timings, TokenLogprobs, Usage};
+#[cfg(feature = "quantize")]
+pub use fit::{DeviceFit, FitRequest, fit_device};
 pub use govern::{Change, SettingFrom, Watch};
 pub use media::{MEDIA_MARK, PromptMedia};
 pub use model::{LoadedModel, SessionSettings};

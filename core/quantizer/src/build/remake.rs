@@ -1,11 +1,14 @@
 //! One variant made over several runs: planned, written into a work folder, and described for the manifest.
 //! Knows requests and the resumable file; must not know bundles on disk, nor when it is good enough to be published.
 
-use super::{BuildRequest, VariantReport, Way, describe, memory_inputs, method, plan, settings, ways};
+use super::{
+    BuildRequest, Inputs, VariantReport, Way, describe, memory_inputs, method, open_inputs, plan, settings,
+    ways,
+};
 use crate::plan::Job;
 use crate::resume::{Places, write_resumable};
 use crate::source::TensorSource;
-use crate::{Error, Importance, Moments, Result, Watch, execute, open_source};
+use crate::{Error, Importance, Result, Watch, execute};
 use bundle::mapped_file::MappedFile;
 use bundle::{FileEntry, Format, Needs, Sha256Digest, Variant};
 use formats::gguf::Writer;
@@ -47,9 +50,7 @@ impl Remake {
     /// # Errors
     /// None or several variants, bad input, [`Error::Memory`] where one thread takes more than the budget.
     pub fn plan(mut request: BuildRequest) -> Result<Self> {
-        let source = open_source(&request.model, &request.adapters)?;
-        let importance = request.imatrix.as_deref().map(Importance::read).transpose()?.map(Arc::new);
-        let moments = request.moments.as_deref().map(Moments::open).transpose()?.map(Arc::new);
+        let Inputs { source, importance, moments, .. } = open_inputs(&request)?;
         let mut ways = ways(source.as_ref(), &request)?;
         let (Some(way), true) = (ways.pop(), ways.is_empty()) else {
             let (wish, expected) = ("variants".into(), "one".into());

@@ -32,6 +32,7 @@ pub(super) fn ways(source: &dyn TensorSource, request: &BuildRequest) -> Result<
             ways.push(Way::Plan(plan));
         }
     }
+    ways.extend(request.made_plans.iter().cloned().map(Way::Plan));
     for plan in &request.plans {
         ways.push(Way::Plan(TypePlan::read(plan)?));
     }

@@ -15,7 +15,7 @@ use families::OutputType;
 use formats::gguf::{GgmlType, Header};
 use rayon::prelude::*;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -43,10 +43,6 @@ pub fn measure_kappas(
     probes: &Probes<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
-    let job = conversion_job(source, OutputType::F32);
-    let file = File::create(probes.scratch).map_err(|error| Error::io(probes.scratch, error))?;
-    let mut go_on = |_: crate::Progress<'_>| ControlFlow::Continue(());
-    write_file(&job, source, std::io::BufWriter::new(file), probes.threads, &mut go_on)?;
     let mut probe = Probe::start(source, moments, sensitivity.feedback, probes)?;
     let names: Vec<String> = sensitivity.tensors.keys().cloned().collect();
     let mut meter = Meter::new(watch, "probes", names.len() as u64);
@@ -62,7 +58,8 @@ pub fn measure_kappas(
     Ok(())
 }
 
-struct Probe<'a> {
+/// The model in a file that tensors are exchanged in, and what it says while it is whole.
+pub(super) struct Probe<'a> {
     source: &'a dyn TensorSource,
     moments: &'a Moments,
     feedback: bool,
@@ -74,12 +71,17 @@ struct Probe<'a> {
 }
 
 impl<'a> Probe<'a> {
-    fn start(
+    /// Writes the model to the scratch file and reads the texts with it.
+    pub(super) fn start(
         source: &'a dyn TensorSource,
         moments: &'a Moments,
         feedback: bool,
         probes: &'a Probes<'a>,
     ) -> Result<Self> {
+        let job = conversion_job(source, OutputType::F32);
+        let file = File::create(probes.scratch).map_err(|error| Error::io(probes.scratch, error))?;
+        let mut go_on = |_: crate::Progress<'_>| ControlFlow::Continue(());
+        write_file(&job, source, std::io::BufWriter::new(file), probes.threads, &mut go_on)?;
         let path = probes.scratch;
         let file = File::open(path).map_err(|error| Error::io(path, error))?;
         let length = file.metadata().map_err(|error| Error::io(path, error))?.len();
@@ -96,12 +98,12 @@ impl<'a> Probe<'a> {
         Ok(probe)
     }
 
-    fn n_judged(&self) -> usize {
+    pub(super) fn n_judged(&self) -> usize {
         self.whole.len() / self.n_vocab
     }
 
     /// The probe's type for a tensor, or the nearest plain one for its rows.
-    fn type_for(&self, name: &str) -> Option<GgmlType> {
+    pub(super) fn type_for(&self, name: &str) -> Option<GgmlType> {
         let tensor = self.source.tensors().iter().find(|tensor| tensor.name == name)?;
         let fits = |ty: &GgmlType| tensor.dims[0].is_multiple_of(ty.block_len());
         [self.probes.ty, GgmlType::Q4_0].into_iter().find(fits)
@@ -128,13 +130,14 @@ impl<'a> Probe<'a> {
 
     /// Mean divergence with one tensor rounded.
     fn divergence_of(&mut self, name: &str, ty: GgmlType) -> Result<f64> {
-        self.put(name, Some(ty))?;
+        self.put(self.probes.scratch, name, Some(ty))?;
         let divergence = self.divergence();
-        self.put(name, None)?;
+        self.put(self.probes.scratch, name, None)?;
         divergence
     }
 
-    fn divergence(&self) -> Result<f64> {
+    /// Mean divergence as the scratch file is.
+    pub(super) fn divergence(&self) -> Result<f64> {
         let mut rows = Vec::with_capacity(self.whole.len());
         self.read(&mut |row| rows.extend_from_slice(row))?;
         let of_row = |(row, whole): (&mut [f32], &[f32])| {
@@ -147,9 +150,24 @@ impl<'a> Probe<'a> {
         Ok(sum / self.n_judged().max(1) as f64)
     }
 
-    /// Writes a tensor into the file: rounded to `ty`, or whole.
-    fn put(&self, name: &str, ty: Option<GgmlType>) -> Result<()> {
-        let path = self.probes.scratch;
+    /// Copies a tensor from another file of the same layout into the scratch file.
+    pub(super) fn copy(&self, from: &Path, name: &str) -> Result<()> {
+        let Some(stored) = self.header.tensor(name) else { return Ok(()) };
+        let offset = self.header.data_offset + stored.offset;
+        let open = |path: &Path, write: bool| -> std::io::Result<File> {
+            let mut file = File::options().read(!write).write(write).open(path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file)
+        };
+        let source = open(from, false).map_err(|error| Error::io(from, error))?;
+        let to = self.probes.scratch;
+        let mut target = open(to, true).map_err(|error| Error::io(to, error))?;
+        let copied = std::io::copy(&mut source.take(stored.bytes), &mut target);
+        copied.map(|_| ()).map_err(|error| Error::io(to, error))
+    }
+
+    /// Writes a tensor into a file of the scratch file's layout: rounded to `ty`, or whole.
+    pub(super) fn put(&self, path: &Path, name: &str, ty: Option<GgmlType>) -> Result<()> {
         let io = |error| Error::io(path, error);
         let Some(index) = self.source.tensors().iter().position(|tensor| tensor.name == name) else {
             return Ok(());
