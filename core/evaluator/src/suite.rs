@@ -8,6 +8,7 @@ mod extract;
 mod manner;
 mod parse;
 mod run;
+mod table;
 
 pub use extract::final_number;
 pub use manner::{Manner, Per, manner_of};

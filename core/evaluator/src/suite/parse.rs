@@ -1,6 +1,7 @@
-//! The usual files of questions: JSON lines of several shapes, and the comma-separated tables of MMLU.
+//! The usual files of questions: JSON lines of several shapes, and tables.
 //! Knows fields; must not know models.
 
+use super::table::table;
 use super::{Question, Task};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -14,9 +15,6 @@ enum Line {
     Continuation { context: String, continuation: String },
     Number { question: String, answer: String },
 }
-
-/// The letters of a table's answers.
-const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
 /// Reads the text of a file: JSON lines, or a table of question, four answers and the right one's letter or number from 0.
 ///
@@ -47,35 +45,6 @@ fn lines(name: &str, text: &str) -> Result<Vec<Question>> {
             Line::Number { question, answer } => Question::Number { question, answer },
         };
         questions.push(checked(question, name, number + 1)?);
-    }
-    Ok(questions)
-}
-
-fn table(name: &str, text: &str) -> Result<Vec<Question>> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut questions = Vec::new();
-    for (number, record) in reader.records().enumerate() {
-        let line = number + 1;
-        let record = record.map_err(|error| Error::text(name, format!("line {line}: {error}")))?;
-        let fields: Vec<&str> = record.iter().collect();
-        let [question, answers @ .., right] = &fields[..] else { continue };
-        // The right one's letter, or its number from 0.
-        let number_of = |right: &str| right.parse::<usize>().ok().filter(|gold| *gold < LETTERS.len());
-        let gold = LETTERS.iter().position(|letter| letter == right).or_else(|| number_of(right));
-        let (4, Some(gold)) = (answers.len(), gold) else {
-            // Some tables begin with the names of their columns.
-            if line == 1 && answers.iter().any(|answer| LETTERS.contains(answer)) {
-                continue;
-            }
-            let problem =
-                format!("line {line}: expected a question, four answers and one of A to D or 0 to 3");
-            return Err(Error::text(name, problem));
-        };
-        let listed: Vec<String> =
-            LETTERS.iter().zip(answers).map(|(letter, answer)| format!("{letter}. {answer}")).collect();
-        let question = format!("{question}\n{}\nAnswer:", listed.join("\n"));
-        let choices = LETTERS.map(String::from).to_vec();
-        questions.push(Question::Choice { question, choices, gold });
     }
     Ok(questions)
 }
