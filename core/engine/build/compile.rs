@@ -206,7 +206,7 @@ pub(crate) fn cpu_backend(
 }
 
 /// The C++ shim, whose functions `src/gguf/shim.rs` declares.
-const SHIM_FILES: [&str; 2] = ["src/gguf/shim.cpp", "src/gguf/huge_pages.cpp"];
+const SHIM_FILES: [&str; 3] = ["src/gguf/shim.cpp", "src/gguf/huge_pages.cpp", "src/gguf/expert_pages.cpp"];
 /// The same for pictures and sound, whose functions `src/gguf/projector.rs` declares.
 const MEDIA_FILE: &str = "src/gguf/media.cpp";
 

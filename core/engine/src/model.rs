@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Adapter, Context, ContextSettings, Error, MemoryUse, Projector, ProjectorSettings, Separate, Sequences,
-    Token, Watch,
+    Adapter, Context, ContextSettings, Error, MemoryUse, PagingStats, Projector, ProjectorSettings, Separate,
+    Sequences, Token, Watch,
 };
 
 /// What a model makes of tokens.
@@ -106,6 +106,11 @@ pub trait Model: Send + Sync {
     ) -> Result<Arc<dyn Projector>, Error> {
         let _ = settings;
         Err(Error::Load { path: path.to_owned(), reason: "this engine has no projectors".into() })
+    }
+
+    /// What paging of experts has done ([`crate::LoadSettings::expert_memory_bytes`]); `None` where none are paged.
+    fn paging(&self) -> Option<PagingStats> {
+        None
     }
 
     /// What the weights occupy.

@@ -27,6 +27,12 @@ pub struct LoadSettings {
     /// Keep the vocabulary that the file has, which [`crate::Model::open_projector`] needs; a file whose vocabulary the
     /// engine does not know is refused then. Default false.
     pub vocabulary: bool,
+    /// Keep at most so many bytes of experts in memory, and read the others from the file when a token chooses them: for
+    /// mixtures of experts that are larger than the memory. What every token needs is read by the load. At least the
+    /// experts of one layer; needs `mmap`, no `repack`, no GPU, and Linux or Android. Nothing to a model without experts.
+    /// Answers are the same. Default `None`: experts are treated as all weights are.
+    #[serde(default)]
+    pub expert_memory_bytes: Option<u64>,
 }
 
 impl Default for LoadSettings {
@@ -39,6 +45,7 @@ impl Default for LoadSettings {
             repack: true,
             check_tensors: false,
             vocabulary: false,
+            expert_memory_bytes: None,
         }
     }
 }

@@ -14,10 +14,10 @@ use llama_cpp_sys_2::{
 };
 
 use super::abort::Abort;
+use super::evaluation::Evaluation;
 use super::model::GgufModel;
 use super::spans::Spans;
 use super::threads::{MAX_THREADS, PoolFunctions, ThreadPools};
-use super::watch::Watcher;
 use super::{adapter, log, parameters, shim, state};
 use crate::{
     Applied, CancelToken, Context, ContextSettings, Error, Logits, Media, MemoryUse, Model as _, Purpose,
@@ -32,7 +32,7 @@ pub struct GgufContext {
     context: NonNull<llama_context>,
     pools: ThreadPools,
     pub(super) abort: Box<Abort>,
-    watcher: Option<Box<Watcher>>,
+    evaluation: Option<Box<Evaluation>>,
     time_limit: Option<Duration>,
     settings: ContextSettings,
     pub(super) n_ctx: usize,
@@ -72,10 +72,10 @@ impl GgufContext {
         let abort = Box::<Abort>::default();
         let abort_data = std::ptr::from_ref(&*abort).cast_mut().cast();
         let mut parameters = parameters::native(settings, Some(Abort::is_raised), abort_data);
-        let mut watcher = watch.map(|watch| Box::new(Watcher::new(watch)));
-        if let Some(watcher) = &mut watcher {
-            parameters.cb_eval = Some(Watcher::receive);
-            parameters.cb_eval_user_data = std::ptr::from_mut(&mut **watcher).cast();
+        let mut evaluation = Evaluation::of(watch, model.expert_pages().cloned());
+        if let Some(evaluation) = &mut evaluation {
+            parameters.cb_eval = Some(Evaluation::receive);
+            parameters.cb_eval_user_data = std::ptr::from_mut(&mut **evaluation).cast();
         }
         let (context, reason) = log::capture(|| {
             // SAFETY: the model is live, and the settings were checked against it.
@@ -86,7 +86,7 @@ impl GgufContext {
             context,
             pools: ThreadPools::new(pool_functions, settings.poll_percent),
             abort,
-            watcher,
+            evaluation,
             time_limit: None,
             settings: settings.clone(),
             // SAFETY: the context is live.
@@ -164,8 +164,8 @@ impl GgufContext {
         self.abort.arm(cancel, self.time_limit);
         let result = call(self);
         self.abort.disarm();
-        if let Some(watcher) = &mut self.watcher {
-            watcher.resume();
+        if let Some(evaluation) = &mut self.evaluation {
+            evaluation.resume();
         }
         result
     }
@@ -203,7 +203,7 @@ impl GgufContext {
 
 impl Drop for GgufContext {
     fn drop(&mut self) {
-        // SAFETY: nothing else holds the context. The pool, the flag and the watcher are fields, dropped after.
+        // SAFETY: nothing else holds the context. The pool, the flag and the evaluation are fields, dropped after.
         unsafe { llama_free(self.context.as_ptr()) };
     }
 }

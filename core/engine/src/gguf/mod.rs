@@ -26,8 +26,11 @@ mod dry_run;
 mod abort;
 mod context;
 mod decode;
+mod evaluation;
 #[cfg(feature = "multimodal")]
 mod file_kind;
+mod nodes;
+mod paging;
 #[cfg(feature = "multimodal")]
 mod projector;
 #[cfg(not(feature = "multimodal"))]

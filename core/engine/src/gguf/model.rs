@@ -25,12 +25,13 @@ use llama_cpp_sys_2::{
 
 use super::adapter::GgufAdapter;
 use super::context::GgufContext;
+use super::paging::{self, ExpertPages, Mapped};
 use super::sequences::GgufSequences;
 use super::threads::PoolFunctions;
 use super::validate::ModelFile;
 use super::{devices, log, projector};
 use crate::{
-    Adapter, Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, Projector,
+    Adapter, Context, ContextSettings, Error, Form, LoadSettings, MemoryUse, Model, PagingStats, Projector,
     ProjectorSettings, Sequences, Watch,
 };
 
@@ -47,6 +48,8 @@ pub struct GgufModel {
     has_vocabulary: bool,
     /// llama.cpp does not promise that contexts of one model can be opened at the same time.
     opening: Mutex<()>,
+    /// Its experts, where they are paged.
+    expert_pages: Option<Arc<ExpertPages>>,
 }
 
 /// What a load does with the weights.
@@ -100,16 +103,27 @@ impl GgufModel {
         let names = file.parts.iter().map(|part| native_path(part)).collect::<Result<Vec<_>, _>>()?;
         let mut name_pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
         let mut devices = offload_devices(settings)?;
-        let mut report = Report { progress, panic: None, cancelled: false };
+        let paged = settings.expert_memory_bytes.filter(|_| weights == Weights::Loaded);
+        if paged.is_some() {
+            paging::check(settings)?;
+        }
+        let mut read_later = |_| ControlFlow::Continue(());
+        let progress_of_load: &mut dyn FnMut(f32) -> ControlFlow<()> =
+            if paged.is_some() { &mut read_later } else { &mut *progress };
+        let mut report = Report { progress: progress_of_load, panic: None, cancelled: false };
         let keeps = settings.vocabulary && weights == Weights::Loaded;
         let overrides = if keeps { vec![override_int("", 0)] } else { without_vocabulary(file).to_vec() };
         let parameters = parameters(settings, weights, &mut devices, &overrides, &mut report);
-        let (model, reason) = log::capture(|| {
+        let mut load = || {
             // SAFETY: the names, the device list, the overrides and the report outlive the call; the
             // files were checked.
             unsafe {
                 llama_model_load_from_splits(name_pointers.as_mut_ptr(), name_pointers.len(), parameters)
             }
+        };
+        let (model, reason) = log::capture(|| match paged {
+            Some(_) => paging::mapped_sparsely(load),
+            None => load(),
         });
         let model = NonNull::new(model);
         if let Some(panic) = report.panic {
@@ -124,7 +138,7 @@ impl GgufModel {
         let shape = Shape { adds_behind_last: file.adds_behind_last, ..Shape::of(model, file.reads_only) };
         let (architecture, shapes) = (file.architecture.clone(), file.shapes.clone());
         let has_vocabulary = keeps;
-        Ok(Self {
+        let mut loaded = Self {
             model,
             shape,
             pool_functions,
@@ -132,7 +146,20 @@ impl GgufModel {
             shapes,
             has_vocabulary,
             opening: Mutex::new(()),
-        })
+            expert_pages: None,
+        };
+        if let Some(cap_bytes) = paged {
+            // SAFETY: the model is live.
+            let mapped = unsafe { Mapped::of(loaded.model) };
+            mapped.read_dense(progress)?;
+            loaded.expert_pages = mapped.into_pages(cap_bytes)?.map(Arc::new);
+        }
+        Ok(loaded)
+    }
+
+    /// Its experts, where they are paged. What they are mapped from goes with the model.
+    pub(super) fn expert_pages(&self) -> Option<&Arc<ExpertPages>> {
+        self.expert_pages.as_ref()
     }
 
     fn free(model: NonNull<llama_model>) {
@@ -248,6 +275,10 @@ impl Model for GgufModel {
         settings: &ProjectorSettings,
     ) -> Result<Arc<dyn Projector>, Error> {
         projector::open(self, path, settings)
+    }
+
+    fn paging(&self) -> Option<PagingStats> {
+        self.expert_pages.as_ref().map(|pages| pages.stats())
     }
 
     fn memory(&self) -> MemoryUse {

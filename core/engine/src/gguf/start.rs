@@ -73,6 +73,7 @@ impl GgufEngine {
         log::install();
         cpu::register(variant)?;
         super::shim::ask_for_huge_pages();
+        super::paging::prepare();
         // SAFETY: called once, under the lock; it only fills tables.
         unsafe { llama_backend_init() };
         let engine = Self { variant: variant.name(), pool_functions: PoolFunctions::find()? };

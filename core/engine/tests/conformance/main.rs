@@ -11,6 +11,8 @@ mod contexts;
 mod loading;
 #[cfg(any(feature = "vulkan", feature = "cuda", feature = "metal"))]
 mod offload;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod paging;
 mod reference;
 mod sequences;
 mod states;

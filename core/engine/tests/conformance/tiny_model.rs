@@ -46,6 +46,23 @@ impl TinyModel {
         model
     }
 
+    /// The model with so many experts in each layer, of which a token's router chooses some.
+    pub fn with_experts(n_experts: usize, n_chosen: usize) -> Self {
+        let mut model = Self::new();
+        model.metadata.insert("llama.expert_count", Value::U32(n_experts as u32));
+        model.metadata.insert("llama.expert_used_count", Value::U32(n_chosen as u32));
+        let is_dense = |name: &str| ["ffn_gate", "ffn_up", "ffn_down"].iter().any(|part| name.contains(part));
+        model.tensors.retain(|(spec, _)| !is_dense(&spec.name));
+        for layer in 0..N_LAYERS {
+            let name = |tensor: &str| format!("blk.{layer}.{tensor}.weight");
+            model.add(&name("ffn_gate_inp"), &[N_EMBD, n_experts], 1.0);
+            model.add(&name("ffn_gate_exps"), &[N_EMBD, N_FF, n_experts], 1.0);
+            model.add(&name("ffn_up_exps"), &[N_EMBD, N_FF, n_experts], 1.0);
+            model.add(&name("ffn_down_exps"), &[N_FF, N_EMBD, n_experts], 1.0);
+        }
+        model
+    }
+
     /// Weights of a tensor, row-major with the contiguous dimension first.
     pub fn weights(&self, name: &str) -> &[f32] {
         let tensor = self.tensors.iter().find(|(spec, _)| spec.name == name);
