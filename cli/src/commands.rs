@@ -12,6 +12,7 @@ pub(crate) mod info;
 pub(crate) mod iq;
 pub(crate) mod isolate;
 mod measure;
+mod needle;
 pub(crate) mod plan;
 pub(crate) mod profile;
 pub(crate) mod quantize;

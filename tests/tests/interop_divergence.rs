@@ -132,8 +132,8 @@ fn figures_are_those_of_llama_perplexity() {
         let [compact, whole] = [&compact, &whole].map(|(header, store)| {
             let mut reader = Reader::open(store.as_slice()).unwrap();
             let engine_model = model.engine_model();
-            let samples = compare(engine_model, &mut reader, &computing, name, &cancel, &mut watch).unwrap();
-            overall(header, &samples).unwrap()
+            let compared = compare(engine_model, &mut reader, &computing, name, &cancel, &mut watch).unwrap();
+            overall(header, &compared.samples).unwrap()
         });
         for (what, compact, whole) in compact_and_whole(&compact, &whole) {
             println!(
