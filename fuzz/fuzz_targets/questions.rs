@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
         match question {
             Question::Choice { choices, gold, .. } => assert!(*gold < choices.len()),
             Question::Beginning { beginnings, gold, .. } => assert!(*gold < beginnings.len()),
-            Question::Continuation { .. } | Question::Number { .. } => {}
+            Question::Continuation { .. } | Question::Number { .. } | Question::Program { .. } => {}
         }
     }
 });
