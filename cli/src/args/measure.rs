@@ -56,6 +56,9 @@ pub(crate) struct Validate {
     /// Hold the original against itself too: what the method shows where there is nothing to show
     #[arg(long)]
     pub(crate) floor: bool,
+    /// Compare what recurrent layers hold too, after each quarter of the first two windows of each text
+    #[arg(long)]
+    pub(crate) drift: bool,
     /// Search too for sentences hidden at several depths of texts of so many tokens [default length: 2k]
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', num_args = 0..=1, require_equals = true, default_missing_value = "2k", value_parser = parse_tokens)]
     pub(crate) needle: Vec<usize>,

@@ -1,6 +1,7 @@
 //! `validate`: a reference's logits against those of quantized files, by text and by position, into the manifest.
 //! Knows what to load and how to show it; must not know how it is measured.
 
+use super::drift;
 use super::measure::{Following, Subject, circumstances, passes, read_texts, threads, tokenize};
 use super::needle::{self, Needle};
 use super::report;
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::Sha256Digest;
 use llama_pajamas::bundle::atomic::AtomicFile;
 use llama_pajamas::evaluator::divergence::{self, Figures};
+use llama_pajamas::evaluator::drift::distances;
 use llama_pajamas::evaluator::importance::{Coverage, LayerCoverage};
 use llama_pajamas::evaluator::reference::{self, Header, Keep, Reader};
 use llama_pajamas::evaluator::routing::LayerRouting;
@@ -68,6 +70,7 @@ pub(crate) fn validate(
         None => Ok(Vec::new()),
     };
     let found = search(&model, "original", &mut following)?;
+    let held = drift::taken(&model, &passes, args, "original", &cancel, &mut following)?;
     drop(model);
     let mut validations = Vec::new();
     for id in candidates {
@@ -76,6 +79,11 @@ pub(crate) fn validate(
         validation.floor = floor.clone();
         let theirs = search(&model, &id, &mut following)?;
         validation.needles = needle.as_ref().map(|needle| needle.pair(&found, &theirs)).unwrap_or_default();
+        if let Some(held) = &held {
+            let theirs = drift::taken(&model, &passes, args, &id, &cancel, &mut following)?;
+            let theirs = theirs.context("a variant has the original's recurrent layers")?;
+            validation.drift = distances(&passes, held, &theirs)?;
+        }
         validations.push(validation);
     }
     following.finish();
@@ -273,6 +281,7 @@ pub(crate) fn print(validations: &[Validation], header: &Header, screen: &Screen
     }
     print_routing(validations, screen);
     needle::print(validations, screen);
+    drift::print(validations, screen);
 }
 
 /// The choice of experts, where there are any.

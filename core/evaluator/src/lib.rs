@@ -6,6 +6,7 @@
 
 pub mod calibration;
 pub mod divergence;
+pub mod drift;
 mod error;
 pub mod grade;
 pub mod importance;

@@ -2,6 +2,7 @@
 //! Owns what a report holds; must not know how it is shown or kept.
 
 use crate::divergence::{DomainFigures, Figures, PositionFigures, Sample, by_pass, by_position, figures};
+use crate::drift::DriftFigures;
 use crate::grade::Grade;
 use crate::needle::NeedleFigures;
 use crate::reference::Header;
@@ -35,6 +36,9 @@ pub struct Validation {
     /// What both found in long texts; empty where nothing was searched for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needles: Vec<NeedleFigures>,
+    /// The states of recurrent layers; empty where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftFigures>,
 }
 
 impl Validation {
@@ -56,6 +60,7 @@ impl Validation {
             floor: None,
             routing: Vec::new(),
             needles: Vec::new(),
+            drift: Vec::new(),
         })
     }
 }

@@ -88,6 +88,9 @@ pub fn quality_of(validation: &Validation, circumstances: &Circumstances) -> Qua
         other.insert("router_agreement".into(), json!(mean));
         other.insert("router_agreement_by_layer".into(), json!(routers));
     }
+    if !validation.drift.is_empty() {
+        other.insert("state_drift".into(), json!(validation.drift));
+    }
     if !validation.needles.is_empty() {
         other.insert("needles".into(), json!(validation.needles));
     }
