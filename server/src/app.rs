@@ -73,7 +73,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/rerank", post(rerank::answer))
         .route("/v1/models", get(health::models))
         .route("/v1/models/{*name}", get(health::model))
-        .route("/lora-adapters", get(health::adapters))
+        .route("/lora-adapters", get(health::adapters).post(health::set_adapters))
         .route("/models/load", post(health::load))
         .route("/models/unload", post(health::unload))
         .route("/tokenize", post(tokens::tokenize))

@@ -75,9 +75,21 @@ pub(crate) struct Fields {
 /// An adapter by its place, as llama.cpp's server has it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(crate) struct Scale {
-    id: usize,
+    pub(crate) id: usize,
     #[serde(default = "whole")]
-    scale: f32,
+    pub(crate) scale: f32,
+}
+
+/// There is no adapter at the place that `field` names.
+pub(crate) fn no_adapter(field: &str, n_adapters: usize, id: usize) -> ApiError {
+    let expected = format!("the place of one of {n_adapters} adapters, from 0 on");
+    ApiError::field(format!("{field}.id"), expected, id.to_string())
+}
+
+/// The scale that `field` has, if it is a number.
+pub(crate) fn finite(field: &str, scale: f32) -> ApiResult<f32> {
+    let wrong = || ApiError::field(format!("{field}.scale"), "a finite number", scale.to_string());
+    if scale.is_finite() { Ok(scale) } else { Err(wrong()) }
 }
 
 fn whole() -> f32 {
@@ -115,18 +127,12 @@ impl Fields {
         let all = model.adapters();
         let mut adapters = Vec::new();
         match &self.lora {
-            None => adapters.extend_from_slice(all),
+            None => adapters = all,
             Some(wished) => {
                 for (at, Scale { id, scale }) in wished.iter().enumerate() {
-                    let Some(adapter) = all.get(*id) else {
-                        let expected = format!("the place of one of {} adapters, from 0 on", all.len());
-                        return Err(ApiError::field(format!("lora[{at}].id"), expected, id.to_string()));
-                    };
-                    if !scale.is_finite() {
-                        let field = format!("lora[{at}].scale");
-                        return Err(ApiError::field(field, "a finite number", scale.to_string()));
-                    }
-                    adapters.push(Applied { scale: *scale, ..adapter.clone() });
+                    let field = format!("lora[{at}]");
+                    let adapter = all.get(*id).ok_or_else(|| no_adapter(&field, all.len(), *id))?;
+                    adapters.push(Applied { scale: finite(&field, *scale)?, ..adapter.clone() });
                 }
             }
         }

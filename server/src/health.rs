@@ -5,6 +5,7 @@
 use crate::app::App;
 use crate::body::Json;
 use crate::error::{ApiError, ApiResult};
+use crate::fields::Scale;
 use crate::models::{AdapterSettings, Loaded};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -40,7 +41,7 @@ fn model_json(app: &App, name: &str, loaded: Option<&Arc<Loaded>>) -> Value {
     if let Ok(adapters) = app.models.adapters(Some(name))
         && !adapters.is_empty()
     {
-        object["lora"] = adapters_json(adapters);
+        object["lora"] = adapters_json(&adapters);
     }
     if let Some(loaded) = loaded {
         object["meta"] = json!({
@@ -76,7 +77,16 @@ pub(crate) async fn model(
 
 /// The adapters of the first model, which the field `lora` of requests names by `id`.
 pub(crate) async fn adapters(State(app): State<Arc<App>>) -> ApiResult<axum::Json<Value>> {
-    Ok(axum::Json(adapters_json(app.models.adapters(None)?)))
+    Ok(axum::Json(adapters_json(&app.models.adapters(None)?)))
+}
+
+/// Sets how strongly they work where a request does not say; those that are not in the list do not.
+pub(crate) async fn set_adapters(
+    State(app): State<Arc<App>>,
+    Json(scales): Json<Vec<Scale>>,
+) -> ApiResult<axum::Json<Value>> {
+    app.models.set_scales(None, &scales)?;
+    Ok(axum::Json(adapters_json(&app.models.adapters(None)?)))
 }
 
 fn adapters_json(adapters: &[AdapterSettings]) -> Value {

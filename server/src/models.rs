@@ -3,6 +3,7 @@
 //! Owns which are loaded. Plans and memory are the runtime's affair. Must not know protocols.
 
 use crate::error::{ApiError, ApiResult};
+use crate::fields::{Scale, finite, no_adapter};
 use axum::http::StatusCode;
 use llama_pajamas::{
     Applied, CancelToken, EmbedSettings, Embedder, Error, LoadedModel, Occupation, PlanRequest, Pool,
@@ -40,16 +41,20 @@ pub struct AdapterSettings {
 pub(crate) struct Loaded {
     pub(crate) name: String,
     model: LoadedModel,
-    /// With their scales where a request does not say.
     adapters: Vec<Applied>,
+    scales: Arc<Scales>,
     pool: Option<Pool>,
     embedder: Mutex<Option<Embedder>>,
     ranker: Mutex<Option<Ranker>>,
     _watch: llama_pajamas::Watch,
 }
 
+/// How strongly each adapter of a model works where a request does not say; kept while the model is unloaded.
+struct Scales(Mutex<Vec<f32>>);
+
 struct Entry {
     settings: ModelSettings,
+    scales: Arc<Scales>,
     loaded: Mutex<Option<Arc<Loaded>>>,
     /// When it was asked for last, by a count.
     used: AtomicU64,
@@ -69,7 +74,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Loaded {
-    fn load(settings: &ModelSettings, stop: &CancelToken) -> Result<Self, Error> {
+    fn load(Entry { settings, scales, .. }: &Entry, stop: &CancelToken) -> Result<Self, Error> {
         let runtime = &settings.runtime;
         runtime.pool_has_room(&runtime.plan(&settings.request), &settings.pool)?;
         let (_, model) = runtime.plan_and_load(&settings.request, &mut |_| {}, stop)?;
@@ -85,7 +90,8 @@ impl Loaded {
         tracing::info!(model = settings.name, variant = model.choice().id, "loaded");
         let name = settings.name.clone();
         let (embedder, ranker) = (Mutex::default(), Mutex::default());
-        Ok(Self { name, model, adapters, pool, embedder, ranker, _watch: watch })
+        let scales = Arc::clone(scales);
+        Ok(Self { name, model, adapters, scales, pool, embedder, ranker, _watch: watch })
     }
 
     pub(crate) fn model(&self) -> &LoadedModel {
@@ -93,8 +99,10 @@ impl Loaded {
     }
 
     /// Its adapters, with their scales where a request does not say.
-    pub(crate) fn adapters(&self) -> &[Applied] {
-        &self.adapters
+    pub(crate) fn adapters(&self) -> Vec<Applied> {
+        let scales = lock(&self.scales.0);
+        let scaled = |(adapter, scale): (&Applied, &f32)| Applied { scale: *scale, ..adapter.clone() };
+        self.adapters.iter().zip(scales.iter()).map(scaled).collect()
     }
 
     /// What answers.
@@ -136,7 +144,11 @@ impl Loaded {
 impl Models {
     /// These models, none of them loaded yet; at least one, with names of their own.
     pub fn new(settings: Vec<ModelSettings>) -> Self {
-        let entry = |settings| Entry { settings, loaded: Mutex::default(), used: AtomicU64::default() };
+        let entry = |settings: ModelSettings| {
+            let scales = settings.adapters.iter().map(|adapter| adapter.scale).collect();
+            let scales = Arc::new(Scales(Mutex::new(scales)));
+            Entry { settings, scales, loaded: Mutex::default(), used: AtomicU64::default() }
+        };
         Self {
             entries: settings.into_iter().map(entry).collect(),
             clock: AtomicU64::default(),
@@ -168,12 +180,33 @@ impl Models {
         loaded.filter_map(|loaded| Some((loaded.name.clone(), loaded.pool.as_ref()?.occupation()))).collect()
     }
 
-    /// What is known of a model's adapters before it is loaded.
+    /// A model's adapters, loaded or not, with the scales that hold now.
     ///
     /// # Errors
     /// No such model.
-    pub(crate) fn adapters(&self, name: Option<&str>) -> ApiResult<&[AdapterSettings]> {
-        Ok(&self.entry(name)?.settings.adapters)
+    pub(crate) fn adapters(&self, name: Option<&str>) -> ApiResult<Vec<AdapterSettings>> {
+        let entry = self.entry(name)?;
+        let scales = lock(&entry.scales.0);
+        let scaled =
+            |(adapter, scale): (&AdapterSettings, &f32)| AdapterSettings { scale: *scale, ..adapter.clone() };
+        Ok(entry.settings.adapters.iter().zip(scales.iter()).map(scaled).collect())
+    }
+
+    /// From the next answer on a model's adapters work so strongly where a request does not say; those that are not named do
+    /// not work at all.
+    ///
+    /// # Errors
+    /// No such model, no such adapter, a scale that is no number; then nothing is changed.
+    pub(crate) fn set_scales(&self, name: Option<&str>, wished: &[Scale]) -> ApiResult<()> {
+        let entry = self.entry(name)?;
+        let mut scales = vec![0.0; entry.settings.adapters.len()];
+        for (at, Scale { id, scale }) in wished.iter().enumerate() {
+            let n_adapters = scales.len();
+            let place = scales.get_mut(*id).ok_or_else(|| no_adapter(&format!("[{at}]"), n_adapters, *id))?;
+            *place = finite(&format!("[{at}]"), *scale)?;
+        }
+        *lock(&entry.scales.0) = scales;
+        Ok(())
     }
 
     /// The entry that `name` means; none, or a name where there is only one model, is the first.
@@ -222,7 +255,7 @@ impl Models {
             return Ok(loaded);
         }
         loop {
-            match Loaded::load(&entry.settings, &self.stop) {
+            match Loaded::load(entry, &self.stop) {
                 Ok(loaded) => {
                     let loaded = Arc::new(loaded);
                     *lock(&entry.loaded) = Some(Arc::clone(&loaded));

@@ -9,6 +9,10 @@ pub(crate) struct Caps {
     /// Most memory to use, whatever there is: the app needs the rest
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) memory_cap: Option<u64>,
+    /// Most memory to use, with as many experts of a mixture left in its file, and read as they are chosen, as have no room:
+    /// for models that are larger than the memory; without a GPU
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_resident: Option<u64>,
     /// Most memory to use on a GPU, whatever is free: the app draws with the rest
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) device_memory_cap: Option<u64>,

@@ -140,6 +140,16 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
                 usage.decode_tokens_per_s()
             );
             println!("weights in memory: {}", bytes(model.memory().model_bytes));
+            if let Some(paging) = model.paging() {
+                println!(
+                    "of these experts: {} of {}; {} of {} were held when they were chosen, {} were read",
+                    bytes(paging.held_bytes),
+                    bytes(paging.expert_bytes),
+                    paging.held,
+                    paging.wanted,
+                    bytes(paging.read_bytes)
+                );
+            }
             match &energy {
                 Some(meter) => {
                     let joules = meter.joules();

@@ -48,16 +48,14 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     let have = request.memory_bytes(host);
     let n_threads = request.n_threads.unwrap_or_else(|| threads::decode_threads(host)).max(1);
     let repack = Repack::of(host);
-    let mut rejected = Vec::new();
-    let mut contenders = Vec::new();
     let speeds = SpeedModel::new(host, Tables::default())
         .calibrated(&request.calibrations)
         .observed(&request.observations);
-    for candidate in candidates {
-        match judge(host, &speeds, candidate, request, have) {
-            Ok(contender) => contenders.push(contender),
-            Err(rejection) => rejected.push(rejection),
-        }
+    // What fits whole stands before what fits in parts.
+    let in_memory = Request { page_experts: false, ..request.clone() };
+    let (mut contenders, mut rejected) = judge_all(host, &speeds, candidates, &in_memory, have);
+    if contenders.is_empty() && request.page_experts {
+        (contenders, rejected) = judge_all(host, &speeds, candidates, request, have);
     }
     let mut assumptions = assumptions(host, request, have);
     let Some(best) = best(host, &contenders, request) else {
@@ -111,6 +109,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         n_threads,
         n_threads_batch,
         n_ubatch: fit.n_ubatch,
+        expert_memory_bytes: fit.expert_memory_bytes,
         memory: fit.memory,
         speed,
         quality,
@@ -119,6 +118,24 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
     assumptions.extend(speed_assumption(evidence));
     let allowance = request.allowance(host);
     Plan { chosen: Some(chosen), allowance, why, rejected, nearest: None, assumptions, evidence }
+}
+
+/// Those that fit, and why the others do not.
+fn judge_all<'a>(
+    host: &Host,
+    speeds: &SpeedModel,
+    candidates: &'a [Candidate],
+    request: &Request,
+    have: u64,
+) -> (Vec<Contender<'a>>, Vec<Rejection>) {
+    let (mut contenders, mut rejected) = (Vec::new(), Vec::new());
+    for candidate in candidates {
+        match judge(host, speeds, candidate, request, have) {
+            Ok(contender) => contenders.push(contender),
+            Err(rejection) => rejected.push(rejection),
+        }
+    }
+    (contenders, rejected)
 }
 
 fn judge<'a>(

@@ -2,6 +2,7 @@
 //! Must not choose.
 
 use crate::choose::{Contender, bytes};
+use crate::render::rate;
 use crate::{Candidate, Code, Evidence, QualityEstimate, Reason, ReasonCode, Rejection, Request, Residuals};
 use hardware::Host;
 
@@ -30,7 +31,10 @@ pub(crate) fn assumptions(host: &Host, request: &Request, have: u64) -> Vec<Reas
         }
         (None, None) => (ReasonCode::BudgetUnlimited, "the system states no limit".to_string()),
     };
-    let mapped = "weights are mapped from their file, which the system may evict; they are counted whole";
+    let mapped = match request.page_experts {
+        false => "weights are mapped from their file, which the system may evict; they are counted whole",
+        true => "weights are mapped from their file; what is held of them is counted whole",
+    };
     vec![
         code.because(format!("memory for a model: {} ({source})", bytes(have))),
         ReasonCode::MappedCounted.because(mapped),
@@ -99,7 +103,7 @@ pub(crate) fn reasons(
         false if n_fit == 1 => "it is the one variant that fits".to_string(),
         false => format!("no better one is known of the {n_fit} variants that fit"),
     };
-    let [slow, fast] = winner.speed.decode_tokens_per_s;
+    let [slow, fast] = winner.speed.decode_tokens_per_s.map(rate);
     let memory = &winner.fit.memory;
     let best =
         format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean);
@@ -111,7 +115,7 @@ pub(crate) fn reasons(
         reasons.push(ReasonCode::DeviceMemory.because(text));
     }
     let evidence = winner.speed.evidence.name();
-    let speed = format!("{slow:.0} to {fast:.0} tokens/s are expected when writing ({evidence})");
+    let speed = format!("{slow} to {fast} tokens/s are expected when writing ({evidence})");
     reasons.push(ReasonCode::Speed.because(speed));
     reasons.extend(learned(winner, &request.residuals));
     if memory.projector_bytes > 0 {
@@ -123,11 +127,11 @@ pub(crate) fn reasons(
         reasons.push(ReasonCode::Draft.because(text));
     }
     if let Some(backend) = winner.fit.batches {
-        let [slow, fast] = winner.speed.prefill_tokens_per_s;
+        let [slow, fast] = winner.speed.prefill_tokens_per_s.map(rate);
         let (name, at_once) = (backend.name(), winner.fit.n_ubatch);
         reasons.push(ReasonCode::PromptsElsewhere.because(format!(
             "prompts are computed by {name}, for which weights in the host's memory are copied every {at_once} tokens: \
-             {slow:.0} to {fast:.0} tokens/s"
+             {slow} to {fast} tokens/s"
         )));
     }
     reasons.extend(winner.fit.concessions.iter().cloned());

@@ -5,6 +5,7 @@
 use crate::choose::bytes;
 use crate::kv_precision::{KvStep, steps};
 use crate::memory::{CacheTypes, MemoryModel, Repack, Setup, Weights};
+use crate::paging::{self, Stacks};
 use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Reason, ReasonCode, Request};
 use families::Form;
 
@@ -32,6 +33,8 @@ pub(crate) struct Fit {
     pub(crate) batches: Option<Backend>,
     /// Whether what lies on the device lies in the host's memory too.
     pub(crate) unified: bool,
+    /// Bytes of experts that are held, where the others stay in the file.
+    pub(crate) expert_memory_bytes: Option<u64>,
 }
 
 impl Fit {
@@ -78,6 +81,8 @@ fn descend_with(
     let longest = candidate.description.max_context.max(1);
     let wished = request.context_tokens.unwrap_or(USUAL_CONTEXT).clamp(1, longest);
     let shortest = request.context_tokens.map_or(SHORTEST_CONTEXT.min(wished), |_| wished);
+    let paged = request.page_experts.then(|| Stacks::of(candidate)).flatten().filter(|_| !batches);
+    let repack = if paged.is_some() { Repack::Never } else { repack };
     let mut least: Option<Fit> = None;
     for context_tokens in contexts(wished, shortest) {
         for n_ubatch in ubatches(candidate) {
@@ -85,6 +90,9 @@ fn descend_with(
                 let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
                 let setup = Setup { repack, ..Setup::new(context_tokens, step.types, n_ubatch.into()) };
                 let mut fit = configuration(model, candidate, request, setup, batches);
+                if let Some(stacks) = &paged {
+                    page(&mut fit, stacks, have);
+                }
                 if runs(candidate, &fit) && fit.host_bytes() <= have {
                     fit.concessions = concessions(&fit, candidate, request, wished, &step);
                     return Ok(fit);
@@ -190,6 +198,7 @@ fn configuration(
         device,
         batches,
         unified,
+        expert_memory_bytes: None,
     }
 }
 
@@ -215,6 +224,17 @@ fn most(top: u32, fits: impl Fn(u32) -> bool) -> u32 {
         if fits(middle) { low = middle } else { high = middle }
     }
     low
+}
+
+/// Leaves in the file what of the experts has no room beside everything else; nothing where layers lie on a device, or where one
+/// layer's experts have no room.
+fn page(fit: &mut Fit, stacks: &Stacks, have: u64) {
+    let beside = fit.host_bytes().saturating_sub(stacks.bytes);
+    let cap = stacks.cap_bytes(have.saturating_sub(beside)).filter(|_| fit.gpu_layers == 0);
+    if let Some(cap) = cap {
+        fit.memory.page(stacks.bytes - cap);
+        fit.expert_memory_bytes = Some(cap);
+    }
 }
 
 fn concessions(
@@ -246,6 +266,8 @@ fn concessions(
             fit.n_ubatch, UBATCHES[0]
         )));
     }
+    let stacks = fit.expert_memory_bytes.zip(Stacks::of(candidate));
+    told.extend(stacks.map(|(cap, stacks)| paging::told(&stacks, cap)));
     let layers = candidate.description.n_layers.saturating_add(1);
     if let Some(device) = device(candidate, request).filter(|_| fit.gpu_layers < layers) {
         let free = bytes(device.free_bytes);

@@ -9,6 +9,7 @@ mod explain;
 mod kv_precision;
 mod ladder;
 mod memory;
+mod paging;
 mod plan;
 mod preference;
 mod quality;

@@ -104,6 +104,8 @@ pub struct Choice {
     pub n_threads_batch: u32,
     /// Tokens computed at a time.
     pub n_ubatch: u32,
+    /// Bytes of experts that are held in memory, where the others stay in the file until they are chosen.
+    pub expert_memory_bytes: Option<u64>,
     /// Memory by part.
     pub memory: MemoryEstimate,
     /// Expected speed.

@@ -31,6 +31,8 @@ pub enum ReasonCode {
     KvPrecision,
     /// Fewer tokens are computed at a time to fit.
     Ubatch,
+    /// Experts are read from the file as they are chosen.
+    ExpertsPaged,
     /// Not all layers are on the device.
     Offload,
     /// A device cannot allocate the largest matrix.

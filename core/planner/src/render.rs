@@ -114,7 +114,7 @@ fn writing(chosen: &Choice) -> String {
 }
 
 /// Slow rates to a tenth: between 0.6 and 1.4 lies more than between 60 and 61.
-fn rate(tokens_per_s: f64) -> String {
+pub(crate) fn rate(tokens_per_s: f64) -> String {
     if tokens_per_s < 10.0 { format!("{tokens_per_s:.1}") } else { format!("{tokens_per_s:.0}") }
 }
 
@@ -140,6 +140,9 @@ fn render_choice(chosen: &Choice, text: &mut String) {
     let _ = writeln!(text, "\nmemory");
     let mut part = |name: &str, count: u64| _ = writeln!(text, "  {name:15}{:>11}", bytes(count));
     part("weights", memory.weights_bytes);
+    if memory.paged_bytes > 0 {
+        part("in the file", memory.paged_bytes);
+    }
     part("key-value cache", memory.kv_bytes);
     part("compute", memory.compute_bytes);
     part("everything else", memory.overhead_bytes);

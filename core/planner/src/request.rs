@@ -171,6 +171,9 @@ pub struct Request {
     pub memory_cap_bytes: Option<u64>,
     /// Most memory that may be used on a device, in bytes, whatever is free: for apps that draw with the rest.
     pub device_memory_cap_bytes: Option<u64>,
+    /// Where no variant fits, experts of a mixture may stay in the file and be read as they are chosen: slow, and better than
+    /// nothing. On the processor alone.
+    pub page_experts: bool,
     /// Decode threads instead of the plan's.
     pub n_threads: Option<u32>,
     /// Layers on the GPU instead of the plan's.

@@ -3,6 +3,7 @@
 
 use crate::ladder::{Fit, descend, descend_with_batches, model_of};
 use crate::memory::Repack;
+use crate::paging::{Stacks, with_reading};
 use crate::speed::{Batches, Configuration, SpeedModel, USUAL_PROMPT_TOKENS};
 use crate::{Backend, Candidate, Code, Reason, ReasonCode, Request, SpeedEstimate};
 use hardware::Host;
@@ -102,7 +103,11 @@ fn expect(
         context_tokens: fit.context_tokens,
         prompt_tokens: request.prompt_tokens.unwrap_or(USUAL_PROMPT_TOKENS),
     };
-    speeds.estimate(host, candidate, configuration)
+    let speed = speeds.estimate(host, candidate, configuration);
+    match fit.expert_memory_bytes.zip(Stacks::of(candidate)) {
+        Some((cap, stacks)) => with_reading(speed, host, &stacks, cap, fit.n_ubatch),
+        None => speed,
+    }
 }
 
 /// What a speed misses of what was asked for, and what would help. The slow end of a range must reach it.

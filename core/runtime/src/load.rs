@@ -56,7 +56,8 @@ impl Runtime {
         let n_ctx = settings.context_tokens.unwrap_or(planned);
         let context = settings.of_context(context_settings(choice, n_ctx, choice.n_ubatch));
         let measured = self.engine().measure(path, &load_settings(choice), &context)?;
-        let need_bytes = measured.total_bytes().saturating_add(choice.memory.overhead_bytes);
+        let held = measured.total_bytes().saturating_sub(choice.memory.paged_bytes);
+        let need_bytes = held.saturating_add(choice.memory.overhead_bytes);
         let have_bytes = plan.allowance.now_bytes(self.budget_now(&plan.allowance));
         if choice.gpu_layers > 0 || need_bytes <= have_bytes {
             return Ok(());
@@ -177,7 +178,8 @@ impl Runtime {
         // The engine does not count where it keeps logits, nor what lies beside the model.
         let logits = candidate.description.vocab_size.saturating_mul(4);
         let beside = [logits, memory.overhead_bytes, memory.projector_bytes, memory.draft_bytes];
-        let need_bytes = beside.into_iter().fold(buffers, u64::saturating_add);
+        let held = buffers.saturating_sub(memory.paged_bytes);
+        let need_bytes = beside.into_iter().fold(held, u64::saturating_add);
         if need_bytes > have_bytes {
             return Ok(Some(Lack { device: None, need_bytes, have_bytes, planned_bytes }));
         }

@@ -9,7 +9,7 @@ use crate::{EmbedSettings, Embedder, Error, Ranker, Result, Tokenizer};
 use bundle::UseGuard;
 use engine::{
     Adapter, CancelToken, Context, ContextSettings, Engine, Form, KvType, LoadSettings, MemoryUse, Model,
-    Pooling, Projector, ProjectorSettings, Purpose, Token,
+    PagingStats, Pooling, Projector, ProjectorSettings, Purpose, Token,
 };
 use planner::{Choice, MemoryAudit, Part};
 use std::ops::ControlFlow;
@@ -106,6 +106,11 @@ impl LoadedModel {
     /// What was loaded and how.
     pub fn choice(&self) -> &Choice {
         &self.choice
+    }
+
+    /// What paging of experts has done so far; `None` where the plan pages none.
+    pub fn paging(&self) -> Option<PagingStats> {
+        self.model.paging()
     }
 
     /// What the weights occupy.
@@ -334,7 +339,8 @@ pub(crate) fn load_settings(choice: &Choice) -> LoadSettings {
         gpu_layers: choice.gpu_layers,
         devices: choice.device.as_ref().map(|name| vec![name.clone()]),
         batches_on_gpus: choice.copies_weights,
-        repack: !choice.copies_weights,
+        repack: !choice.copies_weights && choice.expert_memory_bytes.is_none(),
+        expert_memory_bytes: choice.expert_memory_bytes,
         ..LoadSettings::default()
     }
 }

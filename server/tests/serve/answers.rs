@@ -65,6 +65,36 @@ fn adapters_are_named_by_the_request() {
 }
 
 #[test]
+fn adapters_are_set_for_those_who_name_none() {
+    let server = Server::start(&reciting(TEXT), |_, _| {});
+    let text = || {
+        let body = json!({ "prompt": "0123456789a", "max_tokens": 4, "temperature": 0 });
+        let answer = server.post("/v1/completions", &body).json();
+        answer["choices"][0]["text"].as_str().unwrap().to_owned()
+    };
+    let before = server.get("/lora-adapters").json();
+    assert_eq!(text(), "bcde");
+    let set = server.post("/lora-adapters", &json!([{ "id": 0, "scale": 0.5 }])).json();
+    assert_eq!((&set[0]["scale"], &set[1]["scale"]), (&json!(0.5), &json!(0.0)));
+    assert_eq!(server.get("/lora-adapters").json(), set);
+    assert_eq!(text(), "BCDE");
+    let wrong = server.post_with("/lora-adapters", "", &json!([{ "id": 1 }, { "id": 2 }]).to_string());
+    assert_eq!(wrong.status, 400);
+    let message = wrong.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, "[1].id: expected the place of one of 2 adapters, from 0 on, got 2");
+    assert_eq!(server.get("/lora-adapters").json(), set, "a wrong list changes nothing");
+    let scales: Value = before
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| json!({ "id": one["id"], "scale": one["scale"] }))
+        .collect();
+    server.post("/lora-adapters", &scales);
+    assert_eq!(server.get("/lora-adapters").json(), before);
+    assert_eq!(text(), "bcde");
+}
+
+#[test]
 fn prompts_are_gone_on_with() {
     let server = Server::start(&reciting(TEXT), |_, _| {});
     let body = json!({ "prompt": "0123", "max_tokens": 3, "temperature": 0, "logprobs": 2, "echo": true });

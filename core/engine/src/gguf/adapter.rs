@@ -14,7 +14,8 @@ use formats::gguf::{GgmlType, Header, TensorInfo};
 use llama_cpp_sys_2::{llama_adapter_lora, llama_adapter_lora_free, llama_adapter_lora_init};
 
 use super::context::GgufContext;
-use super::model::{GgufModel, native_path};
+use super::loading::native_path;
+use super::model::GgufModel;
 use super::{log, shim, validate};
 use crate::{Adapter, AdapterKind, Applied, Error};
 

@@ -99,6 +99,16 @@ bool llama_pajamas_can_page() {
     return true;
 }
 
+// The system may cut one piece of advice down to what it reads ahead of a file, 128 KiB where nobody chose more.
+constexpr size_t ONE_READ = size_t(128) << 10;
+
+void read_soon(uintptr_t first, uintptr_t last) {
+    for (uintptr_t from = first; from < last; from += ONE_READ) {
+        const size_t length = last - from < ONE_READ ? last - from : ONE_READ;
+        (void) madvise(reinterpret_cast<void *>(from), length, MADV_WILLNEED);
+    }
+}
+
 void llama_pajamas_advise(void * at, size_t bytes, int32_t advice) {
     const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
     const uintptr_t begin = uintptr_t(at);
@@ -113,13 +123,13 @@ void llama_pajamas_advise(void * at, size_t bytes, int32_t advice) {
     const size_t length = last - first;
     switch (advice) {
         case READ_NOW:
+            // Still without reading ahead, which would bring in experts beside; where the system takes pages back later, it may.
+            read_soon(first, last);
+            (void) madvise(from, length, MADV_POPULATE_READ);
             (void) madvise(from, length, MADV_NORMAL);
-            if (madvise(from, length, MADV_POPULATE_READ) != 0) {
-                (void) madvise(from, length, MADV_WILLNEED);
-            }
             break;
         case READ_SOON:
-            (void) madvise(from, length, MADV_WILLNEED);
+            read_soon(first, last);
             break;
         case LET_GO:
             // The first gives memory back to the system, of files that this process may write to or owns; the second takes

@@ -16,6 +16,7 @@ mod threads;
 
 mod validate;
 
+mod loading;
 mod model;
 
 mod adapter;

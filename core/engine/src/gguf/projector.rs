@@ -20,7 +20,8 @@ use llama_cpp_sys_2::{
 
 use super::context::{ABORTED, GgufContext};
 use super::file_kind::Kind;
-use super::model::{GgufModel, native_path};
+use super::loading::native_path;
+use super::model::GgufModel;
 use super::{log, validate};
 use crate::{CancelToken, Error, Media, Piece, Projector, ProjectorSettings};
 

@@ -69,6 +69,8 @@ pub struct MemoryEstimate {
     pub mapped_bytes: u64,
     /// Of these, what is rearranged for the processor. It was read from the file once, and takes room there no more.
     pub repacked_bytes: u64,
+    /// Experts that stay in the file until they are chosen: not among the weights above.
+    pub paged_bytes: u64,
     /// Caches and recurrent states, wherever they lie: exact.
     pub kv_bytes: u64,
     /// Buffers for computing and for logits, as expected, wherever they lie.
@@ -108,6 +110,14 @@ impl MemoryEstimate {
         let model = [self.weights_bytes, self.kv_bytes, self.compute_bytes, self.overhead_bytes];
         let beside = [self.projector_bytes, self.draft_bytes];
         model.into_iter().chain(beside).fold(0, u64::saturating_add)
+    }
+
+    /// Leaves so many bytes of mapped weights in the file.
+    pub(crate) fn page(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.mapped_bytes);
+        self.mapped_bytes -= bytes;
+        self.weights_bytes = self.weights_bytes.saturating_sub(bytes);
+        self.paged_bytes = self.paged_bytes.saturating_add(bytes);
     }
 
     /// What the host's memory must hold, the uncertainty included.
@@ -232,6 +242,7 @@ impl<'a> MemoryModel<'a> {
             weights_bytes: placed.plain.saturating_add(placed.repacked).saturating_add(placed.device),
             mapped_bytes: if setup.mapped { placed.plain } else { 0 },
             repacked_bytes: placed.repacked,
+            paged_bytes: 0,
             kv_bytes: kv,
             compute_bytes: expected,
             formula_compute_bytes: expected,
