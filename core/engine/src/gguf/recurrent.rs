@@ -55,7 +55,7 @@ fn layers(bytes: &[u8]) -> Option<Vec<RecurrentLayer>> {
         let n_bytes = usize::try_from(u64::from_le_bytes(head[4..].try_into().ok()?)).ok()?;
         let (row, behind) = behind.split_at_checked(n_bytes)?;
         let (numbers, left) = row.as_chunks::<4>();
-        if ty != GGML_TYPE_F32 as u32 || !left.is_empty() {
+        if i64::from(ty) != i64::from(GGML_TYPE_F32) || !left.is_empty() {
             return None;
         }
         rows.push(numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<f32>>());
@@ -77,7 +77,7 @@ mod tests {
         let header = [0xaf14_3cd8_u32, 0, 1, 9, 0, 0, 2];
         let mut bytes: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
         for row in rows {
-            bytes.extend((GGML_TYPE_F32 as u32).to_le_bytes());
+            bytes.extend((i64::from(GGML_TYPE_F32) as u32).to_le_bytes());
             bytes.extend((4 * row.len() as u64).to_le_bytes());
             bytes.extend(row.iter().flat_map(|number| number.to_le_bytes()));
         }
