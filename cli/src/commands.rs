@@ -5,7 +5,7 @@ pub(crate) mod calibrate;
 pub(crate) mod chat;
 mod config;
 mod drift;
-mod embed;
+pub(crate) mod embed;
 pub(crate) mod evaluate;
 mod foresee;
 pub(crate) mod hardware;
