@@ -186,8 +186,10 @@ fn router_chart(summary: &Summary) -> Option<String> {
         .collect();
     let least = rows.iter().flat_map(|(_, shares)| *shares).map(|(_, share)| *share).fold(1.0, f64::min);
     let chart = shares("Experts chosen as the original chooses them", "layer", least, &rows)?;
-    let note =
-        format!("Layers from left to right; the lightest is all of them, the darkest {:.1} %.", 100.0 * least);
+    let note = format!(
+        "Layers from left to right; the lightest is all of them, the darkest {:.1} %.",
+        100.0 * least
+    );
     Some(format!("{chart}<p class=\"note\">{note}</p>\n"))
 }
 
