@@ -22,6 +22,7 @@ pub(crate) mod requantize;
 pub(crate) mod run;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
+mod small;
 pub(crate) mod tune;
 pub(crate) mod validate;
 
@@ -59,8 +60,7 @@ fn open(
 }
 
 /// Plans and loads, with what reads pictures where they are wished for; steps down the ladder are told on the error channel.
-fn load(runtime: &Runtime, wishes: &Wishes, images: bool, cancel: &CancelToken) -> Result<LoadedModel> {
-    let request = PlanRequest { images, ..request(wishes)? };
+fn load(runtime: &Runtime, request: PlanRequest, cancel: &CancelToken) -> Result<LoadedModel> {
     let (plan, model) = runtime.plan_and_load(&request, &mut |_| {}, cancel)?;
     let stepped = plan.why.iter().filter(|reason| reason.code == ReasonCode::SteppedDown);
     stepped.for_each(|reason| eprintln!("note: {}", reason.text));

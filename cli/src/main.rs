@@ -8,6 +8,7 @@ mod commands;
 mod fetch;
 mod interrupt;
 mod isolation;
+mod markdown;
 mod screen;
 
 use args::{Cli, Command};

@@ -27,6 +27,11 @@ impl Screen {
         }
     }
 
+    /// Whether text on stdout is styled.
+    pub(crate) fn is_coloured(&self) -> bool {
+        self.colour
+    }
+
     /// Text for stdout in bold where colours are on.
     pub(crate) fn bold(&self, text: &str) -> String {
         self.paint("1", text)

@@ -1,9 +1,20 @@
 //! Options of `run` and `chat`.
 //! Knows words only; must not do the work.
 
-use super::{Adapters, Sampling, Wishes};
+use super::{Adapters, Guessing, Sampling, Wishes};
 use clap::Args;
 use std::path::PathBuf;
+
+/// How answers are made; shared by run and chat.
+#[derive(Debug, Args)]
+pub(crate) struct Answering {
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    #[command(flatten)]
+    pub(crate) adapters: Adapters,
+    #[command(flatten)]
+    pub(crate) guessing: Guessing,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
@@ -15,9 +26,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) wishes: Wishes,
     #[command(flatten)]
-    pub(crate) sampling: Sampling,
-    #[command(flatten)]
-    pub(crate) adapters: Adapters,
+    pub(crate) answering: Answering,
     /// Picture or sound that the prompt is about, repeatable; stands in front, or where the prompt has <__media__>
     #[arg(long, visible_alias = "audio", value_name = "FILE")]
     pub(crate) image: Vec<PathBuf>,
@@ -42,9 +51,7 @@ pub(crate) struct Chat {
     #[command(flatten)]
     pub(crate) wishes: Wishes,
     #[command(flatten)]
-    pub(crate) sampling: Sampling,
-    #[command(flatten)]
-    pub(crate) adapters: Adapters,
+    pub(crate) answering: Answering,
     /// Read pictures and sound: `/image FILE` puts one into the next message
     #[arg(long)]
     pub(crate) images: bool,

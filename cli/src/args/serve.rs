@@ -51,9 +51,8 @@ pub(crate) struct Serve {
     /// Seconds that answers may go on when the server is asked to end
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) patience: u64,
-    /// Guess tokens that stood there before and compute them together, while one answer is written
-    #[arg(long)]
-    pub(crate) speculate: bool,
+    #[command(flatten)]
+    pub(crate) guessing: super::Guessing,
     /// Serve no chat page at /
     #[arg(long)]
     pub(crate) no_page: bool,

@@ -1,12 +1,14 @@
 //! `chat`: a conversation with line editing. Ctrl-C stops the answer and not the program; Ctrl-D ends it.
 
+use super::small::{SmallModel, beside, guessing};
 use super::{adapters, generate_settings, load, open, read};
 use crate::args::Chat;
 use crate::interrupt;
+use crate::markdown::Markdown;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::{
-    CancelToken, ChatRequest, Event, GenerateSettings, LoadedModel, Session, SessionSettings, TemplateInput,
+    CancelToken, ChatRequest, Event, GenerateSettings, LoadedModel, PlanRequest, Session, TemplateInput,
     Usage,
 };
 use rustyline::error::ReadlineError;
@@ -68,10 +70,11 @@ pub(crate) fn run(args: &Chat, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
     let images = args.images || args.wishes.mmproj.is_some();
-    let model = load(&runtime, &args.wishes, images, &cancel)?;
-    let mut session = model.session(&SessionSettings::default())?;
-    let mut settings = generate_settings(&args.sampling);
-    settings.adapters = adapters(&model, &args.adapters)?;
+    let small = SmallModel::open(&args.answering.guessing, &args.wishes, screen)?;
+    let model = load(&runtime, PlanRequest { images, ..beside(&args.wishes, small.as_ref())? }, &cancel)?;
+    let mut session = model.session(&guessing(&args.answering.guessing, small.as_ref(), &model, &cancel)?)?;
+    let mut settings = generate_settings(&args.answering.sampling);
+    settings.adapters = adapters(&model, &args.answering.adapters)?;
     let mut conversation = Conversation { system: args.system.clone(), ..Conversation::default() };
     conversation.clear();
     let mut last = None;
@@ -114,7 +117,7 @@ pub(crate) fn run(args: &Chat, screen: &Screen) -> Result<()> {
             }
             _ => {
                 conversation.say(line);
-                let told = answer(&model, &mut session, &mut conversation, &settings, &cancel);
+                let told = answer(&model, &mut session, &mut conversation, &settings, (&cancel, screen));
                 cancel.reset();
                 told.map(|usage| last = Some(usage))
             }
@@ -144,23 +147,25 @@ fn answer(
     session: &mut Session,
     conversation: &mut Conversation,
     settings: &GenerateSettings,
-    cancel: &CancelToken,
+    (cancel, screen): (&CancelToken, &Screen),
 ) -> Result<Usage> {
     let (messages, files) = (conversation.messages.clone(), conversation.files.clone());
     let input = TemplateInput { messages, add_generation_prompt: true, ..TemplateInput::default() };
     let mut settings = settings.clone();
     let request = ChatRequest { input, files, ..ChatRequest::default() };
     let (mut text, mut out) = (String::new(), std::io::stdout());
+    let mut markdown = Markdown::new(screen.is_coloured());
     let mut on_event = |event: Event<'_>| {
         if let Event::Text(piece) = event {
             text.push_str(piece);
-            let _ = out.write_all(piece.as_bytes()).and_then(|()| out.flush());
+            let _ = out.write_all(markdown.push(piece).as_bytes()).and_then(|()| out.flush());
         }
         ControlFlow::Continue(())
     };
     let made = model.chat_prompt(&request, &mut settings);
     let told =
         made.and_then(|prompt| session.generate_tokens(&prompt.tokens, &settings, cancel, &mut on_event));
+    print!("{}", markdown.finish());
     match told {
         Ok(usage) => {
             println!();

@@ -1,6 +1,6 @@
 //! `embed`: texts to vectors, one line each; with a query, to scores.
 
-use super::{load, open};
+use super::{load, open, request};
 use crate::args::{self, Embed};
 use crate::interrupt;
 use crate::screen::Screen;
@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 pub(crate) fn run(args: &Embed, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let model = load(&runtime, &args.wishes, false, &cancel)?;
+    let model = load(&runtime, request(&args.wishes)?, &cancel)?;
     let settings = EmbedSettings {
         pooling: args.pooling.map(of_engine),
         max_tokens: None,

@@ -51,8 +51,6 @@ fn draft(args: &Plan, screen: &Screen) -> Result<Option<Draft>> {
     let Wishes { network, trust, .. } = &args.wishes;
     let precision: Vec<String> = args.draft_precision.iter().cloned().collect();
     let found = candidates(model, &precision, network, trust.as_deref(), screen)?;
-    let Some(Candidate { id, description, weights_bytes, tensors, .. }) = found.into_iter().next() else {
-        bail!("--draft: {model} has no variants");
-    };
-    Ok(Some(Draft { id, description, weights_bytes, tensors }))
+    let Some(first) = found.first() else { bail!("--draft: {model} has no variants") };
+    Ok(Some(Draft::of(first)))
 }

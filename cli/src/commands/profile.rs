@@ -1,7 +1,7 @@
 //! `profile`: what a model takes in memory, predicted and measured: it is loaded and writes a few tokens.
 //! Owns the table of both; must not estimate anything itself.
 
-use super::{load, open};
+use super::{load, open, request};
 use crate::args::Profile;
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Profile, screen: &Screen) -> Result<()> {
     wishes.context = args.context_length.or(wishes.context);
     let (runtime, _located) = open(&args.model, &wishes, None, screen)?;
     let before = hardware::process_memory();
-    let model = load(&runtime, &wishes, false, &cancel)?;
+    let model = load(&runtime, request(&wishes)?, &cancel)?;
     let mut session = model.session(&SessionSettings::default())?;
     let settings = GenerateSettings {
         max_tokens: WRITTEN_TOKENS,

@@ -1,12 +1,13 @@
 //! `run`: one prompt, one answer, streamed.
 
+use super::small::{SmallModel, beside, guessing};
 use super::{adapters, generate_settings, load, open, read};
 use crate::args::Run;
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::hardware::{self, EnergyMeter};
-use llama_pajamas::{ChatRequest, Event, SessionSettings, StopReason, TemplateInput};
+use llama_pajamas::{ChatRequest, Event, PlanRequest, StopReason, TemplateInput};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::ops::ControlFlow;
@@ -53,8 +54,10 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
     let start = Instant::now();
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, args.cpu_variant.clone(), screen)?;
-    let model = load(&runtime, &args.wishes, !args.image.is_empty(), &cancel)?;
-    let mut session = model.session(&SessionSettings::default())?;
+    let small = SmallModel::open(&args.answering.guessing, &args.wishes, screen)?;
+    let images = !args.image.is_empty();
+    let model = load(&runtime, PlanRequest { images, ..beside(&args.wishes, small.as_ref())? }, &cancel)?;
+    let mut session = model.session(&guessing(&args.answering.guessing, small.as_ref(), &model, &cancel)?)?;
     let loaded = start.elapsed();
     let mut prompt = args.prompt.clone();
     if prompt == "-" {
@@ -95,8 +98,8 @@ pub(crate) fn run(args: &Run, screen: &Screen) -> Result<()> {
         }
         ControlFlow::Continue(())
     };
-    let mut settings = generate_settings(&args.sampling);
-    settings.adapters = adapters(&model, &args.adapters)?;
+    let mut settings = generate_settings(&args.answering.sampling);
+    settings.adapters = adapters(&model, &args.answering.adapters)?;
     let files = args.image.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let usage = if args.chat_template {
         let mut content: Vec<Value> = files.iter().map(|_| json!({ "type": "image" })).collect();

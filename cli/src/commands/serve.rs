@@ -1,7 +1,9 @@
 //! `serve`: OpenAI's interface over HTTP, until Ctrl-C or SIGTERM.
 
-use super::{open, request};
+use super::open;
+use super::small::{SmallModel, beside};
 use crate::args::{AdapterFile, Serve};
+use crate::interrupt;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::{PlanRequest, PoolSettings};
@@ -17,6 +19,10 @@ pub(crate) fn run(args: &Serve, screen: &Screen) -> Result<()> {
     if args.parallel == 0 || args.parallel > 256 {
         bail!("--parallel: expected 1 to 256, got {}", args.parallel);
     }
+    let small = SmallModel::open(&args.guessing, &args.wishes, screen)?;
+    // It guesses for the first model.
+    let draft =
+        small.as_ref().map(|small| small.load(args.wishes.context, &interrupt::token())).transpose()?;
     let mut models = Vec::new();
     // What came from a hub stays in the cache as long as it is served.
     let mut located = Vec::new();
@@ -30,7 +36,8 @@ pub(crate) fn run(args: &Serve, screen: &Screen) -> Result<()> {
         let pool = PoolSettings {
             n_sequences: args.parallel,
             max_waiting: args.max_waiting,
-            speculate: args.speculate,
+            speculate: args.guessing.speculate || draft.is_some(),
+            draft: draft.clone().filter(|_| models.is_empty()),
             ..PoolSettings::default()
         };
         let of = |file: &AdapterFile| AdapterSettings { path: file.path.clone(), scale: file.scale };
@@ -38,7 +45,8 @@ pub(crate) fn run(args: &Serve, screen: &Screen) -> Result<()> {
         let files = args.adapters.lora.iter().filter(|_| models.is_empty());
         let adapters = files.map(of).collect();
         let images = args.images || args.wishes.mmproj.is_some();
-        let request = PlanRequest { images, ..request(&args.wishes)? };
+        let request =
+            PlanRequest { images, ..beside(&args.wishes, small.as_ref().filter(|_| models.is_empty()))? };
         models.push(ModelSettings { name, runtime, request, pool, adapters });
         located.push(place);
     }

@@ -1,6 +1,6 @@
 //! `tune`: races settings on this machine, shows the race, and remembers what won.
 
-use super::{load, open};
+use super::{load, open, request};
 use crate::args::Tune;
 use crate::interrupt;
 use crate::screen::Screen;
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Tune, screen: &Screen) -> Result<()> {
     }
     let cancel = interrupt::token();
     let (runtime, _located) = open(&args.model, &args.wishes, None, screen)?;
-    let model = load(&runtime, &args.wishes, false, &cancel)?;
+    let model = load(&runtime, request(&args.wishes)?, &cancel)?;
     let recall = model.recall();
     let settings = TuneSettings {
         budget: Duration::from_secs_f64(args.budget),

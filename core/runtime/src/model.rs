@@ -3,7 +3,7 @@
 use crate::govern::Steering;
 use crate::open::{digest_of, read_header};
 use crate::session::Session;
-use crate::speculate::MAX_GUESS;
+use crate::speculate::{Drafter, MAX_GUESS};
 use crate::template::Template;
 use crate::{EmbedSettings, Embedder, Error, Ranker, Result, Tokenizer};
 use bundle::UseGuard;
@@ -12,6 +12,7 @@ use engine::{
     PagingStats, Pooling, Projector, ProjectorSettings, Purpose, Token,
 };
 use planner::{Choice, MemoryAudit, Part};
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -24,6 +25,9 @@ pub struct SessionSettings {
     /// Guess the next tokens from what stood there before and compute them together, as long as that is faster. The
     /// same tokens are chosen; logits of some more tokens are kept meanwhile. Default false.
     pub speculate: bool,
+    /// A small model of the same vocabulary that guesses where nothing stood there before; with [`Self::speculate`]. It gets a
+    /// context of its own, as long as the session's ([`crate::PlanRequest::draft`] counts both). Default none.
+    pub draft: Option<LoadedModel>,
 }
 
 /// A model in memory.
@@ -47,6 +51,12 @@ pub struct LoadedModel {
     projector: Option<Arc<dyn Projector>>,
     /// Mapped weights are read as long as the model lives: the bundle is in use until then.
     _hold: Option<Arc<UseGuard>>,
+}
+
+impl fmt::Debug for LoadedModel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LoadedModel").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl LoadedModel {
@@ -139,6 +149,8 @@ impl LoadedModel {
         let n_outputs_max = if settings.speculate { 1 + MAX_GUESS as u32 } else { 1 };
         let asked = ContextSettings { n_outputs_max, ..self.writing_settings(n_ctx, n_ubatch) };
         let context = Arc::clone(&self.model).new_context(&asked)?;
+        let small = settings.draft.as_ref().filter(|_| settings.speculate);
+        let drafter = small.map(|small| Drafter::open(small, self, n_ctx)).transpose()?;
         // Another context or placement than the planned one says nothing about the plan.
         let planned = n_ctx == self.planned_tokens()
             && n_outputs_max == 1
@@ -149,7 +161,7 @@ impl LoadedModel {
         if let Some(audit) = &audit {
             self.steering.learning.audited(&self.choice, audit);
         }
-        Ok(Session::new(context, self, settings, audit))
+        Ok(Session::new((context, drafter), self, settings, audit))
     }
 
     /// Settings of a context for writing: the planned types of cache and the threads in force.

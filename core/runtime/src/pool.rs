@@ -9,7 +9,7 @@ mod steps;
 use crate::answer::GenerateSettings;
 use crate::events::{Event, Usage};
 use crate::model::LoadedModel;
-use crate::speculate::MAX_GUESS;
+use crate::speculate::{Drafter, MAX_GUESS};
 use crate::{Error, Result};
 use engine::{CancelToken, ContextSettings, Form, MemoryUse, Token};
 use scheduler::Scheduler;
@@ -33,6 +33,8 @@ pub struct PoolSettings {
     pub step_aim: Duration,
     /// As [`crate::SessionSettings::speculate`]; while several answers are written nothing is guessed. Default false.
     pub speculate: bool,
+    /// As [`crate::SessionSettings::draft`]. Default none.
+    pub draft: Option<LoadedModel>,
 }
 
 impl Default for PoolSettings {
@@ -43,6 +45,7 @@ impl Default for PoolSettings {
             max_waiting: 256,
             step_aim: Duration::from_millis(60),
             speculate: false,
+            draft: None,
         }
     }
 }
@@ -129,10 +132,13 @@ impl LoadedModel {
         let n_ubatch = self.setting().0.n_ubatch;
         let asked = settings.of_context(self.writing_settings(n_ctx, n_ubatch));
         let sequences = Arc::clone(self.engine_model()).new_sequences(&asked)?;
+        let small = settings.draft.as_ref().filter(|_| settings.speculate);
+        let drafter = small.map(|small| Drafter::open(small, self, n_ctx)).transpose()?;
         let (n_sequences, n_ctx, memory) = (sequences.n_sequences(), sequences.n_ctx(), sequences.memory());
         let (sender, receiver) = channel();
         let shared = Arc::<Shared>::default();
-        let mut scheduler = Scheduler::new(sequences, self, settings, &asked, receiver, Arc::clone(&shared));
+        let mut scheduler =
+            Scheduler::new((sequences, drafter), self, settings, &asked, receiver, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("llama-pajamas-pool".into())
             .spawn(move || scheduler.run())

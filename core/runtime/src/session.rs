@@ -10,7 +10,7 @@ use crate::events::{Event, StopReason, Timings, Usage};
 use crate::govern::Driver;
 use crate::media::{PromptMedia, before_media};
 use crate::model::{LoadedModel, cancelled};
-use crate::speculate::Guesser;
+use crate::speculate::{Drafter, Guesser};
 use crate::template::{Message, Template};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, SessionSettings};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 /// One sequence. Remembers what it computed: a prompt that begins like the last one costs only its rest.
 pub struct Session {
     context: Box<dyn Context>,
+    /// Guesses what may come.
+    drafter: Option<Drafter>,
     model: LoadedModel,
     settings: SessionSettings,
     /// Tokens that the context holds.
@@ -41,7 +43,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(
-        context: Box<dyn Context>,
+        (context, drafter): (Box<dyn Context>, Option<Drafter>),
         model: &LoadedModel,
         settings: &SessionSettings,
         audit: Option<MemoryAudit>,
@@ -51,6 +53,7 @@ impl Session {
         let (model, settings) = (model.clone(), settings.clone());
         Self {
             context,
+            drafter,
             model,
             settings,
             held,
@@ -228,7 +231,7 @@ impl Session {
                 break StopReason::ContextFull;
             }
             let room = (self.context.n_ctx() - self.context.n_past()).saturating_sub(1);
-            let guess = guesser.guess(&self.held, next, room);
+            let guess = guesser.guess(&self.held, next, room, self.drafter.as_mut());
             let start = Instant::now();
             if guess.is_empty() {
                 if !self.append(&[next], cancel, on_event)? {

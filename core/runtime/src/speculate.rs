@@ -1,9 +1,14 @@
 //! Guesses of the next tokens by what stood there before: where the last tokens occurred earlier, what followed them then
-//! is likely to follow again, and is computed together with the next token.
+//! is likely to follow again, and is computed together with the next token. Where nothing is found a small model may guess.
 //!
 //! Owns when to guess and how much, by what it brought; each guess is checked, so answers never depend on it. After Saxena
 //! 2023 (prompt lookup decoding). Must not know who computes.
 
+mod draft;
+
+pub(crate) use draft::Drafter;
+
+use draft::Drafted;
 use engine::Token;
 use std::time::Duration;
 
@@ -29,11 +34,21 @@ pub(crate) struct Guesser {
     /// Seconds that a single token and that a token of a guess took, on average.
     single_s: Option<f64>,
     guessed_s: Option<f64>,
+    /// How long the last guess took before it was checked.
+    drafting: Duration,
 }
 
 impl Guesser {
     pub(crate) fn new(is_on: bool) -> Self {
-        Self { is_on, rest: 0, next_rest: FIRST_REST, length: 3, single_s: None, guessed_s: None }
+        Self {
+            is_on,
+            rest: 0,
+            next_rest: FIRST_REST,
+            length: 3,
+            single_s: None,
+            guessed_s: None,
+            drafting: Duration::ZERO,
+        }
     }
 
     /// Nothing is guessed any more.
@@ -41,8 +56,15 @@ impl Guesser {
         self.is_on = false;
     }
 
-    /// What may follow `tokens` and the token `next`, at most `room` of them; often nothing.
-    pub(crate) fn guess(&mut self, tokens: &[Token], next: Token, room: usize) -> Vec<Token> {
+    /// What may follow `tokens` and the token `next`, at most `room` of them; often nothing, unless there is a small model.
+    pub(crate) fn guess(
+        &mut self,
+        tokens: &[Token],
+        next: Token,
+        room: usize,
+        drafter: Option<&mut Drafter>,
+    ) -> Vec<Token> {
+        self.drafting = Duration::ZERO;
         // Without the time of a single token nothing can be compared.
         if !self.is_on || room == 0 || self.single_s.is_none() {
             return Vec::new();
@@ -56,7 +78,15 @@ impl Guesser {
         window.push(next);
         // Pictures are not written.
         let follows = look_up(&window, most);
-        follows.iter().copied().take_while(|token| *token >= 0).collect()
+        let follows: Vec<Token> = follows.iter().copied().take_while(|token| *token >= 0).collect();
+        match drafter.filter(|_| follows.is_empty()) {
+            None => follows,
+            Some(drafter) => {
+                let Drafted { tokens, took } = drafter.draft(tokens, next, most);
+                self.drafting = took;
+                tokens
+            }
+        }
     }
 
     /// A single token took so long.
@@ -64,8 +94,9 @@ impl Guesser {
         average(&mut self.single_s, time.as_secs_f64());
     }
 
-    /// A guess of `guessed` tokens took so long with the token before it; `right` of them were right.
+    /// A guess of `guessed` tokens took so long to check with the token before it; `right` of them were right.
     pub(crate) fn took_guess(&mut self, guessed: usize, right: usize, time: Duration) {
+        let time = time + std::mem::take(&mut self.drafting);
         average(&mut self.guessed_s, time.as_secs_f64() / (right + 1) as f64);
         self.length = match right == guessed {
             true => (self.length * 2).min(MAX_GUESS),
@@ -122,23 +153,23 @@ mod tests {
         let mut text: Vec<Token> = [1, 2, 3, 4, 5].repeat(3);
         text.pop();
         let mut guesser = Guesser::new(true);
-        assert_eq!(guesser.guess(&text, 5, 8), [0; 0], "nothing to compare with");
+        assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0], "nothing to compare with");
         guesser.took_single(Duration::from_millis(10));
-        assert_eq!(guesser.guess(&text, 5, 8), [1, 2, 3]);
-        assert_eq!(guesser.guess(&text, 5, 1), [1]);
+        assert_eq!(guesser.guess(&text, 5, 8, None), [1, 2, 3]);
+        assert_eq!(guesser.guess(&text, 5, 1, None), [1]);
         guesser.took_guess(3, 3, Duration::from_millis(20));
-        assert_eq!(guesser.guess(&text, 5, 8).len(), 5, "right ones grow, here up to the text's end");
+        assert_eq!(guesser.guess(&text, 5, 8, None).len(), 5, "right ones grow, here up to the text's end");
         guesser.took_guess(3, 0, Duration::from_millis(20));
         for _ in 0..FIRST_REST {
-            assert_eq!(guesser.guess(&text, 5, 8), [0; 0]);
+            assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
         }
-        assert_eq!(guesser.guess(&text, 5, 8).len(), 1);
+        assert_eq!(guesser.guess(&text, 5, 8, None).len(), 1);
         // Right, and slower than one by one all the same.
         guesser.took_guess(1, 1, Duration::from_millis(50));
         for _ in 0..2 * FIRST_REST {
-            assert_eq!(guesser.guess(&text, 5, 8), [0; 0]);
+            assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
         }
         guesser.turn_off();
-        assert_eq!(guesser.guess(&text, 5, 8), [0; 0]);
+        assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
     }
 }

@@ -30,6 +30,18 @@ pub struct Draft {
     pub tensors: Vec<TensorSpec>,
 }
 
+impl Draft {
+    /// What is known of a variant of a small model.
+    pub fn of(candidate: &Candidate) -> Self {
+        Self {
+            id: candidate.id.clone(),
+            description: candidate.description.clone(),
+            weights_bytes: candidate.weights_bytes,
+            tensors: candidate.tensors.clone(),
+        }
+    }
+}
+
 impl Projector {
     /// Buffers for computing one image: from those without attention's scores, which fused attention does not store, to those
     /// with them, twice, as plain attention does. By shapes; where they are not known, up to the weights again.

@@ -5,8 +5,9 @@
 //! chosen.
 
 mod admission;
+mod ending;
 
-use super::sequence::{Sequence, never_begun};
+use super::sequence::Sequence;
 use super::steps::Steps;
 use super::{PoolSettings, Request, Shared};
 use crate::Error;
@@ -14,6 +15,7 @@ use crate::answer::Next;
 use crate::events::{Event, StopReason};
 use crate::media::before_media;
 use crate::model::{LoadedModel, cancelled};
+use crate::speculate::Drafter;
 use crate::tokenizer::Tokenizer;
 use engine::{Applied, CancelToken, ContextSettings, Logits, Part, Sequences, Token};
 use std::collections::VecDeque;
@@ -27,6 +29,8 @@ const NAP: Duration = Duration::from_millis(200);
 
 pub(super) struct Scheduler {
     engine: Box<dyn Sequences>,
+    /// Guesses what may come, for the one that writes alone.
+    drafter: Option<Drafter>,
     sequences: Vec<Sequence>,
     waiting: VecDeque<Request>,
     receiver: Receiver<Request>,
@@ -54,7 +58,7 @@ struct Share {
 
 impl Scheduler {
     pub(super) fn new(
-        engine: Box<dyn Sequences>,
+        (engine, drafter): (Box<dyn Sequences>, Option<Drafter>),
         model: &LoadedModel,
         settings: &PoolSettings,
         context: &ContextSettings,
@@ -66,6 +70,7 @@ impl Scheduler {
         let speculates = settings.speculate && engine.keeps_after_breaking_off();
         Self {
             engine,
+            drafter,
             sequences,
             waiting: VecDeque::new(),
             receiver,
@@ -124,57 +129,6 @@ impl Scheduler {
         self.shared.n_waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn end_all(&mut self) {
-        while let Some(request) = self.waiting.pop_front() {
-            self.waits_no_longer();
-            never_begun(request);
-        }
-        for index in 0..self.sequences.len() {
-            self.end(index, StopReason::Cancelled);
-        }
-    }
-
-    fn drop_cancelled(&mut self) {
-        for _ in 0..self.waiting.len() {
-            let Some(request) = self.waiting.pop_front() else { break };
-            if request.cancel.is_cancelled() {
-                self.waits_no_longer();
-                never_begun(request);
-            } else {
-                self.waiting.push_back(request);
-            }
-        }
-        for index in 0..self.sequences.len() {
-            let job = self.sequences[index].job.as_ref();
-            if job.is_some_and(|job| job.cancel.is_cancelled()) {
-                self.end(index, StopReason::Cancelled);
-            }
-        }
-    }
-
-    /// The answer of a sequence ended; the sequence remembers what the engine holds.
-    fn end(&mut self, index: usize, reason: StopReason) {
-        if let Some(job) = self.sequences[index].job.take() {
-            self.release(index);
-            job.end(reason);
-        }
-    }
-
-    fn fail(&mut self, index: usize, error: Error) {
-        if let Some(job) = self.sequences[index].job.take() {
-            self.release(index);
-            job.fail(error);
-        }
-    }
-
-    fn release(&mut self, index: usize) {
-        let n_past = self.engine.n_past(index);
-        let sequence = &mut self.sequences[index];
-        sequence.tokens.truncate(n_past);
-        sequence.used = self.clock;
-        self.count();
-    }
-
     /// What the next step computes.
     fn shares(&mut self) -> Vec<Share> {
         let mut shares = Vec::new();
@@ -195,7 +149,8 @@ impl Scheduler {
                     let mut tokens = vec![*next];
                     if guesses {
                         let left = self.engine.n_ctx() - n_past - 1;
-                        tokens.extend(job.guesser.guess(&sequence.tokens[..n_past], *next, left));
+                        let (held, drafter) = (&sequence.tokens[..n_past], self.drafter.as_mut());
+                        tokens.extend(job.guesser.guess(held, *next, left, drafter));
                     }
                     let n_guessed = tokens.len() - 1;
                     let want = if n_guessed > 0 { Logits::All } else { Logits::Last };

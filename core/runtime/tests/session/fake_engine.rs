@@ -22,6 +22,8 @@ pub(crate) struct Fake {
     pub(crate) end: Token,
     /// Number of token ids.
     pub(crate) n_vocab: usize,
+    /// Whether its logits leave no doubt.
+    pub(crate) is_sure: bool,
     /// Whether the memory can only be emptied, as recurrent models' can.
     pub(crate) only_anew: bool,
     /// Holding so many tokens, the next decode fails once.
@@ -228,7 +230,7 @@ impl Context for FakeContext {
             if self.loud && small.contains(&token) {
                 token -= 32;
             }
-            logits[token] = 1.0;
+            logits[token] = if self.fake.is_sure { 20.0 } else { 1.0 };
             if self.fake.broken_at.is_some_and(|at| held >= at) {
                 logits[7] = f32::NAN;
             }

@@ -11,7 +11,7 @@ const REFRAIN: &str =
 fn answers(fake: &Fake, settings: &GenerateSettings) -> [(Told, usize); 2] {
     [false, true].map(|speculate| {
         fake.computed.lock().expect("not poisoned").clear();
-        let asked = SessionSettings { context_tokens: Some(256), speculate };
+        let asked = SessionSettings { context_tokens: Some(256), speculate, draft: None };
         let mut session = load(fake, 256).session(&asked).expect("opens");
         let told = generate(&mut session, "row, ", settings).expect("generates");
         let computed = fake.computed.lock().expect("not poisoned").len();
@@ -42,7 +42,7 @@ fn ends_are_where_they_would_be_without() {
         change(&mut settings);
         let fake = Fake { token_time: Some(|_| Duration::from_millis(2)), ..reciting(REFRAIN) };
         let [(plain, _), (guessed, _)] = answers(&fake, &settings);
-        assert_eq!((plain.text(), plain.usage.stop_reason), (guessed.text(), guessed.usage.stop_reason));
+        assert_eq!((plain.text(), &plain.usage.stop_reason), (guessed.text(), &guessed.usage.stop_reason));
     }
 }
 
@@ -53,4 +53,61 @@ fn memories_that_cannot_go_back_are_never_guessed_for() {
     let [(plain, steps), (guessed, same)] = answers(&fake, &greedy());
     assert_eq!((plain.text(), steps, guessed.usage.guessed_tokens), (guessed.text(), same, 0));
     assert_eq!(guessed.usage.stop_reason, StopReason::EndOfTurn);
+}
+
+const PLAIN: &str = "the quick brown fox jumps over a lazy dog, while 5 big wizards vex my nymph";
+
+/// The answer with a small model's guesses, and how many computations of the large one it took.
+fn drafted(large: &Fake, small: &Fake) -> (Told, usize) {
+    let draft = Some(load(small, 256));
+    let asked = SessionSettings { context_tokens: Some(256), speculate: true, draft };
+    let mut session = load(large, 256).session(&asked).expect("opens");
+    large.computed.lock().expect("not poisoned").clear();
+    let told = generate(&mut session, "row, ", &greedy()).expect("generates");
+    let computed = large.computed.lock().expect("not poisoned").len();
+    (told, computed)
+}
+
+#[test]
+fn a_small_model_that_knows_the_text_saves_computations() {
+    let large = Fake { token_time: Some(|_| Duration::from_millis(4)), ..reciting(PLAIN) };
+    let small = Fake { is_sure: true, ..reciting(PLAIN) };
+    let [(plain, steps), _] = answers(&large, &greedy());
+    let (guessed, fewer) = drafted(&large, &small);
+    assert_eq!((plain.text(), &plain.usage.stop_reason), (guessed.text(), &guessed.usage.stop_reason));
+    assert!(guessed.usage.guessed_tokens > 40 && fewer + 30 < steps, "{fewer} of {steps}, {guessed:?}");
+}
+
+#[test]
+fn a_small_model_that_errs_changes_nothing_and_is_given_a_rest() {
+    let large = Fake { token_time: Some(|_| Duration::from_millis(1)), ..reciting(PLAIN) };
+    let small = Fake { is_sure: true, ..reciting(&PLAIN.to_uppercase()) };
+    let [(plain, steps), _] = answers(&large, &greedy());
+    let (guessed, computed) = drafted(&large, &small);
+    assert_eq!((plain.text(), &plain.usage.stop_reason), (guessed.text(), &guessed.usage.stop_reason));
+    assert!(computed <= steps, "{computed} of {steps}");
+    let asked = small.computed.lock().expect("not poisoned").len();
+    assert!(asked < steps / 2, "the small model was asked {asked} times in {steps} steps");
+}
+
+#[test]
+fn a_small_model_that_fails_or_doubts_changes_nothing() {
+    let large = Fake { token_time: Some(|_| Duration::from_millis(1)), ..reciting(PLAIN) };
+    let [(plain, steps), _] = answers(&large, &greedy());
+    let failing = Fake { is_sure: true, ..reciting(PLAIN) };
+    *failing.fails_at.lock().expect("not poisoned") = Some(12);
+    for small in [failing, Fake { is_sure: false, ..reciting(PLAIN) }] {
+        let (guessed, computed) = drafted(&large, &small);
+        assert_eq!((plain.text(), &plain.usage.stop_reason), (guessed.text(), &guessed.usage.stop_reason));
+        assert!(computed <= steps, "{computed} of {steps}");
+    }
+}
+
+#[test]
+fn a_small_model_that_cannot_go_back_is_refused() {
+    let large = reciting(PLAIN);
+    let draft = Some(load(&Fake { only_anew: true, ..reciting(PLAIN) }, 256));
+    let asked = SessionSettings { context_tokens: Some(256), speculate: true, draft };
+    let error = load(&large, 256).session(&asked).err().expect("refused");
+    assert!(error.to_string().contains("draft model: expected one that can take tokens back"), "{error}");
 }
