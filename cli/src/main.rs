@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod fetch;
 mod interrupt;
+mod isolation;
 mod markdown;
 mod screen;
 

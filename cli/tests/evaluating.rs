@@ -1,4 +1,4 @@
-//! `evaluate` says the same to the digit when it is asked again.
+//! `evaluate` says the same to the digit when it is asked again, and runs programs only where it may.
 //! Knows the command; must not know how scores come about.
 
 #![allow(clippy::unwrap_used)]
@@ -52,4 +52,39 @@ fn scores_are_the_same_to_the_digit_from_run_to_run() {
     let scores: serde_json::Value = serde_json::from_str(&results[0]).unwrap();
     assert!(scores["tasks"].as_object().is_some_and(|tasks| tasks.len() == 2), "{scores}");
     assert_eq!(results[0], results[1]);
+}
+
+/// The command's output, or what it says against it.
+fn said(words: &[&str], home: &Path) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_llama-pajamas"))
+        .args(words)
+        .env("LLAMA_PAJAMAS_CACHE", home)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[test]
+fn programs_are_run_with_leave_and_in_isolation_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("add.jsonl");
+    let line = |solution: &str| {
+        let test = "def check(add):\n    assert add(1, 2) == 3\n";
+        let line = serde_json::json!({
+            "prompt": "def add(a, b):\n", "entry_point": "add", "test": test, "canonical_solution": solution,
+        });
+        format!("{line}\n")
+    };
+    let right = line("    return a + b\n");
+    let lines = [right.as_str(), &line("    return a - b\n"), &line("    exit(0)\n")].concat();
+    std::fs::write(&path, lines).unwrap();
+    let words = ["evaluate", "no-such-model", "--suite", path.to_str().unwrap()];
+    let refused = said(&words, folder.path()).unwrap_err();
+    assert!(refused.contains("--suite: add has a model write programs: --allow-code"), "{refused}");
+    match said(&[&words[..], &["--allow-code", "--solutions"]].concat(), folder.path()) {
+        Ok(told) => assert_eq!(told, "add: 1 of 3 stated solutions pass\n"),
+        // Where programs cannot be isolated, that is what is said, and nothing is run.
+        Err(told) => assert!(told.contains("--allow-code: "), "{told}"),
+    }
 }

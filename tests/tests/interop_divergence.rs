@@ -1,5 +1,8 @@
 //! Divergence against `llama-perplexity --kl-divergence` of the engine's own sources: the same files, text, windows.
 //! Knows the evaluator's passes; their tool keeps whole distributions where ours keeps the likeliest and a sample.
+//!
+//! llama-perplexity is compiled with products and sums rounded one by one, as the engine's kernels are: with GCC's own setting,
+//! which fuses them, the small divergences of Q8_0 differ by more than the two methods do.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
 
@@ -47,19 +50,13 @@ impl Bench {
         quantizer::write_file(&job, &self.checkpoint, file, 2, &mut |_| ControlFlow::Continue(())).unwrap();
     }
 
-    /// Runs llama-perplexity; returns all it said. On a busy machine it sometimes exits before its last words are
-    /// printed, and is run again.
-    fn theirs(&self, model: &str, options: &[&str], last_words: &str) -> String {
-        let said = (0..5).map(|_| self.run_theirs(model, options)).find(|said| said.contains(last_words));
-        said.unwrap_or_else(|| panic!("{model}: llama-perplexity never said `{last_words}`"))
-    }
-
-    fn run_theirs(&self, model: &str, options: &[&str]) -> String {
+    /// Runs llama-perplexity, with windows cut as the evaluator cuts them: one at a time, in halves. Returns what it said.
+    fn theirs(&self, model: &str, options: &[&str]) -> String {
         let logits = self.folder.path().join("theirs.logits");
-        run(Command::new(oracle("build/bin/llama-perplexity"))
+        run(Command::new(oracle("build-unfused/bin/llama-perplexity"))
             .arg("-m")
             .arg(self.file(model))
-            .args(["-c", "256", "-t", "1", "--kl-divergence-base"])
+            .args(["-c", "256", "-b", "256", "-ub", "128", "-t", "1", "--kl-divergence-base"])
             .arg(&logits)
             .args(options))
     }
@@ -78,17 +75,16 @@ fn stated(said: &str, label: &str) -> f64 {
     number.trim_end_matches('%').parse().unwrap()
 }
 
-/// Both tools' figures; the last number is the share by which ours may differ. Of 5,080 positions, 99.9 % of divergences
-/// lie below the one of the fifth greatest, which the two tools' kernels alone, rounding differently, move by so much.
+/// Both tools' figures; the last number is the share by which ours may differ.
 fn rows(ours: &Figures, said: &str) -> [(&'static str, f64, f64, f64); 7] {
     [
         ("KLD mean", ours.kld.mean, stated(said, "Mean    KLD"), 0.02),
         ("KLD median", ours.kld_median, stated(said, "Median  KLD"), 0.02),
-        ("KLD 99 %", ours.kld_p99, stated(said, "99.0%   KLD"), 0.10),
-        ("KLD 99.9 %", ours.kld_p999, stated(said, "99.9%   KLD"), 0.25),
-        ("PPL", ours.ppl.mean, stated(said, "Mean PPL(Q)"), 0.001),
-        ("PPL ratio", ours.ppl_ratio.mean, stated(said, "Mean PPL(Q)/PPL(base)"), 0.001),
-        ("same top-1", ours.same_top.mean, stated(said, "Same top p") / 100.0, 0.005),
+        ("KLD 99 %", ours.kld_p99, stated(said, "99.0%   KLD"), 0.02),
+        ("KLD 99.9 %", ours.kld_p999, stated(said, "99.9%   KLD"), 0.02),
+        ("PPL", ours.ppl.mean, stated(said, "Mean PPL(Q)"), 0.0002),
+        ("PPL ratio", ours.ppl_ratio.mean, stated(said, "Mean PPL(Q)/PPL(base)"), 0.0002),
+        ("same top-1", ours.same_top.mean, stated(said, "Same top p") / 100.0, 0.0005),
     ]
 }
 
@@ -113,7 +109,7 @@ fn figures_are_those_of_llama_perplexity() {
         Vocabulary::encode(model.tokenizer(), &std::fs::read_to_string(&text).unwrap(), false).unwrap();
     let pass = Pass::cut(&Text { name: "eval".into(), tokens }, CONTEXT, Some(WINDOWS), None).unwrap();
     let chunks = WINDOWS.to_string();
-    bench.run_theirs("BF16", &["-f", text.to_str().unwrap(), "--chunks", &chunks]);
+    bench.theirs("BF16", &["-f", text.to_str().unwrap(), "--chunks", &chunks]);
     let (computing, cancel) = (Computing { n_threads: 1 }, CancelToken::new());
     let mut watch = |_: evaluator::Progress<'_>| ControlFlow::Continue(());
     let of = ("BF16", "");
@@ -131,13 +127,13 @@ fn figures_are_those_of_llama_perplexity() {
     let mut unequal = Vec::new();
     for name in TYPES {
         bench.quantize(name);
-        let said = bench.theirs(name, &["--kl-divergence"], "Same top p:");
+        let said = bench.theirs(name, &["--kl-divergence"]);
         let model = load(&bench.file(name));
         let [compact, whole] = [&compact, &whole].map(|(header, store)| {
             let mut reader = Reader::open(store.as_slice()).unwrap();
             let engine_model = model.engine_model();
-            let samples = compare(engine_model, &mut reader, &computing, name, &cancel, &mut watch).unwrap();
-            overall(header, &samples).unwrap()
+            let compared = compare(engine_model, &mut reader, &computing, name, &cancel, &mut watch).unwrap();
+            overall(header, &compared.samples).unwrap()
         });
         for (what, compact, whole) in compact_and_whole(&compact, &whole) {
             println!(

@@ -56,6 +56,21 @@ pub(crate) struct Validate {
     /// Hold the original against itself too: what the method shows where there is nothing to show
     #[arg(long)]
     pub(crate) floor: bool,
+    /// Compare what recurrent layers hold too, after each quarter of the first two windows of each text
+    #[arg(long)]
+    pub(crate) drift: bool,
+    /// Search too for sentences hidden at several depths of texts of so many tokens [default length: 2k]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', num_args = 0..=1, require_equals = true, default_missing_value = "2k", value_parser = parse_tokens)]
+    pub(crate) needle: Vec<usize>,
+    /// Hide them in this text [default: sentences that come with the product]
+    #[arg(long, value_name = "FILE", requires = "needle")]
+    pub(crate) haystack: Option<PathBuf>,
+    /// Sentences searched for at each depth of each length
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "needle")]
+    pub(crate) needle_trials: usize,
+    /// Search in texts longer than the original was trained for too
+    #[arg(long, requires = "needle")]
+    pub(crate) beyond_trained: bool,
     /// Print the figures, leave the bundle's manifest as it is
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -76,6 +91,12 @@ pub(crate) struct Suite {
     /// Seed of the choice of questions
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Run programs that the model writes, where a task asks for such: without network, under limits (Linux)
+    #[arg(long)]
+    pub(crate) allow_code: bool,
+    /// Run the solutions that files of code state instead of asking the model: tells whether their tests pass here
+    #[arg(long, requires = "allow_code")]
+    pub(crate) solutions: bool,
     /// Measure the speed of writing too
     #[arg(long)]
     pub(crate) benchmark: bool,

@@ -5,14 +5,18 @@ use super::measure::{Following, Subject, threads};
 use super::{report, validate};
 use crate::args::{Compare, Computing, Evaluate, Questions, Suite};
 use crate::interrupt;
+use crate::isolation::{Isolation, Limits};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::atomic::AtomicFile;
 use llama_pajamas::engine::Logits;
 use llama_pajamas::evaluator::divergence;
-use llama_pajamas::evaluator::suite::{Evaluation, Settings, Task, evaluate, parse};
+use llama_pajamas::evaluator::suite::{
+    Evaluation, Question, RunProgram, Settings, Task, evaluate, parse, solutions,
+};
 use llama_pajamas::{CancelToken, LoadedModel, measured};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -29,6 +33,11 @@ pub(crate) struct Kept {
 
 pub(crate) fn run(args: &Evaluate, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
+    if args.suite.solutions {
+        return check_solutions(&args.suite, &cancel, screen);
+    }
+    // What cannot be asked is refused before a model is read.
+    isolated(&args.suite, &tasks(&args.suite)?)?;
     let subject = Subject::open(&args.model, &args.computing, &cancel, screen)?;
     let asking = Asking { suite: &args.suite, n_ctx: args.context, computing: &args.computing };
     let kept = asking.ask(&subject, &subject.asked(&args.variant)?, &cancel, screen)?;
@@ -40,10 +49,10 @@ pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
     let quantized = Subject::open(&args.validate.quantized, &args.validate.computing, &cancel, screen)?;
     let wants = |metric: &str| args.metrics.iter().any(|wanted| wanted == metric);
     let reads = wants("kld") || wants("perplexity");
-    // What cannot be asked is refused before anything is computed.
+    // Likewise.
     let asks = wants("tasks") && !(reads && args.suite.files.is_empty());
     if asks {
-        tasks(&args.suite)?;
+        isolated(&args.suite, &tasks(&args.suite)?)?;
     }
     let mut validations = Vec::new();
     if reads {
@@ -83,6 +92,15 @@ impl Asking<'_> {
         screen: &Screen,
     ) -> Result<Vec<Kept>> {
         let tasks = tasks(self.suite)?;
+        let isolation = isolated(self.suite, &tasks)?;
+        let mut passes = isolation.as_ref().map(|isolation| {
+            |program: &str| {
+                isolation.passes(program, cancel).map_err(|error| match cancel.is_cancelled() {
+                    true => llama_pajamas::evaluator::Error::Cancelled,
+                    false => llama_pajamas::evaluator::Error::Program(format!("{error:#}")),
+                })
+            }
+        });
         let settings = Settings {
             n_questions: match self.suite.questions {
                 Questions::Some(n) => Some(n),
@@ -98,8 +116,18 @@ impl Asking<'_> {
             let computing = divergence::Computing { n_threads: threads(&model, self.computing) };
             let mut watch = |progress: llama_pajamas::evaluator::Progress<'_>| following.show(&progress);
             let (engine_model, tokenizer) = (model.engine_model(), model.tokenizer());
-            let evaluation =
-                evaluate(engine_model, tokenizer, id, &tasks, &settings, &computing, cancel, &mut watch)?;
+            let run = passes.as_mut().map(|passes| passes as &mut RunProgram<'_>);
+            let evaluation = evaluate(
+                engine_model,
+                tokenizer,
+                id,
+                &tasks,
+                &settings,
+                &computing,
+                run,
+                cancel,
+                &mut watch,
+            )?;
             let tokens_per_s = self.suite.benchmark.then(|| speed(&model, &computing, cancel)).transpose()?;
             let kept = Kept { evaluation, tokens_per_s };
             if let Some(bundle) = subject.runtime.bundle() {
@@ -118,6 +146,48 @@ impl Asking<'_> {
         }
         Ok(all)
     }
+}
+
+/// Where generated code is run, if a task asks for code.
+fn isolated(suite: &Suite, tasks: &[Task]) -> Result<Option<Isolation>> {
+    let is_code = |question: &Question| matches!(question, Question::Program { .. });
+    match tasks.iter().find(|task| task.questions.iter().any(is_code)) {
+        None => Ok(None),
+        Some(task) if !suite.allow_code => {
+            bail!(
+                "--suite: {} has a model write programs: --allow-code runs them, without network and under limits",
+                task.name
+            )
+        }
+        Some(_) => Ok(Some(Isolation::open(Limits::default())?)),
+    }
+}
+
+/// Runs the solutions that files of code state, and tells how many pass here.
+fn check_solutions(suite: &Suite, cancel: &CancelToken, screen: &Screen) -> Result<()> {
+    let tasks = tasks(suite)?;
+    let Some(isolation) = isolated(suite, &tasks)? else {
+        bail!("--solutions: none of the tasks has a model write programs");
+    };
+    let mut counts = BTreeMap::new();
+    for task in &tasks {
+        let programs: Vec<String> = solutions(task).collect();
+        let bar = screen.steps_bar(programs.len() as u64, &task.name);
+        let mut passed = 0;
+        for program in &programs {
+            passed += usize::from(isolation.passes(program, cancel)?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        counts.insert(task.name.as_str(), [passed, programs.len()]);
+    }
+    if screen.json {
+        return screen.print_json(&counts);
+    }
+    for (name, [passed, all]) in counts {
+        println!("{name}: {passed} of {all} stated solutions pass");
+    }
+    Ok(())
 }
 
 /// The files and folders that `--suite` names, as tasks.

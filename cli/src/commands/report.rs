@@ -108,6 +108,11 @@ fn summarized(bundle: &Bundle, variant: &Variant) -> Result<VariantSummary> {
         kld_p999: other("kld_p999"),
         same_top: quality.top1_agreement,
         ppl_ratio: quality.ppl.zip(quality.ppl_baseline).map(|(ppl, baseline)| ppl / baseline),
+        routers: quality
+            .other
+            .get("router_agreement_by_layer")
+            .and_then(|shares| serde_json::from_value(shares.clone()).ok())
+            .unwrap_or_default(),
         grade: quality.other.get("grade").and_then(|word| word.as_str()).map(String::from),
         tokens_per_s: kept.as_ref().and_then(|kept| kept.tokens_per_s),
         categories: kept.as_ref().map(|kept| kept.evaluation.categories.clone()).unwrap_or_default(),

@@ -1,7 +1,10 @@
 //! `validate`: a reference's logits against those of quantized files, by text and by position, into the manifest.
 //! Knows what to load and how to show it; must not know how it is measured.
 
+use super::drift;
 use super::measure::{Following, Subject, circumstances, passes, read_texts, threads, tokenize};
+use super::needle::{self, Needle};
+use super::report;
 use crate::args::Validate;
 use crate::interrupt;
 use crate::screen::Screen;
@@ -9,7 +12,10 @@ use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::Sha256Digest;
 use llama_pajamas::bundle::atomic::AtomicFile;
 use llama_pajamas::evaluator::divergence::{self, Figures};
+use llama_pajamas::evaluator::drift::distances;
+use llama_pajamas::evaluator::importance::{Coverage, LayerCoverage};
 use llama_pajamas::evaluator::reference::{self, Header, Keep, Reader};
+use llama_pajamas::evaluator::routing::LayerRouting;
 use llama_pajamas::evaluator::text::Pass;
 use llama_pajamas::evaluator::{Validation, overall};
 use llama_pajamas::{CancelToken, LoadedModel, measured};
@@ -21,10 +27,14 @@ pub(crate) fn run(args: &Validate, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let quantized = Subject::open(&args.quantized, &args.computing, &cancel, screen)?;
     let (validations, header) = validate(args, &quantized, screen)?;
+    let page = if args.dry_run { None } else { report::write(&quantized)? };
     if screen.json {
         return screen.print_json(&validations);
     }
     print(&validations, &header, screen);
+    if let Some(page) = page {
+        println!("report: {}", page.display());
+    }
     Ok(())
 }
 
@@ -48,18 +58,32 @@ pub(crate) fn validate(
     }
     let texts = tokenize(&texts, args.texts.parse_special, model.tokenizer())?;
     let passes = passes(&texts, &args.texts, model.tokenizer())?;
+    let needle = Needle::of(args, &model)?;
     let mut following = Following::new(screen, &cancel);
     let store = Store::fill(args, &original, subject, &model, &passes, &cancel, &mut following)?;
     let floor = match args.floor {
         true => Some(compare(&store, &model, args, "floor", &cancel, &mut following)?.1),
         false => None,
     };
+    let search = |model: &LoadedModel, label: &str, following: &mut Following<'_>| match &needle {
+        Some(needle) => needle.search(model, args, label, &cancel, following),
+        None => Ok(Vec::new()),
+    };
+    let found = search(&model, "original", &mut following)?;
+    let held = drift::taken(&model, &passes, args, "original", &cancel, &mut following)?;
     drop(model);
     let mut validations = Vec::new();
     for id in candidates {
         let model = quantized.load(&id, longest(args), &args.computing, &cancel)?;
         let (mut validation, _) = compare(&store, &model, args, &id, &cancel, &mut following)?;
         validation.floor = floor.clone();
+        let theirs = search(&model, &id, &mut following)?;
+        validation.needles = needle.as_ref().map(|needle| needle.pair(&found, &theirs)).unwrap_or_default();
+        if let Some(held) = &held {
+            let theirs = drift::taken(&model, &passes, args, &id, &cancel, &mut following)?;
+            let theirs = theirs.context("a variant has the original's recurrent layers")?;
+            validation.drift = distances(&passes, held, &theirs)?;
+        }
         validations.push(validation);
     }
     following.finish();
@@ -67,12 +91,36 @@ pub(crate) fn validate(
         let circumstances = circumstances(&quantized.runtime);
         let quality = |one: &Validation| (one.candidate.clone(), measured::quality_of(one, &circumstances));
         measured::record(bundle.root(), &validations.iter().map(quality).collect::<Vec<_>>())?;
+        keep_histograms(bundle.root(), &store.header, &validations)?;
     }
     Ok((validations, store.header))
 }
 
+/// Keeps how often experts were chosen, by the original and by each variant, for the bundle's report.
+fn keep_histograms(root: &Path, header: &Header, validations: &[Validation]) -> Result<()> {
+    for (number, validation) in validations.iter().enumerate() {
+        for routing in &validation.routing {
+            let place = format!("{} in windows of {}", routing.text, routing.n_ctx);
+            let coverage = |of: fn(&LayerRouting) -> &Vec<u64>| Coverage {
+                layers: routing
+                    .layers
+                    .iter()
+                    .map(|layer| LayerCoverage { layer: layer.layer, counts: of(layer).clone() })
+                    .collect(),
+            };
+            if number == 0 {
+                let name = format!("{place}: original ({})", header.reference);
+                report::keep_experts(root, &name, &coverage(|layer| &layer.reference))?;
+            }
+            let name = format!("{place}: {}", validation.candidate);
+            report::keep_experts(root, &name, &coverage(|layer| &layer.candidate))?;
+        }
+    }
+    Ok(())
+}
+
 fn longest(args: &Validate) -> usize {
-    args.texts.contexts.iter().copied().max().unwrap_or(512)
+    args.texts.contexts.iter().chain(&args.needle).copied().max().unwrap_or(512)
 }
 
 /// What the candidates are held against: a variant of their own bundle, or of something else.
@@ -149,7 +197,7 @@ impl Store {
         let mut watch = |progress: llama_pajamas::evaluator::Progress<'_>| following.show(&progress);
         let model = model.engine_model();
         let mut collect = |out: &mut dyn Write| {
-            let keep = Keep::default();
+            let keep = Keep { routers: true, ..Keep::default() };
             reference::collect(model, of, passes, keep, &computing, BufWriter::new(out), cancel, &mut watch)
         };
         match &args.reference {
@@ -198,10 +246,11 @@ fn compare(
     let computing = divergence::Computing { n_threads: threads(model, &args.computing) };
     let mut watch = |progress: llama_pajamas::evaluator::Progress<'_>| following.show(&progress);
     let mut reader = store.reader()?;
-    let samples =
+    let compared =
         divergence::compare(model.engine_model(), &mut reader, &computing, label, cancel, &mut watch)?;
-    let figures = overall(&store.header, &samples).context("nothing was compared")?;
-    Ok((Validation::of(&store.header, label, &samples)?, figures))
+    let figures = overall(&store.header, &compared.samples).context("nothing was compared")?;
+    let validation = Validation::of(&store.header, label, &compared.samples)?;
+    Ok((Validation { routing: compared.routing, ..validation }, figures))
 }
 
 pub(crate) fn print(validations: &[Validation], header: &Header, screen: &Screen) {
@@ -229,6 +278,36 @@ pub(crate) fn print(validations: &[Validation], header: &Header, screen: &Screen
     }
     if let Some(floor) = &first.floor {
         println!("{}", row("itself (floor)", floor));
+    }
+    print_routing(validations, screen);
+    needle::print(validations, screen);
+    drift::print(validations, screen);
+}
+
+/// The choice of experts, where there are any.
+fn print_routing(validations: &[Validation], screen: &Screen) {
+    if validations.iter().all(|validation| validation.routing.is_empty()) {
+        return;
+    }
+    let heading = format!(
+        "\n{:32}{:<20}{:>15}{:>12}  {}",
+        "experts", "same experts (95 %)", "same choices", "use, r", "least same, by layer"
+    );
+    println!("{}", screen.bold(&heading));
+    for validation in validations {
+        for routing in &validation.routing {
+            let name = format!("{}, {} ({})", validation.candidate, routing.text, routing.n_ctx);
+            let least = routing.layers.iter().min_by(|a, b| a.agreement.total_cmp(&b.agreement));
+            let least =
+                least.map(|layer| format!("{:.2} % in layer {}", 100.0 * layer.agreement, layer.layer));
+            println!(
+                "{name:32}{:<20}{:>13.2} %{:>12.4}  {}",
+                format!("{:.2} % ± {:.2}", 100.0 * routing.agreement.mean, 100.0 * routing.agreement.reach()),
+                100.0 * routing.same_set,
+                routing.usage_correlation,
+                least.unwrap_or_default()
+            );
+        }
     }
 }
 

@@ -37,6 +37,15 @@ impl Vectors {
     }
 }
 
+/// What a recurrent layer holds of a sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecurrentLayer {
+    /// The latest inputs of its short convolution.
+    pub convolution: Vec<f32>,
+    /// Its state.
+    pub state: Vec<f32>,
+}
+
 /// One sequence of tokens. May move between threads; used by one at a time.
 pub trait Context: Send {
     /// Appends `tokens` at [`Context::n_past`], in chunks of `n_batch`.
@@ -108,6 +117,14 @@ pub trait Context: Send {
     /// # Errors
     /// [`Error::State`] when the engine cannot write it, and where pictures or sound are held.
     fn state(&self) -> Result<Vec<u8>, Error>;
+
+    /// What the recurrent layers hold, first to last; `None` where the model has none or the engine does not show it.
+    ///
+    /// # Errors
+    /// [`Error::State`] when the engine cannot tell it from what other layers hold.
+    fn recurrent_state(&self) -> Result<Option<Vec<RecurrentLayer>>, Error> {
+        Ok(None)
+    }
 
     /// Replaces the sequence by a snapshot from [`Context::state`]. No logits are available after.
     ///

@@ -30,7 +30,7 @@ pub mod isolate;
 
 pub use adapter::{Adapter, AdapterKind, Applied};
 pub use cancel::CancelToken;
-pub use context::{Context, Logits, Vectors};
+pub use context::{Context, Logits, RecurrentLayer, Vectors};
 pub use device::{DeviceInfo, DeviceKind};
 pub use engine::Engine;
 pub use error::Error;

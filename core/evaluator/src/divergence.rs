@@ -17,6 +17,8 @@ pub use read::Computing;
 
 use crate::progress::{Meter, Watch};
 use crate::reference::{Reader, Record, Summary};
+use crate::routing::chosen::{Chosen, routers};
+use crate::routing::{RoutingFigures, Tally};
 use crate::text::Pass;
 use crate::{Error, Result};
 use engine::{CancelToken, Model};
@@ -42,6 +44,15 @@ pub struct Sample {
     pub same_top: bool,
 }
 
+/// What a comparison found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// In order of pass, window and position.
+    pub samples: Vec<Sample>,
+    /// The choice of experts by pass, where the store has it and the candidate has the same routers.
+    pub routing: Vec<RoutingFigures>,
+}
+
 /// Reads the store's windows with the candidate `model` and compares.
 ///
 /// # Errors
@@ -53,12 +64,14 @@ pub fn compare<R: Read>(
     label: &str,
     cancel: &CancelToken,
     watch: &mut Watch<'_>,
-) -> Result<Vec<Sample>> {
+) -> Result<Comparison> {
     let header = reference.header().clone();
     if model.n_vocab() != header.n_vocab {
         let expected = format!("the reference's vocabulary of {} tokens", header.n_vocab);
         return Err(Error::request("candidate", expected, model.n_vocab()));
     }
+    let is_routed = !header.routers.is_empty() && routers(model, computing)? == header.routers;
+    let mut routing = is_routed.then(|| (Chosen::default(), Tally::new(&header)));
     let mut samples = Vec::new();
     let mut meter = Meter::new(watch, label, header.n_read());
     let mut open: Option<(usize, read::WindowReader)> = None;
@@ -68,7 +81,8 @@ pub fn compare<R: Read>(
             _ => {
                 // The context before is gone before the next is opened.
                 open = None;
-                let reader = computing.open(model, header.passes[window.pass].n_ctx)?;
+                let chosen = routing.as_ref().map(|(chosen, _)| chosen);
+                let reader = computing.open(model, header.passes[window.pass].n_ctx, chosen)?;
                 &mut open.insert((window.pass, reader)).1
             }
         };
@@ -92,9 +106,13 @@ pub fn compare<R: Read>(
             });
             Ok(())
         })?;
+        if let Some((chosen, tally)) = &mut routing {
+            tally.add(window.pass, &window.experts, &chosen.take());
+        }
         meter.add(window.tokens.len() as u64)?;
     }
-    Ok(samples)
+    let routing = routing.map(|(_, tally)| tally.figures(&header)).unwrap_or_default();
+    Ok(Comparison { samples, routing })
 }
 
 /// Divergence of the distribution in `row` from the reference's.

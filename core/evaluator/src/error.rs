@@ -58,6 +58,9 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// A program could not be run.
+    #[error("running a generated program: {0}")]
+    Program(String),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

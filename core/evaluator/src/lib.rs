@@ -1,17 +1,20 @@
 //! What a model does on text, measured.
 //!
 //! Owns divergence from a reference ([`divergence`]), its store of logits ([`mod@reference`]), statistics, the words for
-//! quality ([`grade`]) and the importance of weights ([`importance`]). May know the engine's traits and the formats' tables; text comes as tokens or through a
+//! quality ([`grade`]), the importance of weights ([`importance`]) and the choice of experts ([`routing`]). May know the engine's traits and the formats' tables; text comes as tokens or through a
 //! [`Vocabulary`]. Must not know bundles, plans or files on disk: bytes are read from and written to what is handed in.
 
 pub mod calibration;
 pub mod divergence;
+pub mod drift;
 mod error;
 pub mod grade;
 pub mod importance;
+pub mod needle;
 mod progress;
 pub mod reference;
 pub mod report;
+pub mod routing;
 pub mod seed;
 pub mod statistics;
 pub mod suite;

@@ -8,7 +8,8 @@
 //! Layout, little-endian: the magic `LPREFLOG`, a u32 length, a JSON [`Header`] of so many bytes; then for each window
 //! of each pass its tokens (i32) and a [`Record`] for each position scored: four f32 (log-probability of the next token,
 //! mass outside the top, the greatest log-probability, step between codes), the ids (u16, or u32 for vocabularies over
-//! 65,536 tokens) and the u16 codes of the top in falling order, then those of the sample.
+//! 65,536 tokens) and the u16 codes of the top in falling order, then those of the sample. Where the header has routers, a
+//! window's records are followed by the experts (u16) that each of them chose for every position scored.
 
 mod record;
 
@@ -16,6 +17,8 @@ pub use record::{Record, Summary};
 
 use crate::divergence::Computing;
 use crate::progress::{Meter, Watch};
+use crate::routing::chosen::{Chosen, routers};
+use crate::routing::{Choices, Router};
 use crate::seed::Seeded;
 use crate::text::Pass;
 use crate::{Error, Result};
@@ -26,9 +29,13 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"LPREFLOG";
-const FORMAT: u32 = 1;
+/// Of a store without experts, and of one with.
+const FORMATS: [u32; 2] = [1, 2];
 /// Far above what any header takes.
 const MAX_HEADER_BYTES: u32 = 4 << 20;
+/// Most experts of a layer, and layers with experts, that a store may claim.
+const MAX_EXPERTS: usize = 1 << 16;
+const MAX_LAYERS: usize = 1 << 12;
 /// Longest window that a store may claim.
 const MAX_CONTEXT: usize = 1 << 24;
 
@@ -41,18 +48,21 @@ pub struct Keep {
     pub n_tail: usize,
     /// Seed of the draw. Default 0.
     pub seed: u64,
+    /// Whether the experts that tokens are sent to are kept too, where the model has any. Default false.
+    #[serde(default)]
+    pub routers: bool,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { n_top: 256, n_tail: 64, seed: 0 }
+        Self { n_top: 256, n_tail: 64, seed: 0, routers: false }
     }
 }
 
 /// What a store holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
-    /// Version of the layout: 1.
+    /// Version of the layout: 1, with experts 2.
     pub format: u32,
     /// The reference: name or precision, as reports state it.
     pub reference: String,
@@ -64,6 +74,9 @@ pub struct Header {
     pub keep: Keep,
     /// The passes, in order.
     pub passes: Vec<PassHeader>,
+    /// The routers whose choice is kept, in order of layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<Router>,
 }
 
 /// One pass of a store.
@@ -91,12 +104,26 @@ impl Header {
     /// Bytes of the store, header aside.
     pub fn body_bytes(&self) -> u64 {
         let record_bytes = Layout::of(self).record_bytes() as u64;
-        self.n_scored() * record_bytes + self.n_read() * 4
+        self.n_scored() * (record_bytes + self.choice_bytes() as u64) + self.n_read() * 4
+    }
+
+    /// Bytes of the experts chosen for one position.
+    fn choice_bytes(&self) -> usize {
+        2 * self.routers.iter().map(|router| router.n_used).sum::<usize>()
     }
 
     fn check(&self) -> Result<()> {
-        if self.format != FORMAT {
-            return Err(Error::reference("format", FORMAT.to_string(), self.format));
+        if self.format != FORMATS[usize::from(!self.routers.is_empty())] {
+            return Err(Error::reference("format", "1, with routers 2", self.format));
+        }
+        for Router { n_experts, n_used, .. } in &self.routers {
+            if *n_experts > MAX_EXPERTS || !(1..=*n_experts).contains(n_used) {
+                let expected = format!("1 ..= {n_experts} experts of at most {MAX_EXPERTS}");
+                return Err(Error::reference("routers", expected, n_used));
+            }
+        }
+        if self.routers.len() > MAX_LAYERS {
+            return Err(Error::reference("routers", format!("at most {MAX_LAYERS}"), self.routers.len()));
         }
         if self.n_vocab == 0 || i32::try_from(self.n_vocab).is_err() {
             return Err(Error::reference("n_vocab", "1 ..= 2147483647", self.n_vocab));
@@ -133,19 +160,22 @@ pub fn collect<W: Write>(
         n_ctx: pass.n_ctx,
         n_windows: pass.windows.len(),
     };
+    let routers = if keep.routers { routers(model, computing)? } else { Vec::new() };
     let header = Header {
-        format: FORMAT,
+        format: FORMATS[usize::from(!routers.is_empty())],
         reference: reference.into(),
         identity: identity.into(),
         n_vocab: model.n_vocab(),
         keep,
         passes: passes.iter().map(header_of).collect(),
+        routers,
     };
+    let chosen = (!header.routers.is_empty()).then(Chosen::default);
     header.check()?;
     let mut writer = Writer::new(out, &header)?;
     let mut meter = Meter::new(watch, "reference", header.n_read());
     for (number, pass) in passes.iter().enumerate() {
-        let mut reader = computing.open(model, pass.n_ctx)?;
+        let mut reader = computing.open(model, pass.n_ctx, chosen.as_ref())?;
         for (window, tokens) in pass.windows.iter().enumerate() {
             writer.tokens(tokens)?;
             reader.read(tokens, cancel, &mut |position, row| {
@@ -154,6 +184,9 @@ pub fn collect<W: Write>(
                 let record = record.map_err(|problem| Error::Logits { window, position, problem })?;
                 writer.record(&record)
             })?;
+            if let Some(chosen) = &chosen {
+                writer.choices(&header, pass.n_ctx, &chosen.take())?;
+            }
             meter.add(pass.n_ctx as u64)?;
         }
     }
@@ -199,6 +232,15 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    fn choices(&mut self, header: &Header, n_ctx: usize, choices: &Choices) -> Result<()> {
+        let expected = Pass::n_scored(n_ctx) * header.choice_bytes();
+        let bytes: Vec<u8> = choices.iter().flatten().flat_map(|expert| expert.to_le_bytes()).collect();
+        if bytes.len() != expected {
+            return Err(Error::reference("experts", format!("{expected} bytes of a window"), bytes.len()));
+        }
+        self.put(&bytes)
+    }
+
     fn finish(mut self) -> Result<()> {
         self.out.flush().map_err(|source| Error::Io { doing: "writing reference logits", source })
     }
@@ -215,6 +257,8 @@ pub struct Window {
     pub tokens: Vec<Token>,
     /// One for each scored position, in order.
     pub records: Vec<Record>,
+    /// The experts chosen, where the header has routers.
+    pub experts: Choices,
 }
 
 /// Reads a store window by window.
@@ -284,8 +328,22 @@ impl<R: Read> Reader<R> {
             fill(&mut self.input, &mut bytes, "records")?;
             records.push(self.layout.decode(&bytes)?);
         }
+        let mut experts = Vec::new();
+        for router in &self.header.routers {
+            let mut chosen = Vec::new();
+            for _ in 0..Pass::n_scored(header.n_ctx) * router.n_used {
+                let mut bytes = [0; 2];
+                fill(&mut self.input, &mut bytes, "experts")?;
+                let expert = u16::from_le_bytes(bytes);
+                if usize::from(expert) >= router.n_experts {
+                    return Err(Error::reference("experts", format!("0 .. {}", router.n_experts), expert));
+                }
+                chosen.push(expert);
+            }
+            experts.push(chosen);
+        }
         self.next = (pass, number + 1);
-        Ok(Some(Window { pass, number, tokens, records }))
+        Ok(Some(Window { pass, number, tokens, records, experts }))
     }
 }
 

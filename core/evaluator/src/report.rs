@@ -3,6 +3,7 @@
 //! Owns what a report holds, the recommendations and the charts' drawing. Must not know files, nor measure.
 
 mod chart;
+mod heat;
 mod html;
 mod markdown;
 mod uses;
@@ -46,6 +47,8 @@ pub struct VariantSummary {
     pub same_top: Option<f64>,
     /// Perplexity over the original's.
     pub ppl_ratio: Option<f64>,
+    /// By layer, the share of the original's experts that it chooses too.
+    pub routers: Vec<(u32, f64)>,
     /// The word for its quality.
     pub grade: Option<String>,
     /// Speed of writing in tokens per second.

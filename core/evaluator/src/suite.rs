@@ -4,11 +4,14 @@
 //! what a model writes.
 
 mod ask;
+mod code;
 mod extract;
 mod manner;
 mod parse;
 mod run;
+mod table;
 
+pub use code::{RunProgram, program, solutions};
 pub use extract::final_number;
 pub use manner::{Manner, Per, manner_of};
 pub use parse::parse;
@@ -48,6 +51,17 @@ pub enum Question {
         question: String,
         /// The whole answer, whose last number is the right one.
         answer: String,
+    },
+    /// The written rest of a Python program is to pass its tests.
+    Program {
+        /// The beginning: imports, the head of a function and what it is to do.
+        prompt: String,
+        /// Python that defines `check`, which is called with the function.
+        test: String,
+        /// The function's name.
+        entry_point: String,
+        /// A rest that passes, where the file states one.
+        solution: Option<String>,
     },
 }
 

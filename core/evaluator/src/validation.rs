@@ -2,8 +2,11 @@
 //! Owns what a report holds; must not know how it is shown or kept.
 
 use crate::divergence::{DomainFigures, Figures, PositionFigures, Sample, by_pass, by_position, figures};
+use crate::drift::DriftFigures;
 use crate::grade::Grade;
+use crate::needle::NeedleFigures;
 use crate::reference::Header;
+use crate::routing::RoutingFigures;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +30,15 @@ pub struct Validation {
     /// The reference against itself: what the method shows where there is nothing to show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Figures>,
+    /// The choice of experts by text and length of context; empty where there are none, or where they cannot be compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routing: Vec<RoutingFigures>,
+    /// What both found in long texts; empty where nothing was searched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needles: Vec<NeedleFigures>,
+    /// The states of recurrent layers; empty where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftFigures>,
 }
 
 impl Validation {
@@ -46,6 +58,9 @@ impl Validation {
             domains: by_pass(header, samples),
             positions: by_position(header, samples),
             floor: None,
+            routing: Vec::new(),
+            needles: Vec::new(),
+            drift: Vec::new(),
         })
     }
 }
@@ -72,6 +87,7 @@ mod tests {
             n_vocab: 8,
             keep: Keep::default(),
             passes: vec![pass("english", 10), pass("code", 10), pass("english", 18)],
+            routers: Vec::new(),
         };
         let mut samples = Vec::new();
         for (number, pass) in header.passes.iter().enumerate() {

@@ -6,9 +6,11 @@ use bundle::manifest::HowMeasured;
 use bundle::manifest::TaskScore;
 use bundle::{Bundle, BundleWriter, Quality};
 use engine::Token;
+use evaluator::routing::RoutingFigures;
 use evaluator::suite::Evaluation;
 use evaluator::{Validation, Vocabulary};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 impl Vocabulary for Tokenizer {
@@ -65,6 +67,10 @@ pub fn quality_of(validation: &Validation, circumstances: &Circumstances) -> Qua
                 "kld_mean": figures.kld.mean, "kld_p999": figures.kld_p999,
                 "top1_agreement": figures.same_top.mean, "ppl_ratio": figures.ppl_ratio.mean,
             });
+            let entry = match routing_of(validation, &domain.text) {
+                Some(routing) => with(entry, "router_agreement", json!(routing.agreement.mean)),
+                None => entry,
+            };
             (domain.text.clone(), entry)
         })
         .collect();
@@ -76,6 +82,18 @@ pub fn quality_of(validation: &Validation, circumstances: &Circumstances) -> Qua
         ("by_text".into(), by_text.into()),
         ("grade".into(), json!(validation.grade.word)),
     ]);
+    let routers = router_agreement(validation);
+    if !routers.is_empty() {
+        let mean = routers.iter().map(|(_, share)| share).sum::<f64>() / routers.len() as f64;
+        other.insert("router_agreement".into(), json!(mean));
+        other.insert("router_agreement_by_layer".into(), json!(routers));
+    }
+    if !validation.drift.is_empty() {
+        other.insert("state_drift".into(), json!(validation.drift));
+    }
+    if !validation.needles.is_empty() {
+        other.insert("needles".into(), json!(validation.needles));
+    }
     if let Some(floor) = &validation.floor {
         other.insert("kld_floor".into(), json!(floor.kld.mean));
     }
@@ -100,6 +118,30 @@ pub fn quality_of(validation: &Validation, circumstances: &Circumstances) -> Qua
         },
         other,
     }
+}
+
+fn routing_of<'a>(validation: &'a Validation, text: &str) -> Option<&'a RoutingFigures> {
+    validation.routing.iter().find(|routing| routing.n_ctx == validation.n_ctx && routing.text == text)
+}
+
+fn with(mut entry: serde_json::Value, key: &str, value: serde_json::Value) -> serde_json::Value {
+    if let Some(fields) = entry.as_object_mut() {
+        fields.insert(key.into(), value);
+    }
+    entry
+}
+
+/// By layer, the share of the original's experts that the candidate chooses too: of all texts at the first length of context,
+/// each position counting for the same.
+fn router_agreement(validation: &Validation) -> Vec<(u32, f64)> {
+    let mut sums = BTreeMap::<u32, (f64, f64)>::new();
+    for routing in validation.routing.iter().filter(|routing| routing.n_ctx == validation.n_ctx) {
+        for layer in &routing.layers {
+            let sum = sums.entry(layer.layer).or_default();
+            *sum = (sum.0 + layer.agreement * routing.n_tokens as f64, sum.1 + routing.n_tokens as f64);
+        }
+    }
+    sums.into_iter().map(|(layer, (sum, n))| (layer, sum / n.max(1.0))).collect()
 }
 
 /// Writes measured quality into the manifest of the bundle at `root`, variant by variant, in one atomic change. Scores

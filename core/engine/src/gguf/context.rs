@@ -18,10 +18,10 @@ use super::evaluation::Evaluation;
 use super::model::GgufModel;
 use super::spans::Spans;
 use super::threads::{MAX_THREADS, PoolFunctions, ThreadPools};
-use super::{adapter, log, parameters, shim, state};
+use super::{adapter, log, parameters, recurrent, shim, state};
 use crate::{
     Applied, CancelToken, Context, ContextSettings, Error, Logits, Media, MemoryUse, Model as _, Purpose,
-    Token, Vectors, Watch,
+    RecurrentLayer, Token, Vectors, Watch,
 };
 
 /// llama.cpp's code for an aborted decode.
@@ -288,6 +288,10 @@ impl Context for GgufContext {
             return Err(Error::State { reason: "pictures or sound are held".into() });
         }
         state::save(self, 0, self.n_past)
+    }
+
+    fn recurrent_state(&self) -> Result<Option<Vec<RecurrentLayer>>, Error> {
+        recurrent::read(self)
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), Error> {

@@ -37,6 +37,7 @@ mod projector;
 #[cfg(not(feature = "multimodal"))]
 #[path = "projector_disabled.rs"]
 mod projector;
+mod recurrent;
 mod sequences;
 mod spans;
 mod state;

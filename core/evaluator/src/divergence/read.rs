@@ -1,6 +1,7 @@
 //! A model reads windows and hands over the logits of their second halves, row by row.
 //! Owns the context's settings for that; must not know what becomes of the logits.
 
+use crate::routing::chosen::Chosen;
 use crate::text::Pass;
 use crate::{Error, Result};
 use engine::{CancelToken, Context, ContextSettings, Form, Logits, Model, Token};
@@ -41,19 +42,30 @@ impl Computing {
         Ok((settings, rows))
     }
 
-    pub(crate) fn open(&self, model: &Arc<dyn Model>, n_ctx: usize) -> Result<WindowReader> {
+    /// Opens a context that reads windows; with `chosen` it sees the experts of the positions that are scored.
+    pub(crate) fn open(
+        &self,
+        model: &Arc<dyn Model>,
+        n_ctx: usize,
+        chosen: Option<&Chosen>,
+    ) -> Result<WindowReader> {
         if model.form() != Form::Decoder {
             return Err(Error::request("model", "a decoder", format!("{:?}", model.form())));
         }
         let (settings, rows) = self.settings(model.n_vocab(), n_ctx)?;
-        let context = Arc::clone(model).new_context(&settings)?;
-        Ok(WindowReader { context, rows })
+        let model = Arc::clone(model);
+        let context = match chosen {
+            Some(chosen) => model.new_watched_context(&settings, Box::new(chosen.clone()))?,
+            None => model.new_context(&settings)?,
+        };
+        Ok(WindowReader { context, rows, chosen: chosen.cloned() })
     }
 }
 
 pub(crate) struct WindowReader {
     context: Box<dyn Context>,
     rows: usize,
+    chosen: Option<Chosen>,
 }
 
 impl WindowReader {
@@ -66,7 +78,9 @@ impl WindowReader {
     ) -> Result<()> {
         let first = Pass::first_scored(tokens.len());
         self.context.truncate(0)?;
+        self.watch(false);
         self.context.decode(&tokens[..first], Logits::None, cancel)?;
+        self.watch(true);
         let last = tokens.len() - 1;
         let mut position = first;
         while position < last {
@@ -78,5 +92,11 @@ impl WindowReader {
             position = end;
         }
         Ok(())
+    }
+
+    fn watch(&self, is_on: bool) {
+        if let Some(chosen) = &self.chosen {
+            chosen.turn(is_on);
+        }
     }
 }

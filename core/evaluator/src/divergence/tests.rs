@@ -26,7 +26,7 @@ fn full(p: &[f32], q: &[f32]) -> f64 {
 
 #[test]
 fn the_estimate_is_the_full_sum_on_average_and_close_each_time() {
-    let keep = Keep { n_top: 256, n_tail: 64, seed: 0 };
+    let keep = Keep::default();
     let (mut sum, mut sum_full, mut worst) = (0.0, 0.0, 0.0f64);
     for seed in 0..200 {
         let (p, q) = pair(4096, 0.3, seed);

@@ -63,6 +63,6 @@ impl Coverage {
 }
 
 /// The layer of `blk.12.ffn_up_exps.weight`.
-pub(super) fn layer_of(name: &str) -> Option<u32> {
+pub(crate) fn layer_of(name: &str) -> Option<u32> {
     name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }

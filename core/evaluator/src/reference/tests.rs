@@ -7,12 +7,13 @@ use proptest::prelude::*;
 
 fn header(n_vocab: usize) -> Header {
     Header {
-        format: FORMAT,
+        format: 1,
         reference: "F16".into(),
         identity: String::new(),
         n_vocab,
-        keep: Keep { n_top: 8, n_tail: 4, seed: 0 },
+        keep: Keep { n_top: 8, n_tail: 4, ..Keep::default() },
         passes: vec![PassHeader { text: "t".into(), n_ctx: 6, n_windows: 1 }],
+        routers: Vec::new(),
     }
 }
 
@@ -105,4 +106,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn experts_are_kept_behind_their_windows() {
+    let router = |layer, n_used| Router { layer, n_experts: 300, n_used };
+    let header = Header { format: 2, routers: vec![router(0, 2), router(2, 1)], ..header(6) };
+    let (mut bytes, _) = stored(&header);
+    let choices: Choices = vec![vec![299, 0, 1, 256], vec![7, 8]];
+    let mut written = Vec::new();
+    let mut writer = Writer { out: &mut written, layout: Layout::of(&header), buffer: Vec::new() };
+    writer.choices(&header, 6, &choices).unwrap();
+    let error = writer.choices(&header, 6, &vec![vec![1]]).unwrap_err().to_string();
+    assert_eq!(error, "reference logits: experts: expected 12 bytes of a window, got 2");
+    bytes.extend(&written);
+    let head = 12 + serde_json::to_vec(&header).unwrap().len() as u64;
+    assert_eq!(bytes.len() as u64, head + header.body_bytes());
+    let mut reader = Reader::open(bytes.as_slice()).unwrap();
+    assert_eq!(reader.window().unwrap().unwrap().experts, choices);
+    let last = bytes.len() - 1;
+    bytes[last] = 2;
+    let error = Reader::open(bytes.as_slice()).unwrap().window().unwrap_err().to_string();
+    assert_eq!(error, "reference logits: experts: expected 0 .. 300, got 520");
+    assert!(Header { format: 1, ..header.clone() }.check().is_err());
+    assert!(Header { routers: vec![router(0, 0)], ..header }.check().is_err());
 }

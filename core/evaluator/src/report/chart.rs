@@ -1,12 +1,12 @@
-//! Charts as SVG: points on two axes, bars by group, heat maps. Knows numbers and names; must not know models.
+//! Charts as SVG: points on two axes, bars by group. Knows numbers and names; must not know models.
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 760.0;
+pub(super) const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
-const LEFT: f64 = 80.0;
-const RIGHT: f64 = 20.0;
-const TOP: f64 = 20.0;
+pub(super) const LEFT: f64 = 80.0;
+pub(super) const RIGHT: f64 = 20.0;
+pub(super) const TOP: f64 = 20.0;
 const BOTTOM: f64 = 60.0;
 
 /// Colours that people with any kind of colour vision tell apart (Okabe and Ito, 2008).
@@ -30,7 +30,7 @@ pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn open(width: f64, height: f64, label: &str) -> String {
+pub(super) fn open(width: f64, height: f64, label: &str) -> String {
     format!(
         "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-label=\"{}\" xmlns=\"http://www.w3.org/2000/svg\">\n",
         escape(label)
@@ -227,48 +227,6 @@ pub(super) fn bars(label: &str, groups: &[&str], series: &[(&str, Vec<Option<f64
     }
     svg.push_str("</svg>\n");
     Some(svg)
-}
-
-/// Shares by row and column: each row's cells are dark in proportion to its own greatest. `None` of nothing.
-pub(super) fn heat(label: &str, row_name: &str, rows: &[(u32, Vec<u64>)]) -> Option<String> {
-    let columns = rows.iter().map(|(_, counts)| counts.len()).max().filter(|columns| *columns > 0)?;
-    let cell = ((WIDTH - LEFT - RIGHT) / columns as f64).clamp(3.0, 36.0);
-    let tall = cell.min(18.0);
-    let height = TOP + tall * rows.len() as f64 + 30.0;
-    let mut svg = open(WIDTH, height, label);
-    for (line, (number, counts)) in rows.iter().enumerate() {
-        let y = TOP + tall * line as f64;
-        let total: u64 = counts.iter().sum::<u64>().max(1);
-        let most = counts.iter().max().copied().unwrap_or(0).max(1);
-        let _ = writeln!(
-            svg,
-            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{} {number}</text>",
-            LEFT - 8.0,
-            y + tall * 0.7,
-            escape(row_name)
-        );
-        for (column, count) in counts.iter().enumerate() {
-            let share = *count as f64 / most as f64;
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"><title>{} {number}, {column}: {count} ({:.1} %)</title></rect>",
-                LEFT + cell * column as f64,
-                cell - 1.0,
-                tall - 1.0,
-                shade(share),
-                escape(row_name),
-                100.0 * *count as f64 / total as f64
-            );
-        }
-    }
-    svg.push_str("</svg>\n");
-    Some(svg)
-}
-
-/// From light to dark blue.
-fn shade(share: f64) -> String {
-    let mix = |light: f64, dark: f64| (light + (dark - light) * share.clamp(0.0, 1.0).sqrt()).round() as u8;
-    format!("#{:02x}{:02x}{:02x}", mix(238.0, 0.0), mix(243.0, 60.0), mix(248.0, 120.0))
 }
 
 fn short(value: f64) -> String {

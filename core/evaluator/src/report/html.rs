@@ -1,7 +1,8 @@
 //! The report as one HTML file: tables, charts in SVG, its own style, no script, nothing that is fetched.
 //! Knows summaries; must not draw.
 
-use super::chart::{Point, bars, escape, heat, scatter};
+use super::chart::{Point, bars, escape, scatter};
+use super::heat::{heat, shares};
 use super::markdown::cells;
 use super::{Summary, VariantSummary, recommendations, size};
 use std::fmt::Write;
@@ -42,6 +43,7 @@ pub fn html(summary: &Summary) -> String {
     section(&mut out, "Divergence over speed", speed_chart(summary));
     section(&mut out, "Scores by category", category_chart(summary));
     section(&mut out, "Scores by task", tasks(summary));
+    section(&mut out, "Experts chosen as the original chooses them", router_chart(summary));
     for (name, coverage) in &summary.experts {
         let rows: Vec<_> = coverage.layers.iter().map(|layer| (layer.layer, layer.counts.clone())).collect();
         let label = format!("Experts chosen while reading {name}");
@@ -172,6 +174,23 @@ fn category_chart(summary: &Summary) -> Option<String> {
         })
         .collect();
     bars("Scores by category", &categories, &series)
+}
+
+/// Variants downwards, layers to the right.
+fn router_chart(summary: &Summary) -> Option<String> {
+    let rows: Vec<(&str, &[(u32, f64)])> = summary
+        .variants
+        .iter()
+        .filter(|variant| !variant.routers.is_empty())
+        .map(|variant| (variant.id.as_str(), variant.routers.as_slice()))
+        .collect();
+    let least = rows.iter().flat_map(|(_, shares)| *shares).map(|(_, share)| *share).fold(1.0, f64::min);
+    let chart = shares("Experts chosen as the original chooses them", "layer", least, &rows)?;
+    let note = format!(
+        "Layers from left to right; the lightest is all of them, the darkest {:.1} %.",
+        100.0 * least
+    );
+    Some(format!("{chart}<p class=\"note\">{note}</p>\n"))
 }
 
 fn tasks(summary: &Summary) -> Option<String> {

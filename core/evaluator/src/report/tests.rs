@@ -22,6 +22,7 @@ fn variant(id: &str, mib: u64, kld: f64, grade: &str, speed: f64, maths: f64) ->
         tokens_per_s: Some(speed),
         tasks: BTreeMap::from([("gsm8k".to_string(), task)]),
         categories: BTreeMap::from([("maths".to_string(), maths)]),
+        routers: vec![(1, 0.95), (3, 0.9)],
         ..VariantSummary::default()
     }
 }
@@ -71,7 +72,8 @@ fn the_markdown_has_every_variant_and_task() {
 #[test]
 fn the_html_holds_charts_and_fetches_nothing() {
     let page = html(&summary());
-    assert_eq!(page.matches("<svg ").count(), 4, "size, speed, categories, experts");
+    assert_eq!(page.matches("<svg ").count(), 5, "size, speed, categories, agreement, experts");
+    assert!(page.contains("<title>Q8_0, layer 3: 90.00 %</title>"), "{page}");
     assert_eq!(page.matches("<circle ").count(), 5 + 4);
     assert_eq!(page.matches("<svg ").count(), page.matches("</svg>").count());
     assert!(page.contains("a &lt;model&gt; &amp; more") && !page.contains("<model>"));
@@ -79,7 +81,7 @@ fn the_html_holds_charts_and_fetches_nothing() {
         assert!(!page.contains(fetched), "{fetched}");
     }
     // The one address in it is the name of SVG's vocabulary.
-    assert_eq!(page.matches("http").count() - page.matches("http-equiv").count(), 4);
+    assert_eq!(page.matches("http").count() - page.matches("http-equiv").count(), 5);
     assert!(page.contains("default-src 'none'"));
     assert!(!page.contains("NaN"));
     let empty = html(&Summary { model: "m".into(), ..Summary::default() });

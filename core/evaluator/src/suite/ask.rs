@@ -80,8 +80,13 @@ impl<'a> Asked<'a> {
         Ok(likelihood)
     }
 
-    /// What the model writes behind `prompt`, always the likeliest token, until it ends, `stop` comes, or `max_tokens`.
-    pub(super) fn write(&mut self, prompt: &str, stop: &str, max_tokens: usize) -> Result<String> {
+    /// What the model writes behind `prompt`, always the likeliest token, until it ends, `stop` finds an end, or `max_tokens`.
+    pub(super) fn write(
+        &mut self,
+        prompt: &str,
+        stop: &dyn Fn(&str) -> Option<usize>,
+        max_tokens: usize,
+    ) -> Result<String> {
         let tokens = self.tokens(prompt)?;
         let room = self.n_ctx.saturating_sub(max_tokens).max(1);
         let tokens = &tokens[tokens.len().saturating_sub(room)..];
@@ -96,7 +101,7 @@ impl<'a> Asked<'a> {
             }
             written.push(next);
             let text = self.vocabulary.decode(&written);
-            if let Some(at) = text.find(stop).filter(|_| !stop.is_empty()) {
+            if let Some(at) = stop(&text) {
                 return Ok(text[..at].to_string());
             }
         }

@@ -2,13 +2,14 @@
 //! Owns the choice of questions and the scores; must not know how tokens are computed.
 
 use super::ask::Asked;
+use super::code::{self, RunProgram, program};
 use super::manner::{Manner, Per, manner_of};
 use super::{Question, Task, final_number};
 use crate::divergence::Computing;
 use crate::progress::{Meter, Watch};
 use crate::seed::Seeded;
 use crate::statistics::wilson;
-use crate::{Result, Vocabulary};
+use crate::{Error, Result, Vocabulary};
 use engine::{CancelToken, Model};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,10 +56,10 @@ pub struct Evaluation {
     pub categories: BTreeMap<String, f64>,
 }
 
-/// Puts `tasks` to a model.
+/// Puts `tasks` to a model. Programs that it writes are handed to `run`.
 ///
 /// # Errors
-/// What the engine reports, answers that do not fit the context, [`crate::Error::Cancelled`].
+/// A task of programs without anything to run them, what `run` and the engine reports, answers that do not fit the context, [`crate::Error::Cancelled`].
 #[expect(clippy::too_many_arguments, reason = "each is handed in by another hand")]
 pub fn evaluate(
     model: &Arc<dyn Model>,
@@ -67,9 +68,15 @@ pub fn evaluate(
     tasks: &[Task],
     settings: &Settings,
     computing: &Computing,
+    mut run: Option<&mut RunProgram<'_>>,
     cancel: &CancelToken,
     watch: &mut Watch<'_>,
 ) -> Result<Evaluation> {
+    let is_program = |question: &Question| matches!(question, Question::Program { .. });
+    let programs = tasks.iter().find(|task| task.questions.iter().any(is_program));
+    if let (Some(task), None) = (programs, &run) {
+        return Err(Error::text(&task.name, "expected leave to run generated code, got none"));
+    }
     let mut asked = Asked::open(model, vocabulary, settings.n_ctx, computing, cancel)?;
     let n = |task: &Task| settings.n_questions.unwrap_or(usize::MAX).min(task.questions.len());
     let mut meter = Meter::new(watch, variant, tasks.iter().map(|task| n(task) as u64).sum());
@@ -80,7 +87,7 @@ pub fn evaluate(
         let shots: String = shots.iter().map(|question| solved(question, &manner)).collect();
         let (mut right, mut chance) = (Vec::new(), 0.0);
         for question in chosen {
-            right.push(is_right(&mut asked, question, &manner, &shots)?);
+            right.push(is_right(&mut asked, question, &manner, &shots, &mut run)?);
             chance += guess(question);
             meter.add(1)?;
         }
@@ -126,11 +133,19 @@ fn solved(question: &Question, manner: &Manner) -> String {
         Question::Beginning { beginnings, continuation, gold } => (&beginnings[*gold], continuation),
         Question::Continuation { context, continuation } => (context, continuation),
         Question::Number { question, answer } => (question, answer),
+        // Programs are put without others before them.
+        Question::Program { .. } => return String::new(),
     };
     format!("{}{}{answer}\n\n", put(question, manner), manner.between)
 }
 
-fn is_right(asked: &mut Asked<'_>, question: &Question, manner: &Manner, shots: &str) -> Result<bool> {
+fn is_right(
+    asked: &mut Asked<'_>,
+    question: &Question,
+    manner: &Manner,
+    shots: &str,
+    run: &mut Option<&mut RunProgram<'_>>,
+) -> Result<bool> {
     let per = |log_probability: f64, answer: &str| match manner.per {
         Per::Nothing => log_probability,
         Per::Byte => log_probability / answer.len().max(1) as f64,
@@ -160,9 +175,15 @@ fn is_right(asked: &mut Asked<'_>, question: &Question, manner: &Manner, shots: 
         }
         Question::Number { question, answer } => {
             let prompt = format!("{shots}{}{}", put(question, manner), manner.between.trim_end());
-            let written = asked.write(&prompt, &manner.stop, manner.max_tokens)?;
+            let stop = |text: &str| text.find(&manner.stop).filter(|_| !manner.stop.is_empty());
+            let written = asked.write(&prompt, &stop, manner.max_tokens)?;
             let got = final_number(&written);
             Ok(got.is_some() && got == final_number(answer))
+        }
+        Question::Program { prompt, test, entry_point, .. } => {
+            let Some(run) = run else { return Ok(false) };
+            let written = asked.write(&put(prompt, manner), &code::end, manner.max_tokens)?;
+            run(&program(prompt, &written, test, entry_point))
         }
     }
 }
@@ -176,7 +197,7 @@ fn guess(question: &Question) -> f64 {
     match question {
         Question::Choice { choices, .. } => 1.0 / choices.len().max(1) as f64,
         Question::Beginning { beginnings, .. } => 1.0 / beginnings.len().max(1) as f64,
-        Question::Continuation { .. } | Question::Number { .. } => 0.0,
+        Question::Continuation { .. } | Question::Number { .. } | Question::Program { .. } => 0.0,
     }
 }
 

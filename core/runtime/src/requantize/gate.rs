@@ -56,7 +56,8 @@ impl Gate<'_> {
             |step: evaluator::Progress<'_>| keeper.heed(Stage::Comparing, step.done, step.total, step.eta);
         let (model, computing) = (model.engine_model(), self.computing());
         let samples =
-            divergence::compare(model, &mut reader, &computing, candidate.0, self.cancel, &mut watch)?;
+            divergence::compare(model, &mut reader, &computing, candidate.0, self.cancel, &mut watch)?
+                .samples;
         let validation = Validation::of(reader.header(), candidate.0, &samples)?;
         Ok(Verdict { validation, build })
     }
