@@ -104,10 +104,10 @@ impl Candidate<'_> {
         let mut reader = Reader::open(BufReader::new(file)).map_err(judging_error)?;
         let mut go_on = |_: evaluator::Progress<'_>| ControlFlow::Continue(());
         let (computing, cancel) = (&self.judge.computing, CancelToken::new());
-        let samples = compare(&self.model, &mut reader, computing, "candidate", &cancel, &mut go_on)
+        let compared = compare(&self.model, &mut reader, computing, "candidate", &cancel, &mut go_on)
             .map_err(judging_error)?;
         let mut windows: Vec<(f64, usize)> = Vec::new();
-        for sample in samples {
+        for sample in compared.samples {
             let at = sample.window as usize;
             windows.resize(windows.len().max(at + 1), (0.0, 0));
             windows[at] = (windows[at].0 + f64::from(sample.kld), windows[at].1 + 1);
