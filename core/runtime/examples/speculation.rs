@@ -1,6 +1,6 @@
-//! What guesses bring and cost: `speculation MODEL.gguf [TEXT]`, TEXT a file of prose (lines of at least 200 characters are
-//! prompts). Each prompt is answered with guesses and without, in turns, one thread; prints tokens per second of processor
-//! time of both, their ratio, and fails where an answer differs.
+//! What guesses bring and cost: `speculation MODEL.gguf [TEXT [TURNS [PROMPTS [DRAFT.gguf]]]]`, TEXT a file of prose (lines of at
+//! least 200 characters are prompts). Each prompt is answered with guesses and without, in turns (5), one thread; prints tokens
+//! per second of processor time of both, their ratio, and fails where an answer differs. With DRAFT a small model guesses too.
 
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
@@ -12,8 +12,6 @@ use std::ops::ControlFlow;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Turns per prompt.
-const TURNS: usize = 5;
 const TOKENS: u32 = 192;
 
 /// Seconds that this thread has computed, as Linux counts them.
@@ -46,14 +44,25 @@ fn answer(
     Ok((tokens, usage.guessed_tokens, computed_s()? - begin))
 }
 
-fn compare(model: &LoadedModel, name: &str, prompts: &[String], sampling: &Sampling) -> Result<(), Failure> {
-    let open = |speculate| model.session(&SessionSettings { speculate, ..SessionSettings::default() });
+/// What is compared.
+struct Compared {
+    model: LoadedModel,
+    draft: Option<LoadedModel>,
+    /// Per prompt.
+    turns: usize,
+}
+
+fn compare(compared: &Compared, name: &str, prompts: &[String], sampling: &Sampling) -> Result<(), Failure> {
+    let Compared { model, draft, turns } = compared;
+    let open = |speculate| {
+        model.session(&SessionSettings { speculate, draft: draft.clone(), ..SessionSettings::default() })
+    };
     let (mut plain, mut guessing) = (open(false)?, open(true)?);
     let (mut seconds, mut n_tokens, mut n_guessed) = ([0.0, 0.0], 0, 0);
     let mut ratios = Vec::new();
     for prompt in prompts {
         let prompt = model.tokenizer().encode(prompt, true)?;
-        for _ in 0..TURNS {
+        for _ in 0..*turns {
             let (expected, _, without) = answer(&mut plain, &prompt, sampling)?;
             let (tokens, guessed, with) = answer(&mut guessing, &prompt, sampling)?;
             if tokens != expected {
@@ -78,22 +87,30 @@ fn compare(model: &LoadedModel, name: &str, prompts: &[String], sampling: &Sampl
     Ok(())
 }
 
+fn load(path: &str) -> Result<LoadedModel, Failure> {
+    let runtime = Runtime::open(path.as_ref(), RuntimeSettings::default())?;
+    let request = PlanRequest { n_threads: Some(1), context_tokens: Some(2048), ..PlanRequest::default() };
+    Ok(runtime.load(&runtime.plan(&request), &mut |_| {}, &CancelToken::new())?)
+}
+
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("expected a model file")?;
-    let runtime = Runtime::open(path.as_ref(), RuntimeSettings::default())?;
-    let request = PlanRequest { n_threads: Some(1), context_tokens: Some(2048), ..PlanRequest::default() };
-    let model = runtime.load(&runtime.plan(&request), &mut |_| {}, &CancelToken::new())?;
+    let text = arguments.next();
+    let mut number = |default: usize| arguments.next().map_or(Ok(default), |word| word.parse());
+    let (turns, n_prompts) = (number(5)?, number(8)?);
+    let draft = arguments.next().map(|path| load(&path)).transpose()?;
+    let compared = Compared { model: load(&path)?, draft, turns };
     let refrain =
         "The little llama put on the red pajamas, and the big llama put on the blue pajamas. ".repeat(8);
-    compare(&model, "text that repeats", &[refrain], &Sampling::greedy())?;
-    if let Some(text) = arguments.next() {
+    compare(&compared, "text that repeats", &[refrain], &Sampling::greedy())?;
+    if let Some(text) = text {
         let text = std::fs::read_to_string(text)?;
-        let long = text.lines().filter(|line| line.len() >= 200).step_by(7).take(8);
+        let long = text.lines().filter(|line| line.len() >= 200).step_by(7).take(n_prompts);
         let prompts: Vec<String> = long.map(|line| line.chars().take(400).collect()).collect();
-        compare(&model, "other text, greedy", &prompts, &Sampling::greedy())?;
+        compare(&compared, "other text, greedy", &prompts, &Sampling::greedy())?;
         let random = Sampling { temperature: 1.0, seed: Some(7), ..Sampling::default() };
-        compare(&model, "other text, temperature 1", &prompts, &random)?;
+        compare(&compared, "other text, temperature 1", &prompts, &random)?;
     }
     Ok(())
 }
