@@ -1,6 +1,6 @@
 //! Which experts tokens are sent to, and how far a candidate's choice is from a reference's.
 //!
-//! Owns the watch that sees the choice ([`chosen`]) and the figures of two choices for the same tokens. Must not know how the
+//! Owns the watch that sees the choice (`chosen`) and the figures of two choices for the same tokens. Must not know how the
 //! reference's choice is stored.
 
 pub(crate) mod chosen;
