@@ -8,7 +8,7 @@
 mod table;
 
 use anyhow::{Context, Result, ensure};
-use formats::gguf::GgmlType;
+use formats::gguf::{GgmlType, layer_of};
 use quantizer::allocate::{Candidate, allocate};
 use quantizer::recipe::{FileType, Overrides};
 use quantizer::sensitivity::{CANDIDATES, Outline, Priors};
@@ -83,7 +83,7 @@ struct Compared {
 /// Groups of tensors that stand for a few probes: embedding, output, and feed-forwards and the others of each quarter of
 /// the layers.
 fn group(name: &str, outline: Outline) -> (bool, usize, &str) {
-    match name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok()) {
+    match layer_of::<usize>(name) {
         Some(layer) => (name.contains(".ffn_"), 4 * layer / outline.n_layers, ""),
         None => (false, 0, name),
     }

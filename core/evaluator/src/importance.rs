@@ -14,7 +14,6 @@ mod run;
 
 pub use balance::{Balance, Balanced};
 pub use collector::Sums;
-pub(crate) use coverage::layer_of;
 pub use coverage::{Coverage, LayerCoverage};
 pub use merge::{merge, shrink};
 pub use partial::Partial;

@@ -12,6 +12,7 @@ mod error;
 mod ggml_type;
 mod header;
 mod metadata;
+mod names;
 mod split;
 mod writer;
 
@@ -19,6 +20,7 @@ pub use error::Error;
 pub use ggml_type::GgmlType;
 pub use header::{Header, TensorInfo};
 pub use metadata::{Array, Metadata, Value};
+pub use names::layer_of;
 pub use split::{Split, SplitSet, SplitTensor, split_file_name, split_file_prefix};
 pub use writer::{TensorSpec, Writer};
 

@@ -17,5 +17,4 @@ pub use audit::{MemoryAudit, Part, Residual, Residuals};
 pub use cache::CacheTypes;
 pub use companions::{Draft, Projector};
 pub use estimate::{MemoryEstimate, MemoryModel, Setup};
-pub(crate) use shapes::layer_of;
 pub use weights::{Repack, Weights};

@@ -2,9 +2,9 @@
 //! Knows stacks of experts and kinds of disks; must not know which experts are chosen, nor decide whether to page.
 
 use crate::choose::bytes;
-use crate::memory::layer_of;
 use crate::{Candidate, Reason, ReasonCode, SpeedEstimate};
 use families::role_of;
+use formats::gguf::layer_of;
 use hardware::{DiskKind, Host};
 use std::collections::BTreeMap;
 
@@ -31,7 +31,8 @@ impl Stacks {
         let moe = candidate.description.moe?;
         let mut layers = BTreeMap::<_, u64>::new();
         for tensor in candidate.tensors.iter().filter(|tensor| tensor.dims.len() == 3) {
-            let Some(layer) = layer_of(&tensor.name).filter(|_| role_of(&tensor.name).is_routed_expert())
+            let Some(layer) =
+                layer_of::<u32>(&tensor.name).filter(|_| role_of(&tensor.name).is_routed_expert())
             else {
                 continue;
             };

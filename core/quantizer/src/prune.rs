@@ -8,10 +8,11 @@
 use crate::judge::{Judge, Judging, mean};
 use crate::moments::Part;
 use crate::rounding::error;
-use crate::source::pruned::{Kept, PrunedSource, layer_of, n_experts};
+use crate::source::pruned::{Kept, PrunedSource, n_experts};
 use crate::source::{SourceTensor, TensorSource, describe};
 use crate::{Error, Importance, Moments, Result, Watch, convert};
 use families::{OutputType, Role, role_of};
+use formats::gguf::layer_of;
 use serde::Serialize;
 use std::fs::File;
 use std::io::BufWriter;

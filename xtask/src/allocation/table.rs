@@ -2,7 +2,7 @@
 //! Knows those files; shows the model to the quantizer as names and shapes without weights.
 
 use anyhow::{Context, Result, ensure};
-use formats::gguf::{GgmlType, Metadata, Value};
+use formats::gguf::{GgmlType, Metadata, Value, layer_of};
 use quantizer::source::{SourceTensor, TensorSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,8 +80,8 @@ fn tensor(line: &str) -> Option<SourceTensor> {
 
 /// The keys that llama.cpp's recipes read, as far as shapes tell them.
 fn metadata(tensors: &[SourceTensor]) -> Metadata {
-    let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<u32>().ok();
-    let n_layers = tensors.iter().filter_map(|tensor| layer(&tensor.name)).max().map_or(0, |last| last + 1);
+    let n_layers =
+        tensors.iter().filter_map(|tensor| layer_of::<u32>(&tensor.name)).max().map_or(0, |last| last + 1);
     let dim = |part: &str, at: usize| {
         let found = tensors.iter().find(|tensor| tensor.name.ends_with(part));
         found.and_then(|tensor| tensor.dims.get(at)).copied().unwrap_or(0) as u32

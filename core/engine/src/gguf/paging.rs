@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
+use formats::gguf::layer_of;
 use llama_cpp_sys_2::{ggml_tensor, llama_model};
 
 use super::nodes::{name_of, read_numbers};
@@ -201,11 +202,6 @@ impl Mapped {
     }
 }
 
-/// `blk.7.ffn_up_exps.weight` is of layer 7.
-fn layer_of(name: &str) -> Option<u32> {
-    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
-}
-
 /// A model's stacks of experts, and which of the experts are held. The model owns it.
 #[derive(Debug)]
 pub(super) struct ExpertPages {
@@ -271,13 +267,6 @@ impl ExpertPages {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_are_named() {
-        assert_eq!(layer_of("blk.17.ffn_up_exps.weight"), Some(17));
-        assert_eq!(layer_of("token_embd.weight"), None);
-        assert_eq!(layer_of("blk.x.ffn_up_exps.weight"), None);
-    }
 
     #[test]
     fn settings_that_exclude_it_are_named() {

@@ -1,6 +1,7 @@
 //! How many tokens each expert of each layer has seen. Knows counts; must not know texts or models.
 
 use super::Sums;
+use formats::gguf::layer_of;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -60,9 +61,4 @@ impl Coverage {
         };
         classes.into_iter().enumerate().map(|(number, count)| (name(number), count)).collect()
     }
-}
-
-/// The layer of `blk.12.ffn_up_exps.weight`.
-pub(crate) fn layer_of(name: &str) -> Option<u32> {
-    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }

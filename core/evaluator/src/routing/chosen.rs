@@ -4,6 +4,7 @@ use super::{Choices, Router};
 use crate::Result;
 use crate::divergence::Computing;
 use engine::{CancelToken, Logits, Model, Product, Watch};
+use formats::gguf::layer_of;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -55,12 +56,12 @@ impl Watch for Chosen {
         if !seen.is_on || !weight.contains(EXPERTS) || weight.contains(SECOND) {
             return false;
         }
-        let Some(layer) = crate::importance::layer_of(weight) else { return false };
+        let Some(layer) = layer_of(weight) else { return false };
         seen.layers.get(&layer).is_none_or(|layer| layer.weight == weight)
     }
 
     fn saw(&mut self, product: &Product<'_>) {
-        let Some(layer) = crate::importance::layer_of(product.weight) else { return };
+        let Some(layer) = layer_of(product.weight) else { return };
         let router = Router { layer, n_experts: product.n_matrices, n_used: product.matrices_per_row() };
         let mut seen = self.locked();
         let layer = seen.layers.entry(layer).or_insert_with(|| Layer {

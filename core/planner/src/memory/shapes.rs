@@ -93,11 +93,6 @@ impl Shapes {
     }
 }
 
-/// The layer that a weight of this name is of.
-pub(crate) fn layer_of(name: &str) -> Option<usize> {
-    Some(place(name)?.0)
-}
-
 /// `blk.3.attn_q.weight` → 3, `attn_q.weight`.
 pub(super) fn place(name: &str) -> Option<(usize, &str)> {
     let (number, part) = name.strip_prefix("blk.")?.split_once('.')?;

@@ -110,8 +110,7 @@ pub(super) fn is_quantizable(name: &str, dims: &[u64], never: &[&str]) -> bool {
 
 /// The key of the order in which llama.cpp lists tensors: those of no layer first, then layer by layer, by name.
 pub(crate) fn order(name: &str) -> (i64, &str) {
-    let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
-    (layer.unwrap_or(-1), name)
+    (formats::gguf::layer_of(name).unwrap_or(-1), name)
 }
 
 #[cfg(test)]

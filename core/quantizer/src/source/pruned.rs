@@ -4,7 +4,7 @@
 use super::{SourceTensor, TensorSource, describe};
 use crate::{Error, Result};
 use families::{OutputType, Role, role_of};
-use formats::gguf::{GgmlType, Metadata, Value};
+use formats::gguf::{GgmlType, Metadata, Value, layer_of};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -183,11 +183,6 @@ fn has_a_part_for_each(name: &str) -> bool {
         return true;
     }
     role_of(name) == Role::Router && !name.contains("_shexp")
-}
-
-/// `blk.3.…` → 3.
-pub(crate) fn layer_of(name: &str) -> Option<u64> {
-    name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,22 @@
+//! Names of tensors, as far as the container's specification sets them: `blk.N.` in front of what belongs to layer N.
+//! Must not know what a tensor is for.
+
+use std::str::FromStr;
+
+/// The layer that a tensor of this name belongs to: 7 of `blk.7.ffn_up.weight`; `None` for one of no layer.
+pub fn layer_of<N: FromStr>(name: &str) -> Option<N> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_named() {
+        assert_eq!(layer_of("blk.17.ffn_up_exps.weight"), Some(17_u32));
+        assert_eq!(layer_of::<u32>("token_embd.weight"), None);
+        assert_eq!(layer_of::<u32>("blk.x.ffn_up_exps.weight"), None);
+        assert_eq!(layer_of::<u8>("blk.300.attn_q.weight"), None);
+    }
+}
