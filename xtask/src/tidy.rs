@@ -3,6 +3,7 @@
 
 mod code_map;
 mod dependencies;
+mod interop;
 mod sources;
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +37,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     }
     let mut complaints = sources::check(&sources);
     complaints.extend(dependencies::check(root)?);
+    complaints.extend(interop::check(root, &paths)?);
     complaints.extend(code_map::check(root, &paths)?);
     for complaint in &complaints {
         println!("{}: {}", complaint.place, complaint.message);
