@@ -24,8 +24,8 @@ mod ways;
 pub use choose::{bytes, plan};
 pub use kv_precision::{CacheStep, MeasuredKv};
 pub use memory::{
-    CacheTypes, Draft, MemoryAudit, MemoryEstimate, MemoryModel, Part, Projector, Repack, Residual,
-    Residuals, Setup, Weights,
+    CacheTypes, Draft, EngineGraph, MemoryAudit, MemoryEstimate, MemoryModel, Part, Projector, Repack,
+    Residual, Residuals, Setup, Weights,
 };
 pub use plan::{Allowance, Choice, Code, Evidence, Nearest, Plan, Rejection};
 pub use quality::QualityEstimate;

@@ -4,8 +4,9 @@
 use anyhow::{Context, Result, bail};
 use formats::gguf::GgmlType;
 use hardware::{Fact, Host, Origin};
-use planner::Backend;
 use planner::speed::{Observation, Part, Phase, Weights, Work};
+use planner::{Backend, EngineGraph};
+use semver::Version;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,8 @@ pub(super) struct Phone {
     pub(super) device: String,
     /// The host as a planner sees it: architecture, cores of its fixture, bandwidth of its profile.
     pub(super) host: Host,
+    /// What its engine's version does in its computations.
+    pub(super) engine_graph: EngineGraph,
     pub(super) cells: Vec<Cell>,
 }
 
@@ -103,6 +106,8 @@ impl Cell {
 struct Table {
     device: String,
     soc: String,
+    /// Version of the library that the benchmark's application carries; it vendors llama.cpp.
+    llama_rn_version: Option<Version>,
     bench: Bench,
     runs: Vec<Run>,
 }
@@ -183,7 +188,14 @@ pub(super) fn read(path: &Path) -> Result<Phone> {
             buffers: run.log_signals.and_then(|signals| signals.memory_buffers),
         });
     }
-    Ok(Phone { host: host(&table.soc)?, device: table.device, cells })
+    let engine_graph = table.llama_rn_version.as_ref().map_or_else(EngineGraph::default, engine_graph);
+    Ok(Phone { host: host(&table.soc)?, device: table.device, engine_graph, cells })
+}
+
+/// By the sources that llama.rn's packages carry: masks are cast up to 0.12.4, batches mix since 0.13.0-rc.5.
+fn engine_graph(version: &Version) -> EngineGraph {
+    let before = |text: &str| Version::parse(text).is_ok_and(|limit| *version < limit);
+    EngineGraph { batches_mix: !before("0.13.0-rc.5"), masks_are_cast: before("0.12.5") }
 }
 
 fn work(model: &Model, quant: &str) -> Result<Work> {
@@ -222,4 +234,21 @@ fn host(soc: &str) -> Result<Host> {
         source: format!("profile {id} ({})", profile.confidence),
     });
     Ok(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_differ_in_what_they_lay_out() {
+        let of = |text: &str| {
+            let graph = engine_graph(&Version::parse(text).unwrap());
+            (graph.batches_mix, graph.masks_are_cast)
+        };
+        assert_eq!(of("0.12.0-rc.9"), (false, true));
+        assert_eq!(of("0.12.9"), (false, false));
+        assert_eq!(of("0.13.0-rc.4"), (false, false));
+        assert_eq!(of("0.13.0"), (true, false));
+    }
 }

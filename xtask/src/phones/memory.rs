@@ -64,7 +64,7 @@ fn judge_all(phone: &Phone) -> Result<(Vec<Judged<'_>>, BTreeMap<String, usize>)
     for cell in &phone.cells {
         let reason = match (configs.configs.get(&cell.model), &cell.buffers) {
             (Some(config), Some(buffers)) => {
-                judged.push(judge(cell, config, buffers)?);
+                judged.push(judge(phone, cell, config, buffers)?);
                 continue;
             }
             (None, _) => format!("{}, which has no configuration here", cell.model),
@@ -75,7 +75,12 @@ fn judge_all(phone: &Phone) -> Result<(Vec<Judged<'_>>, BTreeMap<String, usize>)
     Ok((judged, left_out))
 }
 
-fn judge<'a>(cell: &'a Cell, config: &serde_json::Value, buffers: &Buffers) -> Result<Judged<'a>> {
+fn judge<'a>(
+    phone: &Phone,
+    cell: &'a Cell,
+    config: &serde_json::Value,
+    buffers: &Buffers,
+) -> Result<Judged<'a>> {
     let description = detect_config(config).with_context(|| cell.model.clone())?;
     let tensors = tensors(cell, &description)?;
     let bytes = tensors.iter().map(bytes).sum();
@@ -86,6 +91,7 @@ fn judge<'a>(cell: &'a Cell, config: &serde_json::Value, buffers: &Buffers) -> R
         gpu_layers: if cell.backend == Backend::Cpu { 0 } else { description.n_layers + 1 },
         repack: Repack::DotProduct,
         mapped: false,
+        engine_graph: phone.engine_graph,
         ..Setup::new(CONTEXT_TOKENS, CacheTypes::both(GgmlType::F16), UBATCH_TOKENS)
     };
     let estimate = model.estimate(&setup, None);

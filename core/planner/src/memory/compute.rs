@@ -28,6 +28,7 @@ pub(super) fn bytes(description: &Description, shapes: &Shapes, setup: &Setup, c
         n_cells: cells,
         flash_attention: setup.flash_attention,
         rotated: cache::rotations(description, setup.cache),
+        engine: setup.engine_graph,
         key_bytes: (setup.cache.k.block_bytes() / setup.cache.k.block_len()).max(1),
     };
     let of = |stack| buffer_bytes(&network::build(description, shapes, batch, stack), HOST_ALIGNMENT_BYTES);

@@ -2,6 +2,7 @@
 
 use super::cache::{self, CacheTypes};
 use super::compute::{self, Compute};
+use super::engine_graph::EngineGraph;
 use super::shapes::Shapes;
 use super::weights::{self, Piece, Repack, Weights, on_device};
 use crate::memory::Residual;
@@ -42,6 +43,8 @@ pub struct Setup {
     pub repack: Repack,
     /// Weights are mapped from the file, not read.
     pub mapped: bool,
+    /// How the engine's version computes.
+    pub engine_graph: EngineGraph,
 }
 
 impl Setup {
@@ -56,6 +59,7 @@ impl Setup {
             gpu_layers: 0,
             repack: Repack::Never,
             mapped: true,
+            engine_graph: EngineGraph::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod per_layer;
 mod recurrent;
 mod streams;
 
+use super::engine_graph::EngineGraph;
 use super::graph::{F16, F32, Graph, I32, I64, Tensor};
 use super::shapes::{Parts, Shapes};
 use families::{Description, FeedForward, Form, Layer, Mixer, Recurrence};
@@ -28,6 +29,7 @@ pub(super) struct Batch {
     pub(super) rotated: [Option<u64>; 2],
     /// Bytes of an element of cached keys, where they are floats.
     pub(super) key_bytes: u64,
+    pub(super) engine: EngineGraph,
 }
 
 /// What the caller fills in.
@@ -145,7 +147,13 @@ fn inputs(graph: &mut Graph, description: &Description, batch: Batch, stack: Sta
         key_places,
         value_places,
         states,
-        masks: cells.map(|cells| graph.input(mask_bytes, [cells, n, 1, 1])),
+        masks: cells.map(|cells| {
+            if batch.flash_attention && batch.engine.masks_are_cast {
+                let floats = graph.input(F32, [cells, n, 1, 1]);
+                return graph.fresh_of(F16, [cells, n, 1, 1], &[floats]);
+            }
+            graph.input(mask_bytes, [cells, n, 1, 1])
+        }),
         rotations: batch.rotated.map(|width| width.map(|width| graph.input(F32, [width, width, 1, 1]))),
         cross: (stack == Stack::Main && description.form == Form::EncoderDecoder)
             .then(|| attention::Cross::new(graph, description, batch)),
@@ -217,14 +225,17 @@ impl Network<'_> {
         let tokens = self.graph.input(I32, [n, 1, 1, 1]);
         let vectors = self.graph.input(F32, wide);
         let looked_up = self.look_up(tokens, wide);
-        let mixed_tokens = self.graph.input(I32, [n, 1, 1, 1]);
-        let places = self.graph.input(I64, [n, 1, 1, 1]);
-        let mixed_vectors = self.graph.input(F32, wide);
-        let copy = self.graph.fresh(wide, &[mixed_vectors]);
-        let rows = self.look_up(mixed_tokens, wide);
-        let mixed = self.graph.write(copy, &[rows, places, copy]);
-        for way in [looked_up, vectors, mixed] {
+        for way in [looked_up, vectors] {
             self.graph.expand(way);
+        }
+        if self.batch.engine.batches_mix {
+            let mixed_tokens = self.graph.input(I32, [n, 1, 1, 1]);
+            let places = self.graph.input(I64, [n, 1, 1, 1]);
+            let mixed_vectors = self.graph.input(F32, wide);
+            let copy = self.graph.fresh(wide, &[mixed_vectors]);
+            let rows = self.look_up(mixed_tokens, wide);
+            let mixed = self.graph.write(copy, &[rows, places, copy]);
+            self.graph.expand(mixed);
         }
         let mut current = looked_up;
         if levels > 0 {
@@ -337,7 +348,15 @@ impl Network<'_> {
         if parts.has("post_ffw_norm.weight") {
             fed = self.norm(parts, "post_ffw_norm", fed);
         }
-        let sum = self.add(fed, inner);
+        // Where gate and up stand in one matrix and no norm follows, the sum begins with the residual.
+        let joined = parts.rows("ffn_up.weight").is_some_and(|rows| {
+            !parts.has("ffn_gate.weight")
+                && parts.width("ffn_down.weight").is_some_and(|inner| rows == 2 * inner)
+        });
+        let sum = match joined && !parts.has("post_ffw_norm.weight") {
+            true => self.graph.in_place(&[inner, fed]),
+            false => self.add(fed, inner),
+        };
         let sum = self.add_own_embedding(parts, sum, select);
         if reads { self.norm(parts, "layer_output_norm", sum) } else { sum }
     }
