@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail};
 use llama_pajamas::bundle::Bundle;
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::families;
-use llama_pajamas::hardware::{self, Host, Supplied, Unknown};
+use llama_pajamas::hardware::{self, Host, Supplied, SuppliedDevice, Unknown};
 use llama_pajamas::planner::{BackendDevice, Candidate};
 use llama_pajamas::quantizer::recipe::Recipe;
 use llama_pajamas::{SENSIBLE_PRECISIONS, backend_devices, candidates_at, described_candidates};
 use std::path::Path;
+use std::thread::JoinHandle;
 
 /// A machine to plan for.
 pub(crate) struct Seen {
@@ -42,15 +43,26 @@ pub(crate) fn named(word: &str) -> Result<Seen> {
 
 /// This one, with what its engine and drivers say of devices.
 pub(crate) fn this_machine() -> Result<Seen> {
+    let asked = ask_driver();
     let mut host = hardware::detect()?;
-    let engine = supply(&mut host)?;
+    let engine = supply(&mut host, asked)?;
     let devices = backend_devices(&engine, &host);
     Ok(Seen { host, devices })
 }
 
+/// What NVIDIA's library says of devices, or why it says nothing.
+pub(crate) type Asked = JoinHandle<std::result::Result<Vec<SuppliedDevice>, String>>;
+
+/// Asks NVIDIA's library, which takes tens of milliseconds to open: meanwhile the rest of the machine can be read.
+pub(crate) fn ask_driver() -> Asked {
+    std::thread::spawn(hardware::nvidia_devices)
+}
+
 /// Lays over the description what the driver's library and the engine say of devices.
-pub(crate) fn supply(host: &mut Host) -> Result<GgufEngine> {
-    match hardware::nvidia_devices() {
+pub(crate) fn supply(host: &mut Host, asked: Asked) -> Result<GgufEngine> {
+    let engine = GgufEngine::start(EngineOptions::default())?;
+    let told = asked.join().unwrap_or_else(|_| Err("the driver's library failed".into()));
+    match told {
         Ok(devices) => host.supply(&Supplied { devices, ..Supplied::default() }),
         // Of interest only where there is such a device.
         Err(reason) if host.gpus.iter().any(|gpu| gpu.vendor == "nvidia" && !gpu.unified) => {
@@ -58,7 +70,6 @@ pub(crate) fn supply(host: &mut Host) -> Result<GgufEngine> {
         }
         Err(_) => {}
     }
-    let engine = GgufEngine::start(EngineOptions::default())?;
     host.supply(&Supplied { devices: llama_pajamas::supplied_devices(&engine), ..Supplied::default() });
     Ok(engine)
 }

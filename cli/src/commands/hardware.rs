@@ -1,7 +1,7 @@
 //! `hardware`: what this machine is, how much memory a model may use, and what is known of such machines.
 
 use super::config;
-use super::foresee::{Seen, supply};
+use super::foresee::{Seen, ask_driver, supply};
 use crate::args::Hardware;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result};
@@ -14,6 +14,8 @@ pub(crate) fn run(args: &Hardware, screen: &Screen) -> Result<()> {
     if args.profiles {
         return list(screen);
     }
+    let here = args.root.is_none() && args.profile.is_none();
+    let asked = here.then(ask_driver);
     let (mut host, record) = match &args.profile {
         Some(profile) => (hardware::typical(profile).context("--for")?, String::new()),
         None => hardware::record(args.root.as_deref())?,
@@ -21,8 +23,7 @@ pub(crate) fn run(args: &Hardware, screen: &Screen) -> Result<()> {
     if let Some(path) = &args.record {
         std::fs::write(path, record).with_context(|| format!("writing {}", path.display()))?;
     }
-    let here = args.root.is_none() && args.profile.is_none();
-    let engine = here.then(|| supply(&mut host)).transpose()?;
+    let engine = asked.map(|asked| supply(&mut host, asked)).transpose()?;
     if args.emit_config.is_some() || args.check_config.is_some() {
         let devices = match &engine {
             Some(engine) => backend_devices(engine, &host),
