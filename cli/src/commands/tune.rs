@@ -73,6 +73,14 @@ fn table(report: &TuneReport) -> String {
                 let _ = writeln!(text, "  {} stays: {}", knob.chosen, skipped.map_or("", skipped_text));
             }
         }
+        if let Some(again) = &knob.confirmation {
+            let other = again.arms.get(1).map_or(1.0, |arm| arm.ratio);
+            let _ = writeln!(
+                text,
+                "  close, so once more: the other has {other:.3} of the speed, {} stays",
+                knob.chosen
+            );
+        }
         discarded(&mut text, knob);
     }
     let setting = &report.setting;

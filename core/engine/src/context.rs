@@ -147,6 +147,11 @@ pub trait Context: Send {
         let _ = limit;
     }
 
+    /// Whether what one thread computes on no device is computed by the calling thread, whose processor time it then takes.
+    fn computes_in_caller(&self) -> bool {
+        false
+    }
+
     /// Whether a decode that is broken off leaves what was held before. Recurrent models keep nothing then.
     fn keeps_after_breaking_off(&self) -> bool {
         true

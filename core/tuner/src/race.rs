@@ -75,6 +75,20 @@ pub struct Race<'a> {
     /// Between neighbouring blocks of the incumbent.
     drifts: Vec<f64>,
     n_discarded: u32,
+    /// When the time is up, by the bench's clock; nothing while the first incumbent is sought.
+    ends: Option<Duration>,
+}
+
+/// Why no further block is measured.
+enum Stop {
+    Halted(Halt),
+    TimeUp,
+}
+
+impl From<Halt> for Stop {
+    fn from(halt: Halt) -> Self {
+        Self::Halted(halt)
+    }
 }
 
 #[derive(Default)]
@@ -104,10 +118,13 @@ impl<'a> Race<'a> {
     ) -> RaceReport {
         let arms = (0..n_arms.max(1)).map(|_| Arm::default()).collect();
         let block_tokens = settings.block_tokens.max(1);
-        let mut race =
-            Race { settings, arms, incumbent: 0, block_tokens, drifts: Vec::new(), n_discarded: 0 };
+        let (drifts, n_discarded, ends) = (Vec::new(), 0, None);
+        let mut race = Race { settings, arms, incumbent: 0, block_tokens, drifts, n_discarded, ends };
         let start = bench.now();
-        let halted = race.rounds(start, bench, on_step).err();
+        let halted = match race.rounds(start, bench, on_step) {
+            Err(Stop::Halted(halt)) => Some(halt),
+            Err(Stop::TimeUp) | Ok(()) => None,
+        };
         race.report(bench.now().saturating_sub(start), halted)
     }
 
@@ -116,15 +133,16 @@ impl<'a> Race<'a> {
         start: Duration,
         bench: &mut dyn Bench,
         on_step: &mut dyn FnMut(&RaceStep) -> ControlFlow<()>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), Stop> {
         if let Some(halt) = bench.gate() {
-            return Err(halt);
+            return Err(halt.into());
         }
         if self.arms.len() == 1 {
             return Ok(());
         }
         let mut rng = StdRng::seed_from_u64(self.settings.seed);
         let Some(mut before) = self.open(start, bench)? else { return Ok(()) };
+        self.ends = Some(start + self.settings.budget);
         while self.n_racing() > 0 {
             let mut order: Vec<usize> = (0..self.arms.len()).filter(|arm| self.arms[*arm].races()).collect();
             order.shuffle(&mut rng);
@@ -140,10 +158,10 @@ impl<'a> Race<'a> {
                 let elapsed = bench.now().saturating_sub(start);
                 let step = RaceStep { elapsed, arms: self.arm_reports() };
                 if on_step(&step).is_break() {
-                    return Err(Halt::Cancelled);
+                    return Err(Halt::Cancelled.into());
                 }
                 if let Some(halt) = bench.gate() {
-                    return Err(halt);
+                    return Err(halt.into());
                 }
                 // Another group like this one has to fit.
                 if elapsed + bench.now().saturating_sub(begin) > self.settings.budget {
@@ -157,7 +175,7 @@ impl<'a> Race<'a> {
 
     /// The incumbent's first speed, in tokens per second. Where the setting to beat does not finish a block at all, the
     /// next arm that does takes its place; `None` where none does. Two are tried whatever the budget.
-    fn open(&mut self, start: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
+    fn open(&mut self, start: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Stop> {
         let untried = (0..self.arms.len()).filter(|arm| self.arms[*arm].verdict != Verdict::TooLate);
         for (tried, arm) in untried.collect::<Vec<_>>().into_iter().enumerate() {
             if tried > 1 && bench.now().saturating_sub(start) >= self.settings.budget {
@@ -177,23 +195,25 @@ impl<'a> Race<'a> {
         Ok(None)
     }
 
-    /// The incumbent does not finish its blocks any more: the next arm that does takes its place, and everything is
+    /// The incumbent does not finish its blocks any more: the fastest arm that does takes its place, and everything is
     /// compared with that one from here on.
-    fn replace(&mut self, start: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
-        self.arms[self.incumbent].verdict = Verdict::TooLate;
-        self.arms.iter_mut().for_each(|arm| arm.ratios.clear());
-        self.drifts.clear();
-        let speed = |arm: &usize| median(&self.arms[*arm].speeds);
-        let finished =
-            |arm: &usize| self.arms[*arm].verdict != Verdict::TooLate && !self.arms[*arm].speeds.is_empty();
-        let fastest = (0..self.arms.len()).filter(finished).max_by(|a, b| speed(a).total_cmp(&speed(b)));
-        match fastest {
-            // No time is left to race the others: one that finished is better than one that does not.
-            Some(arm) if bench.now().saturating_sub(start) >= self.settings.budget => {
-                self.incumbent = arm;
-                Ok(None)
+    fn replace(&mut self, start: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Stop> {
+        loop {
+            self.arms[self.incumbent].verdict = Verdict::TooLate;
+            self.arms.iter_mut().for_each(|arm| arm.ratios.clear());
+            self.drifts.clear();
+            let speed = |arm: &usize| median(&self.arms[*arm].speeds);
+            let finished = |arm: &usize| {
+                self.arms[*arm].verdict != Verdict::TooLate && !self.arms[*arm].speeds.is_empty()
+            };
+            let fastest = (0..self.arms.len()).filter(finished).max_by(|a, b| speed(a).total_cmp(&speed(b)));
+            let Some(arm) = fastest else { return self.open(start, bench) };
+            // Also where no time is left to race the others: one that finished is better than one that does not.
+            self.incumbent = arm;
+            self.arms[arm].verdict = Verdict::Incumbent;
+            if let Some(speed) = self.anchor(bench)? {
+                return Ok(Some(speed));
             }
-            _ => self.open(start, bench),
         }
     }
 
@@ -205,7 +225,7 @@ impl<'a> Race<'a> {
     }
 
     /// Two arms at most and the incumbent behind them, whose speed is returned; `None` where it finished no block.
-    fn group(&mut self, group: &[usize], before: f64, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
+    fn group(&mut self, group: &[usize], before: f64, bench: &mut dyn Bench) -> Result<Option<f64>, Stop> {
         let usual = f64::from(self.block_tokens) / before;
         let deadline = Duration::from_secs_f64(usual * self.settings.deadline_factor);
         let mut speeds = Vec::with_capacity(group.len());
@@ -235,7 +255,7 @@ impl<'a> Race<'a> {
     }
 
     /// A block of the incumbent, which gets a second chance.
-    fn anchor(&mut self, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
+    fn anchor(&mut self, bench: &mut dyn Bench) -> Result<Option<f64>, Stop> {
         for _ in 0..MAX_LATE {
             let speed = self.block(self.incumbent, self.settings.incumbent_deadline, bench)?;
             if speed.is_some() {
@@ -246,16 +266,21 @@ impl<'a> Race<'a> {
         Ok(None)
     }
 
-    /// Tokens per second of one block; `None` where it was broken off.
-    fn block(&mut self, arm: usize, deadline: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Halt> {
-        match bench.measure(arm, self.block_tokens, deadline) {
+    /// Tokens per second of one block; `None` where it was broken off at its deadline.
+    fn block(&mut self, arm: usize, deadline: Duration, bench: &mut dyn Bench) -> Result<Option<f64>, Stop> {
+        let left = self.ends.map_or(Duration::MAX, |ends| ends.saturating_sub(bench.now()));
+        if left.is_zero() {
+            return Err(Stop::TimeUp);
+        }
+        match bench.measure(arm, self.block_tokens, deadline.min(left)) {
             Outcome::Took(time) => {
                 let speed = f64::from(self.block_tokens) / time.as_secs_f64().max(1e-9);
                 self.arms[arm].speeds.push(speed);
                 Ok(Some(speed))
             }
+            Outcome::TooLate if left < deadline => Err(Stop::TimeUp),
             Outcome::TooLate => Ok(None),
-            Outcome::Halted(halt) => Err(halt),
+            Outcome::Halted(halt) => Err(halt.into()),
         }
     }
 
@@ -293,8 +318,13 @@ impl<'a> Race<'a> {
                 arm.verdict = Verdict::NotWorthIt;
             }
         }
-        let arm = &self.arms[best];
-        if self.n_racing() == 1 && arm.ratios.len() > 4 && best_middle - 2.0 * best_error > gain {
+        // The fewer blocks, the surer it must be.
+        let errors = match self.arms[best].ratios.len() {
+            0..BLOCKS_TO_WIN => return,
+            BLOCKS_TO_WIN | 4 => 3.0,
+            _ => 2.0,
+        };
+        if self.n_racing() == 1 && best_middle - errors * best_error > gain {
             self.arms[best].verdict = Verdict::Finished;
         }
     }

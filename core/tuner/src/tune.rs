@@ -3,6 +3,8 @@
 //! Owns: the order, the shares of the budget, what is skipped and why. Must not know how anything is measured. Weights and
 //! the types of the cache are no knobs: what is tuned computes the same model.
 
+mod confirm;
+
 use crate::arms::MAX_ARMS;
 use crate::bench::{Bench, Halt, Outcome};
 use crate::race::{Race, RaceReport, RaceSettings, RaceStep};
@@ -14,8 +16,12 @@ use std::time::Duration;
 /// Shares of what is left of the budget.
 const WEIGHTS: [(Knob, u32); 4] =
     [(Knob::DecodeThreads, 4), (Knob::BatchThreads, 3), (Knob::Ubatch, 2), (Knob::Placement, 3)];
+/// And the share of running close races once more.
+const CONFIRMATIONS: f64 = 2.0;
 /// Blocks that a race needs at least to decide anything: three rounds of two arms and their incumbents.
 const LEAST_BLOCKS: f64 = 10.0;
+/// Of the budget: what is broken off at its end is so between two operations, which on a crowded machine take their time.
+const USED: f64 = 0.95;
 
 /// How to tune.
 #[derive(Debug, Clone)]
@@ -26,8 +32,11 @@ pub struct TuneSettings {
     pub allow_rounding: bool,
     /// A value wins only if it is surely faster by more than this share. Default 0.03.
     pub min_gain: f64,
-    /// Least length of a block. Default 40 ms: a dozen slices of a scheduler.
+    /// Least length of a block of single tokens. Default 40 ms: a dozen slices of a scheduler.
     pub min_block: Duration,
+    /// Least length of a block of a prompt. Default 120 ms: threads that wait for one whose processor another program has
+    /// do so for several slices, which shorter blocks often miss and real prompts do not.
+    pub min_prompt_block: Duration,
     /// Seed of the order of blocks.
     pub seed: u64,
 }
@@ -39,6 +48,7 @@ impl Default for TuneSettings {
             allow_rounding: true,
             min_gain: 0.03,
             min_block: Duration::from_millis(40),
+            min_prompt_block: Duration::from_millis(120),
             seed: 0,
         }
     }
@@ -99,6 +109,8 @@ pub struct KnobReport {
     pub race: Option<RaceReport>,
     /// Why there was none.
     pub skipped: Option<Skipped>,
+    /// A second race behind all others, between the value that won and the one closest to it.
+    pub confirmation: Option<RaceReport>,
 }
 
 /// What tuning found.
@@ -122,7 +134,8 @@ impl TuneReport {
     pub fn tokens_per_s(&self, knob: Knob) -> Option<f64> {
         let report = self.knobs.iter().find(|report| report.knob == knob)?;
         let race = report.race.as_ref()?;
-        let speed = race.arms.get(race.winner)?.tokens_per_s;
+        let arm = report.values.iter().position(|value| *value == report.chosen)?;
+        let speed = race.arms.get(arm)?.tokens_per_s;
         (speed > 0.0).then_some(speed)
     }
 }
@@ -140,7 +153,8 @@ pub struct TuneStep<'a> {
     pub race: &'a RaceStep,
 }
 
-/// Races the knobs from `start` on, each with what the ones before it found. `on_step` hears of every group of blocks and
+/// Races the knobs from `start` on, each with what the ones before it found; with the time that is left the closest of
+/// these races are run once more. `on_step` hears of every group of blocks and
 /// may stop the tuning, which keeps what is known so far.
 pub fn tune(
     start: Setting,
@@ -154,7 +168,7 @@ pub fn tune(
         TuneReport { start, setting: start, knobs: Vec::new(), elapsed: Duration::ZERO, halted: None };
     for (index, arms) in knobs.iter().enumerate() {
         let elapsed = bench.now().saturating_sub(began);
-        let left = settings.budget.saturating_sub(elapsed);
+        let left = settings.budget.mul_f64(USED).saturating_sub(elapsed);
         let share = left.mul_f64(share(&knobs[index..], settings));
         let skipped = skip(arms, &report, settings, share);
         let mut knob = KnobReport {
@@ -164,6 +178,7 @@ pub fn tune(
             chosen: arms.knob.of(&report.setting),
             race: None,
             skipped,
+            confirmation: None,
         };
         if skipped.is_none() {
             let values = knob.values.clone();
@@ -181,11 +196,15 @@ pub fn tune(
         }
         report.knobs.push(knob);
     }
+    for arms in knobs {
+        let left = settings.budget.mul_f64(USED).saturating_sub(bench.now().saturating_sub(began));
+        confirm::confirm(&mut report, arms, settings, left, bench);
+    }
     report.elapsed = bench.now().saturating_sub(began);
     report
 }
 
-/// The first knob's share of what is left, among those that can be raced.
+/// The first knob's share of what is left, among those that can be raced and what comes behind them.
 fn share(knobs: &[KnobArms], settings: &TuneSettings) -> f64 {
     let weight = |arms: &KnobArms| {
         let raced =
@@ -194,7 +213,8 @@ fn share(knobs: &[KnobArms], settings: &TuneSettings) -> f64 {
         f64::from(if raced { weight } else { 0 })
     };
     let all: f64 = knobs.iter().map(weight).sum();
-    if all > 0.0 { weight(&knobs[0]) / all } else { 0.0 }
+    let all = all + CONFIRMATIONS;
+    if all > CONFIRMATIONS { weight(&knobs[0]) / all } else { 0.0 }
 }
 
 fn skip(arms: &KnobArms, report: &TuneReport, settings: &TuneSettings, share: Duration) -> Option<Skipped> {
@@ -210,12 +230,12 @@ fn skip(arms: &KnobArms, report: &TuneReport, settings: &TuneSettings, share: Du
     // Blocks of a race over ubatch are as long as the longest; how fast prompts are is known from the race before.
     let speed = report.tokens_per_s(Knob::BatchThreads);
     let block_s = speed.map_or(0.0, |speed| f64::from(least_tokens(arms)) / speed);
-    let least_s = block_s.max(settings.min_block.as_secs_f64()) * LEAST_BLOCKS;
+    let least_s = block_s.max(min_block(arms.knob, settings).as_secs_f64()) * LEAST_BLOCKS;
     (least_s > share.as_secs_f64()).then_some(Skipped::NoTime)
 }
 
 fn race_settings(arms: &KnobArms, settings: &TuneSettings, budget: Duration) -> RaceSettings {
-    let block_tokens = least_tokens(arms);
+    let (block_tokens, min_block) = (least_tokens(arms), min_block(arms.knob, settings));
     let max_block_tokens = match arms.knob {
         Knob::DecodeThreads | Knob::Placement => 256,
         Knob::BatchThreads => 512,
@@ -225,11 +245,18 @@ fn race_settings(arms: &KnobArms, settings: &TuneSettings, budget: Duration) -> 
         budget,
         block_tokens,
         max_block_tokens,
-        min_block: settings.min_block,
+        min_block,
         min_gain: settings.min_gain,
-        incumbent_deadline: (budget / 6).max(settings.min_block),
+        incumbent_deadline: (budget / 6).max(min_block),
         seed: settings.seed,
         ..RaceSettings::default()
+    }
+}
+
+fn min_block(knob: Knob, settings: &TuneSettings) -> Duration {
+    match knob.is_decode() {
+        true => settings.min_block,
+        false => settings.min_prompt_block,
     }
 }
 

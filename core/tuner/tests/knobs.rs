@@ -90,3 +90,48 @@ fn a_hot_device_is_not_measured() {
     assert!(report.knobs[1..].iter().all(|knob| knob.skipped.is_some()));
     assert!(report.elapsed < Duration::from_secs(2));
 }
+
+/// Reads faster with 4 threads while the races run, and much faster with 2 behind them.
+struct Shared {
+    now: Duration,
+    turns: Duration,
+}
+
+impl TuneBench for Shared {
+    fn measure(&mut self, setting: &Setting, knob: Knob, n_tokens: u32, deadline: Duration) -> Outcome {
+        let tokens_per_s = match (knob.is_decode(), setting.n_threads_batch) {
+            (true, _) => 40.0,
+            (false, 4) if self.now < self.turns => 2000.0,
+            (false, 4) => 500.0,
+            (false, _) => 1500.0,
+        };
+        let took = Duration::from_secs_f64(f64::from(n_tokens) / tokens_per_s);
+        self.now += took.min(deadline);
+        if took > deadline { Outcome::TooLate } else { Outcome::Took(took) }
+    }
+
+    fn now(&self) -> Duration {
+        self.now
+    }
+}
+
+#[test]
+fn a_close_race_is_run_again_at_another_time() {
+    let knobs = [
+        KnobArms { knob: Knob::BatchThreads, values: vec![4, 2], exactness: Exactness::BitExact },
+        KnobArms { knob: Knob::Ubatch, values: vec![512, 256], exactness: Exactness::RoundingOnly },
+    ];
+    let settings = TuneSettings::default();
+    let run = |turns| {
+        let mut device = Shared { now: Duration::ZERO, turns };
+        tune(START, &knobs, &settings, &mut device, &mut |_| ControlFlow::Continue(()))
+    };
+    let report = run(Duration::from_secs(4));
+    assert_eq!((report.setting.n_threads_batch, report.setting.n_ubatch), (2, 512));
+    assert_eq!(report.knobs[0].chosen, 2);
+    assert!(report.knobs[0].confirmation.is_some() && report.knobs[1].confirmation.is_none());
+    assert!(report.elapsed <= settings.budget, "{:?}", report.elapsed);
+    let report = run(Duration::from_secs(60));
+    assert_eq!(report.setting.n_threads_batch, 4);
+    assert!(report.knobs[0].confirmation.is_some());
+}

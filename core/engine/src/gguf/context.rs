@@ -244,6 +244,10 @@ impl Context for GgufContext {
         self.row(index).ok_or(missing)
     }
 
+    fn computes_in_caller(&self) -> bool {
+        true
+    }
+
     fn n_past(&self) -> usize {
         self.n_past
     }

@@ -5,9 +5,9 @@
 //!     cargo run --release -p llama-pajamas --example tuning -- under-load MODEL.gguf [RUNS [BUSY]]
 //!     cargo run --release -p llama-pajamas --example tuning -- collapse MODEL.gguf [THREADS [BUSY]]
 //!
-//! `under-load` tunes the model RUNS times (5) while BUSY processes (2) compute, and compares the tuned setting with every
-//! other one and with the start: all are measured in short blocks in random order for half a minute, each against the mean
-//! of its round. Then it starts again: the time for reading the cache, and what changed keys do.
+//! `under-load` tunes the model RUNS times (5) while BUSY processes (2) compute, and compares the tuned settings with every
+//! other one and with the start: all are measured in short blocks in random order, each against the mean of its round, for
+//! a minute behind every run; what differs by a few percent shows in all of these together. Then it starts again: the time for reading the cache, and what changed keys do.
 //! `collapse` writes with THREADS threads (8) while BUSY processes compute: as the engine does it by itself, and as a
 //! session does it with its deadlines.
 

@@ -1,5 +1,6 @@
 //! Every setting of a kind, measured side by side: in each round all of them once, in random order. A setting's figure is
-//! the median of its speeds over the round's mean, so that a machine whose speed moves does not favour any.
+//! the median of its speeds over the round's mean, so that a machine whose speed moves does not favour any. Settings that
+//! are far behind after the first turn are left out of later ones, whose time then goes to those that may be the best.
 
 use llama_pajamas::engine::{Context, ContextSettings, Error, Logits, Model};
 use llama_pajamas::{CancelToken, Token};
@@ -12,6 +13,8 @@ const N_CTX: u32 = 1024;
 const LIMIT: Duration = Duration::from_millis(1500);
 const PROMPT_LIMIT: Duration = Duration::from_secs(12);
 const LEAST_ROUNDS: usize = 4;
+/// Of the best one's speed: what is behind that is left out.
+const WORTH_MORE_ROUNDS: f64 = 0.6;
 
 /// What single tokens or prompts are computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,48 @@ pub(crate) struct Figure {
     pub(crate) point: Point,
     pub(crate) tokens_per_s: f64,
     pub(crate) relative: f64,
+}
+
+/// Rounds that were measured, over several turns.
+pub(crate) struct Table {
+    points: Vec<Point>,
+    alive: Vec<bool>,
+    rounds: Vec<Vec<Option<f64>>>,
+}
+
+impl Table {
+    pub(crate) fn new(points: Vec<Point>) -> Self {
+        let alive = vec![true; points.len()];
+        Self { points, alive, rounds: Vec::new() }
+    }
+
+    pub(crate) fn n_rounds(&self) -> usize {
+        self.rounds.len()
+    }
+
+    /// Speeds are compared with the mean of those that are in every round.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let base = |round: &[Option<f64>]| {
+            let alive = round.iter().zip(&self.alive).filter(|(_, alive)| **alive);
+            let logs: Vec<f64> = alive.filter_map(|(speed, _)| speed.map(f64::ln)).collect();
+            logs.iter().sum::<f64>() / logs.len() as f64
+        };
+        let figure = |(index, point): (usize, &Point)| {
+            let speeds = || self.rounds.iter().filter_map(|round| Some((round[index]?, base(round))));
+            Figure {
+                point: *point,
+                tokens_per_s: median(speeds().map(|(speed, _)| speed).collect()),
+                relative: median(speeds().map(|(speed, base)| speed.ln() - base).collect()).exp(),
+            }
+        };
+        self.points.iter().enumerate().map(figure).collect()
+    }
+
+    fn leave_out(&mut self) {
+        let figures = self.figures();
+        let best = figures.iter().map(|figure| figure.relative).fold(0.0, f64::max);
+        self.alive = figures.iter().map(|figure| figure.relative >= best * WORTH_MORE_ROUNDS).collect();
+    }
 }
 
 pub(crate) struct Sweep {
@@ -48,16 +93,16 @@ impl Sweep {
         self.state >> 33
     }
 
-    /// Measures `points` for `time`, `n_tokens` at a time: one by one where `single`, else as a prompt.
+    /// Measures what is left of `table` for another `time`, `n_tokens` at a time: one by one where `single`, else as a prompt.
     pub(crate) fn run(
         &mut self,
-        points: &[Point],
+        table: &mut Table,
         n_tokens: usize,
         single: bool,
         time: Duration,
-    ) -> Result<Vec<Figure>, Error> {
+    ) -> Result<(), Error> {
         let mut contexts = Vec::new();
-        for point in points {
+        for point in &table.points {
             let settings = ContextSettings {
                 n_ctx: N_CTX,
                 n_batch: 512,
@@ -68,29 +113,26 @@ impl Sweep {
             };
             contexts.push(Arc::clone(&self.model).new_context(&settings)?);
         }
+        let is_first = table.rounds.is_empty();
         let (begin, mut rounds) = (Instant::now(), Vec::new());
         while rounds.len() < LEAST_ROUNDS || begin.elapsed() < time {
-            let mut order: Vec<usize> = (0..points.len()).collect();
+            let mut order: Vec<usize> = (0..table.points.len()).filter(|point| table.alive[*point]).collect();
             for place in (1..order.len()).rev() {
                 order.swap(place, self.random() as usize % (place + 1));
             }
-            let mut round = vec![0.0; points.len()];
+            let mut round = vec![None; table.points.len()];
             for index in order {
-                round[index] = self.block(&mut *contexts[index], n_tokens, single)?;
+                round[index] = Some(self.block(&mut *contexts[index], n_tokens, single)?);
             }
-            // The first touches every weight.
             rounds.push(round);
         }
+        // The first touches every weight and buffer.
         rounds.remove(0);
-        let figure = |(index, point): (usize, &Point)| {
-            let mean = |round: &[f64]| round.iter().map(|speed| speed.ln()).sum::<f64>() / round.len() as f64;
-            Figure {
-                point: *point,
-                tokens_per_s: median(rounds.iter().map(|round| round[index]).collect()),
-                relative: median(rounds.iter().map(|round| round[index].ln() - mean(round)).collect()).exp(),
-            }
-        };
-        Ok(points.iter().enumerate().map(figure).collect())
+        table.rounds.append(&mut rounds);
+        if is_first {
+            table.leave_out();
+        }
+        Ok(())
     }
 
     /// Tokens per second.

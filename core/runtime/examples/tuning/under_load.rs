@@ -1,7 +1,7 @@
 //! Tuning while other processes compute: what it finds beside everything that could be found.
 
 use crate::busy::Busy;
-use crate::sweep::{Figure, Point, Sweep};
+use crate::sweep::{Figure, Point, Sweep, Table};
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::engine::{Engine, LoadSettings};
 use llama_pajamas::hardware::Host;
@@ -11,8 +11,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Time for one sweep.
-const SWEEP: Duration = Duration::from_secs(30);
+/// Time for one turn of a sweep, behind every run.
+const WRITING: Duration = Duration::from_secs(10);
+const READING: Duration = Duration::from_secs(45);
 const WRITTEN: usize = 16;
 const READ: usize = 512;
 
@@ -28,7 +29,10 @@ fn measure(path: &Path, runs: u32, n_busy: u32, folder: &Path) -> Result<(), Box
     let engine = GgufEngine::start(EngineOptions::default())?;
     let swept = engine.load(path, &LoadSettings::default(), &mut |_| ControlFlow::Continue(()))?;
     let busy = Busy::start(n_busy)?;
-    let (mut worst_best, mut worst_start, mut longest) = (f64::INFINITY, f64::INFINITY, Duration::ZERO);
+    let mut longest = Duration::ZERO;
+    let mut sweep = Sweep::new(swept);
+    let (mut writing, mut reading) = (None, None);
+    let mut found = Vec::new();
     for run in 1..=runs {
         let folder = folder.join(run.to_string());
         let (runtime, model) = open(path, &folder, None, None)?;
@@ -57,21 +61,36 @@ fn measure(path: &Path, runs: u32, n_busy: u32, folder: &Path) -> Result<(), Box
                 );
             }
         }
-        let mut sweep = Sweep::new(swept.clone());
         // Two more than the process may use, which tuning never tries.
         let most = runtime.host().cpu.usable_cpus + 2;
-        let point = |threads, n_ubatch| Point { threads, n_ubatch };
-        let writing: Vec<Point> = (1..=most).map(|threads| point(threads, report.start.n_ubatch)).collect();
-        let figures = sweep.run(&writing, WRITTEN, true, SWEEP)?;
-        let of = |setting: &Setting| point(setting.n_threads, report.start.n_ubatch);
-        let (best, start) = compare("writing", &figures, of(&report.setting), of(&report.start));
-        (worst_best, worst_start) = (worst_best.min(best), worst_start.min(start));
-        let ubatches = [512, 256, 128, 64].into_iter().filter(|n| *n <= report.start.n_ubatch);
-        let reading: Vec<Point> = ubatches.flat_map(|n| (1..most).map(move |t| point(t, n))).collect();
-        let figures = sweep.run(&reading, READ, false, SWEEP)?;
-        let of = |setting: &Setting| point(setting.n_threads_batch, setting.n_ubatch);
-        let (best, start) = compare("reading", &figures, of(&report.setting), of(&report.start));
-        (worst_best, worst_start) = (worst_best.min(best), worst_start.min(start));
+        let start = report.start;
+        let written = writing.get_or_insert_with(|| {
+            Table::new((1..=most).map(|threads| Point { threads, n_ubatch: start.n_ubatch }).collect())
+        });
+        sweep.run(written, WRITTEN, true, WRITING)?;
+        let read = reading.get_or_insert_with(|| {
+            let ubatches = [512, 256, 128, 64].into_iter().filter(|n| *n <= start.n_ubatch);
+            let points =
+                ubatches.flat_map(|n_ubatch| (1..most).map(move |threads| Point { threads, n_ubatch }));
+            Table::new(points.collect())
+        });
+        sweep.run(read, READ, false, READING)?;
+        found.push((report.start, report.setting));
+    }
+    let (mut worst_best, mut worst_start) = (f64::INFINITY, f64::INFINITY);
+    let mut judge = |what: &str, table: &Table, of: &dyn Fn(&Setting) -> Point| {
+        let figures = table.figures();
+        show(what, &figures, table.n_rounds());
+        for (run, (start, tuned)) in found.iter().enumerate() {
+            let (best, start) = compare(&figures, of(tuned), of(start));
+            println!("  {what}, run {}: tuned / best {best:.3}, tuned / start {start:.3}", run + 1);
+            (worst_best, worst_start) = (worst_best.min(best), worst_start.min(start));
+        }
+    };
+    if let (Some(written), Some(read)) = (&writing, &reading) {
+        let n_ubatch = found[0].0.n_ubatch;
+        judge("writing", written, &|of| Point { threads: of.n_threads, n_ubatch });
+        judge("reading", read, &|of| Point { threads: of.n_threads_batch, n_ubatch: of.n_ubatch });
     }
     println!(
         "worst of {runs} runs: {worst_best:.3} of the best, {worst_start:.3} of the start, {:.2} s",
@@ -81,23 +100,24 @@ fn measure(path: &Path, runs: u32, n_busy: u32, folder: &Path) -> Result<(), Box
     starts(path, &folder.join("1"))
 }
 
-/// The tuned point over the best of all and over the start.
-fn compare(what: &str, figures: &[Figure], tuned: Point, start: Point) -> (f64, f64) {
-    let relative = |point: Point| {
-        figures.iter().find(|figure| figure.point == point).map_or(f64::NAN, |figure| figure.relative)
-    };
+fn show(what: &str, figures: &[Figure], n_rounds: usize) {
+    println!("{what}, {n_rounds} rounds:");
     for figure in figures {
         let Point { threads, n_ubatch } = figure.point;
-        let mark = if figure.point == tuned { "*" } else { " " };
         println!(
-            "  {what} {mark} {threads} threads, {n_ubatch:3} at a time: {:8.1} tokens/s, {:.3}",
+            "  {threads} threads, {n_ubatch:3} at a time: {:8.1} tokens/s, {:.3}",
             figure.tokens_per_s, figure.relative
         );
     }
+}
+
+/// The tuned point over the best of all and over the start.
+fn compare(figures: &[Figure], tuned: Point, start: Point) -> (f64, f64) {
+    let relative = |point: Point| {
+        figures.iter().find(|figure| figure.point == point).map_or(f64::NAN, |figure| figure.relative)
+    };
     let best = figures.iter().map(|figure| figure.relative).fold(0.0, f64::max);
-    let (of_best, of_start) = (relative(tuned) / best, relative(tuned) / relative(start));
-    println!("  {what}: tuned / best {of_best:.3}, tuned / start {of_start:.3}");
-    (of_best, of_start)
+    (relative(tuned) / best, relative(tuned) / relative(start))
 }
 
 /// What the cache of an earlier tuning does for starts like it and unlike it.

@@ -7,6 +7,7 @@ use crate::{Error, LoadedModel, Result};
 use engine::{CancelToken, Context, Logits, Token};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tuner::{Halt, Heat, Knob, KnobArms, MemoryLevel, Outcome, Setting, TuneBench};
 
@@ -14,6 +15,10 @@ use tuner::{Halt, Heat, Knob, KnobArms, MemoryLevel, Outcome, Setting, TuneBench
 const DEPTH: usize = 32;
 /// Longest context that is measured in; the planned one, where it is shorter.
 const N_CTX: u32 = 1024;
+/// More contexts than two are kept up to so many bytes.
+const HELD_BYTES: u64 = 256 << 20;
+/// Most time for what a new context computes before it is measured.
+const WARM_UP: Duration = Duration::from_millis(500);
 /// Between two looks at heat, memory and energy.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -21,7 +26,7 @@ pub(super) struct EngineBench<'a> {
     model: &'a LoadedModel,
     cancel: &'a CancelToken,
     origin: Instant,
-    /// By `n_ubatch` and layers on a device; of the latest few.
+    /// By `n_ubatch` and layers on a device: two for each placement, and more while they are small.
     contexts: Vec<((u32, u32), Box<dyn Context>)>,
     /// Loads the model once more with so many layers on a device.
     place: &'a dyn Fn(u32) -> Result<LoadedModel>,
@@ -29,7 +34,7 @@ pub(super) struct EngineBench<'a> {
     placed: Vec<(u32, LoadedModel)>,
     max_threads: u32,
     n_ctx: u32,
-    tokens: Vec<Token>,
+    tokens: Arc<[Token]>,
     is_watched: bool,
     looked: Option<Instant>,
     error: Option<Error>,
@@ -89,6 +94,15 @@ impl<'a> EngineBench<'a> {
         Ok(model)
     }
 
+    /// What the contexts take beside the model.
+    fn held_bytes(&self) -> u64 {
+        let own = |(_, context): &(_, Box<dyn Context>)| {
+            let memory = context.memory();
+            memory.context_bytes.saturating_add(memory.compute_bytes)
+        };
+        self.contexts.iter().map(own).sum()
+    }
+
     fn context(&mut self, n_ubatch: u32, gpu_layers: u32) -> Result<&mut Box<dyn Context>> {
         let kind = (n_ubatch, gpu_layers);
         let place = match self.contexts.iter().position(|(known, _)| *known == kind) {
@@ -97,11 +111,19 @@ impl<'a> EngineBench<'a> {
                 let (n_ctx, max_threads) = (self.n_ctx, self.max_threads);
                 let context = self.model(gpu_layers)?.writing_context(n_ctx, n_ubatch, max_threads)?;
                 // Each placement keeps its own: loading is what takes time there.
-                if self.contexts.len() > 1 + self.placed.len() {
+                while self.contexts.len() > 1 + self.placed.len() && self.held_bytes() > HELD_BYTES {
                     self.contexts.remove(0);
                 }
                 self.contexts.push((kind, context));
-                self.contexts.len() - 1
+                let place = self.contexts.len() - 1;
+                // What its buffers lie in is touched for the first time here, not in a block.
+                let warm = &self.tokens[..self.tokens.len().min(n_ubatch as usize)];
+                let context = &mut self.contexts[place].1;
+                context.set_time_limit(Some(WARM_UP));
+                match context.decode(warm, Logits::Last, self.cancel) {
+                    Ok(()) | Err(engine::Error::TimeLimit { .. }) => place,
+                    Err(error) => return Err(cancelled(error)),
+                }
             }
         };
         Ok(&mut self.contexts[place].1)
@@ -115,18 +137,20 @@ impl<'a> EngineBench<'a> {
         n_tokens: usize,
         deadline: Duration,
     ) -> Result<Option<Duration>> {
-        let (tokens, cancel) = (std::mem::take(&mut self.tokens), self.cancel);
+        let (tokens, cancel) = (Arc::clone(&self.tokens), self.cancel);
         let outcome = self.context(setting.n_ubatch, setting.gpu_layers).and_then(|context| {
             context.set_threads(setting.n_threads as usize, setting.n_threads_batch as usize);
             match knob.is_decode() {
                 true => time_tokens(&mut **context, &tokens, n_tokens, deadline, cancel),
-                false => time_prompt(&mut **context, &tokens, n_tokens, deadline, cancel),
+                false => {
+                    let clock = Clock::of(setting, knob, &**context);
+                    time_prompt(&mut **context, &tokens, n_tokens, deadline, clock, cancel)
+                }
             }
         });
         // A context that is shorter than the block computes less of it.
         let room = if knob.is_decode() { tokens.len() - depth(&tokens) } else { tokens.len() };
         let share = n_tokens as f64 / n_tokens.min(room).max(1) as f64;
-        self.tokens = tokens;
         Ok(outcome?.map(|took| took.mul_f64(share)))
     }
 }
@@ -163,19 +187,58 @@ fn time_tokens(
     Ok(Some(start.elapsed()))
 }
 
+/// What a prompt's time is taken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clock {
+    /// The clock on the wall.
+    Wall,
+    /// The calling thread's processor time, which leaves out what other programs took meanwhile.
+    Processor,
+}
+
+impl Clock {
+    /// Values of a knob that leaves the only thread alone wait for other programs alike: what they cost shows in much
+    /// less time without the waiting.
+    fn of(setting: &Setting, knob: Knob, context: &dyn Context) -> Self {
+        let alone = setting.n_threads_batch == 1 && setting.gpu_layers == 0 && context.computes_in_caller();
+        if alone && knob == Knob::Ubatch { Self::Processor } else { Self::Wall }
+    }
+
+    /// Since any fixed moment.
+    fn now(self, origin: Instant) -> Duration {
+        match self {
+            Self::Wall => origin.elapsed(),
+            Self::Processor => processor_time().unwrap_or_else(|| origin.elapsed()),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn processor_time() -> Option<Duration> {
+    rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().ok()
+}
+
+/// Where the system is asked for it in another way, the clock on the wall serves.
+#[cfg(not(unix))]
+fn processor_time() -> Option<Duration> {
+    None
+}
+
 /// One prompt in an empty context.
 fn time_prompt(
     context: &mut dyn Context,
     tokens: &[Token],
     n_tokens: usize,
     deadline: Duration,
+    clock: Clock,
     cancel: &CancelToken,
 ) -> Result<Option<Duration>> {
     context.truncate(0)?;
     context.set_time_limit(Some(deadline));
-    let start = Instant::now();
+    let origin = Instant::now();
+    let start = clock.now(origin);
     match context.decode(&tokens[..n_tokens.min(tokens.len())], Logits::Last, cancel) {
-        Ok(()) => Ok(Some(start.elapsed())),
+        Ok(()) => Ok(Some(clock.now(origin).saturating_sub(start))),
         Err(engine::Error::TimeLimit { .. }) => Ok(None),
         Err(error) => Err(cancelled(error)),
     }

@@ -113,10 +113,11 @@ fn an_arm_that_collapses_costs_two_deadlines() {
         let report = Race::run(6, &settings, &mut device, &mut |_| ControlFlow::Continue(()));
         assert_eq!(report.winner, 0);
         assert!(report.arms[3..].iter().all(|arm| arm.verdict == Verdict::TooLate && arm.n_late == 2));
-        assert_eq!(device.n_late, 6);
+        // Another one may be broken off by the end of the time.
+        assert!((6..=7).contains(&device.n_late), "{}", device.n_late);
         // A block of the incumbent takes 0.2 s, in a burst 0.4 s, and some more or less.
         assert!(device.longest_s < 1.5, "{}", device.longest_s);
-        assert!(device.now_s < 12.5, "{}", device.now_s);
+        assert!(device.now_s < 12.001, "{}", device.now_s);
     }
 }
 
