@@ -139,7 +139,7 @@ pub fn build_bundle(
     let importance = importance.as_ref();
     ensure_same_experts(source.as_ref(), request)?;
     let mut projectors = Projectors::open(&request.model, request.projector)?;
-    let ways = ways(source.as_ref(), request)?;
+    let ways = ways(source.as_ref(), request, importance)?;
     let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),

@@ -42,4 +42,4 @@ pub use projector::{ProjectorPrecision, ProjectorReport, ProjectorWish, projecto
 pub use prune::{PrunedLayer, Pruning, PruningLoss, prune_experts, pruning_loss};
 pub use sensitivity::{Probes, Sensitivity, Subsets, measure_errors, measure_kappas, refine_kappas};
 pub use tournament::{Contest, ContestEntry, ContestRecord, hold_contest};
-pub use type_plan::{PlannedType, Target, TypePlan, plan_for_target};
+pub use type_plan::{Known, PlannedType, Target, TypePlan, plan_for_target};

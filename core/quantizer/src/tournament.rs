@@ -15,7 +15,7 @@ use crate::progress::Meter;
 use crate::recipe::{Category, Overrides, order};
 use crate::sensitivity::{Outline, Sensitivity};
 use crate::source::TensorSource;
-use crate::{Error, Importance, Moments, Result, Target, TypePlan, Watch, plan_for_target};
+use crate::{Error, Importance, Known, Moments, Result, Target, TypePlan, Watch, plan_for_target};
 use evaluator::seed::Seeded;
 use rounded::RoundedTensors;
 use serde::{Deserialize, Serialize};
@@ -239,8 +239,8 @@ impl<'a> Drawing<'a> {
             let kappa = sensitivity.kappa(name, self.outline) * log.exp();
             moved.tensors.entry(name.clone()).and_modify(|tensor| tensor.kappa = Some(kappa));
         }
-        let is_important = importance.is_some() || moments.is_some();
-        let mut plan = plan_for_target(self.source, &moved, target, wishes, is_important)?;
+        let known = Known::of(importance, moments.is_some());
+        let mut plan = plan_for_target(self.source, &moved, target, wishes, known)?;
         // What the plan expects is what the figures say, wherever it comes from.
         for tensor in plan.tensors.iter_mut().filter(|tensor| tensor.kld.is_some()) {
             let kappa = sensitivity.kappa(&tensor.name, self.outline);

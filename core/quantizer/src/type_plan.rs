@@ -7,12 +7,13 @@ use crate::plan::plan_types;
 use crate::recipe::{Category, Overrides, is_candidate, parse_type};
 use crate::sensitivity::{CANDIDATES, Outline, Sensitivity};
 use crate::source::TensorSource;
-use crate::{ContestRecord, Error, Result};
+use crate::{ContestRecord, Error, Importance, Result};
 use engine::gguf::quantize::requires_imatrix;
 use families::{Role, role_of};
 use formats::gguf::GgmlType;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Tensors start at multiples of this in a file.
 const ALIGNMENT: u64 = 32;
@@ -86,8 +87,30 @@ impl TypePlan {
     }
 }
 
+/// What is known of what flows into the weights.
+#[derive(Debug, Clone, Copy)]
+pub enum Known<'a> {
+    /// Nothing: types that need an importance matrix are not chosen.
+    Nothing,
+    /// Importance, which the file will tell of: that takes bytes too.
+    Importance(&'a Arc<Importance>),
+    /// Moments.
+    Moments,
+}
+
+impl<'a> Known<'a> {
+    /// The most that is known.
+    pub fn of(importance: Option<&'a Arc<Importance>>, has_moments: bool) -> Self {
+        match (importance, has_moments) {
+            (Some(importance), _) => Self::Importance(importance),
+            (None, true) => Self::Moments,
+            (None, false) => Self::Nothing,
+        }
+    }
+}
+
 /// Types for the tensors of `source` that fit `target`, by what `sensitivity` says of them. Wishes hold. Types that need
-/// an importance matrix are chosen only where `has_importance`.
+/// an importance matrix are chosen only where it or moments are `known`.
 ///
 /// # Errors
 /// A target that the smallest types exceed, or tensors that nothing was measured of.
@@ -96,7 +119,7 @@ pub fn plan_for_target(
     sensitivity: &Sensitivity,
     target: Target,
     wishes: &Overrides,
-    has_importance: bool,
+    known: Known<'_>,
 ) -> Result<TypePlan> {
     let outline = Outline::of(source.tensors().iter().map(|tensor| &tensor.name));
     let mut rows: Vec<Row> = Vec::new();
@@ -107,7 +130,7 @@ pub fn plan_for_target(
         };
         let kappa = sensitivity.kappa(&tensor.name, outline);
         let (mut types, reason) = types_for(&tensor.name, &tensor.dims, tensor.ty, sensitivity, wishes);
-        types.retain(|ty| has_importance || !requires_imatrix(*ty));
+        types.retain(|ty| !matches!(known, Known::Nothing) || !requires_imatrix(*ty));
         let options = types.into_iter().filter_map(|ty| {
             let error = sensitivity.error(&tensor.name, ty);
             let candidate = Candidate { bytes: bytes_as(ty)?, harm: kappa * error.unwrap_or(0.0) };
@@ -125,7 +148,11 @@ pub fn plan_for_target(
     let fixed_bytes = {
         let plan = to_plan(&rows, &smallest, None);
         let padded: u64 = rows.iter().zip(&smallest).map(|(row, at)| row.options[*at].2.bytes).sum();
-        plan_types(source, &plan, None, None)?.predicted_bytes()?.saturating_sub(padded)
+        let importance = match known {
+            Known::Importance(importance) => Some(importance),
+            Known::Nothing | Known::Moments => None,
+        };
+        plan_types(source, &plan, importance, None)?.predicted_bytes()?.saturating_sub(padded)
     };
     let n_weights: u64 = source.tensors().iter().map(|tensor| tensor.dims.iter().product::<u64>()).sum();
     let budget_bytes = match target {

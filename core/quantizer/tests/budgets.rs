@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test")]
 
 use formats::gguf::GgmlType;
+use formats::imatrix::{Entry, Imatrix, write_gguf};
 use llama_pajamas_quantizer::sensitivity::{CANDIDATES, Sensitivity, TensorSensitivity};
 use llama_pajamas_quantizer::{BuildRequest, Target, build_bundle, open_source};
 use std::ops::ControlFlow;
@@ -35,6 +36,20 @@ fn sensitivity(model: &Path, random: &mut Random) -> Sensitivity {
     sensitivity
 }
 
+/// Importance of every column of every matrix, with a long text's name, as a file tells of it.
+fn importance(model: &Path) -> Vec<u8> {
+    let source = open_source(model, &[]).unwrap();
+    let mut imatrix =
+        Imatrix { datasets: vec!["a-folder/".repeat(30)], chunk_size: 256, ..Imatrix::default() };
+    for tensor in source.tensors().iter().filter(|tensor| tensor.dims.len() > 1) {
+        let n_columns = tensor.dims[0] as usize;
+        let (sums, counts) = (vec![1.0; n_columns], vec![1.0]);
+        let entry = Entry { n_columns, n_matrices: 1, sums, counts, legacy: false };
+        imatrix.entries.insert(tensor.name.clone(), entry);
+    }
+    write_gguf(Vec::new(), &imatrix).unwrap()
+}
+
 /// Forty random sizes between those of about 3 bits per weight and those at which single steps are too large (Q8_0 of the larger model).
 fn check(name: &str, smallest: u64, largest: u64) {
     let model: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../models", name].iter().collect();
@@ -62,6 +77,15 @@ fn check(name: &str, smallest: u64, largest: u64) {
         let used = bytes as f64 / *budget as f64;
         least_used = least_used.min(used);
         assert!((0.999..=1.0).contains(&used), "{name}: {bytes} of {budget} bytes");
+    }
+    // What a file tells of its importance matrix takes bytes as well.
+    let imatrix = folder.path().join("imatrix.gguf");
+    std::fs::write(&imatrix, importance(&model)).unwrap();
+    for budget in &budgets[..4] {
+        let request = BuildRequest { imatrix: Some(imatrix.clone()), ..request(&[*budget], true) };
+        let report = build_bundle(&request, &mut |_| {}, &mut go_on).unwrap();
+        let used = report.variants[0].file_bytes as f64 / *budget as f64;
+        assert!((0.999..=1.0).contains(&used), "{name} with importance: {used} of {budget} bytes");
     }
     println!("{name}: 40 budgets, at least {:.3}% used", 100.0 * least_used);
     // What is written is as long as was foretold.

@@ -8,7 +8,7 @@ use planner::speed::Work;
 use planner::{Candidate, Request, Room, room_for_weights};
 use quantizer::recipe::{FileType, Overrides, Recipe};
 use quantizer::source::{TensorSource, describe};
-use quantizer::{Error, Job, Sensitivity, Target, plan_file, plan_for_target, plan_types};
+use quantizer::{Error, Job, Known, Sensitivity, Target, plan_file, plan_for_target, plan_types};
 use serde::Serialize;
 
 /// Above this nothing is gained: answers are no better and come more slowly.
@@ -90,7 +90,9 @@ pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<
     let mut best: Option<DeviceFit> = None;
     for _ in 0..MOST_PLANS {
         let target = Target::FileBytes(budget);
-        let plan = plan_for_target(source, sensitivity, target, wanted.wishes, wanted.has_importance);
+        // What the file tells of an importance matrix takes no memory.
+        let known = Known::of(None, wanted.has_importance);
+        let plan = plan_for_target(source, sensitivity, target, wanted.wishes, known);
         let plan = match (plan, &best) {
             (Ok(plan), _) => plan,
             (Err(_), Some(_)) => break,

@@ -4,8 +4,9 @@
 use super::BuildRequest;
 use crate::recipe::{FileType, Recipe};
 use crate::source::TensorSource;
-use crate::{Error, Result, Sensitivity, TypePlan, plan_for_target};
+use crate::{Error, Importance, Known, Result, Sensitivity, TypePlan, plan_for_target};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a variant is made by.
 pub(super) enum Way {
@@ -14,7 +15,11 @@ pub(super) enum Way {
 }
 
 /// How the variants are made that are asked for.
-pub(super) fn ways(source: &dyn TensorSource, request: &BuildRequest) -> Result<Vec<Way>> {
+pub(super) fn ways(
+    source: &dyn TensorSource,
+    request: &BuildRequest,
+    importance: Option<&Arc<Importance>>,
+) -> Result<Vec<Way>> {
     if request.overrides.copy {
         return Ok(vec![Way::Recipe(stated_file_type(source)?.into())]);
     }
@@ -27,8 +32,8 @@ pub(super) fn ways(source: &dyn TensorSource, request: &BuildRequest) -> Result<
         })?;
         let sensitivity = Sensitivity::read(sensitivity)?;
         for target in &request.targets {
-            let important = request.moments.is_some() || request.imatrix.is_some();
-            let plan = plan_for_target(source, &sensitivity, *target, &request.overrides, important)?;
+            let known = Known::of(importance, request.moments.is_some());
+            let plan = plan_for_target(source, &sensitivity, *target, &request.overrides, known)?;
             ways.push(Way::Plan(plan));
         }
     }

@@ -83,7 +83,8 @@ fn the_winner_is_better_on_the_text_and_the_same_whenever_it_is_asked() {
     let scratch = folder.path().join("three");
     std::fs::create_dir(&scratch).unwrap();
     let judging = Judging { original: &original, windows: &windows, scratch: &scratch, threads: 1 };
-    let plain = plan_for_target(source.as_ref(), &sensitivity, contest.target, &wishes, false).unwrap();
+    let plain =
+        plan_for_target(source.as_ref(), &sensitivity, contest.target, &wishes, Known::Nothing).unwrap();
     assert_eq!(judged(&write(&winner, "winner.gguf"), &judging), record.kld);
     assert_eq!(judged(&write(&plain, "plain.gguf"), &judging), record.kld_undisturbed);
 

@@ -49,7 +49,8 @@ fn has_plan(host: &Host, request: &Request, file_bytes: u64, context_tokens: u64
     let source = source();
     let sensitivity = sensitivity(source.as_ref());
     let target = Target::FileBytes(file_bytes);
-    let plan = plan_for_target(source.as_ref(), &sensitivity, target, &Overrides::default(), true).unwrap();
+    let plan = plan_for_target(source.as_ref(), &sensitivity, target, &Overrides::default(), Known::Moments)
+        .unwrap();
     let job = plan_types(source.as_ref(), &plan, None, None).unwrap();
     let candidate = candidate(&describe(source.as_ref()).unwrap(), &job);
     let request = Request { context_tokens: Some(context_tokens), ..request.clone() };
