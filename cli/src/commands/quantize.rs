@@ -3,6 +3,7 @@
 use super::calibrate::into_file;
 use super::contest::contest;
 use super::fit::{self, Fitted};
+use super::precisions::Precisions;
 use super::prune;
 use crate::args::Quantize;
 use crate::fetch::{Located, Take, locate};
@@ -10,7 +11,7 @@ use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::hardware;
-use llama_pajamas::quantizer::recipe::{Overrides, Recipe, parse_type};
+use llama_pajamas::quantizer::recipe::{Overrides, parse_type};
 use llama_pajamas::quantizer::{
     BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan, build_bundle,
 };
@@ -74,11 +75,7 @@ struct Made<'a> {
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
-    let known = || Recipe::names().collect::<Vec<_>>().join(", ");
-    let recipe = |name: &String| {
-        Recipe::from_name(name.trim())
-            .with_context(|| format!("--precision: `{name}` is none of {}", known()))
-    };
+    let Precisions { gguf, mlx } = Precisions::of(&args.precision, &args.formats)?;
     let mut overrides = Overrides {
         copy: args.copy,
         pure: args.pure,
@@ -98,7 +95,8 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         model_id: located.repository.clone().unwrap_or_else(of_path),
         revision: located.commit.clone(),
         output: args.output.clone(),
-        precisions: args.precision.iter().map(recipe).collect::<Result<_>>()?,
+        precisions: gguf,
+        mlx,
         targets: args
             .fitting
             .target_size
@@ -182,7 +180,7 @@ fn print_report(report: &BuildReport, explain: bool, screen: &Screen) {
         if variant.fallbacks > 0 {
             let n = variant.fallbacks;
             println!(
-                "  {n} tensors got a larger type than the recipe's: their rows do not divide into its blocks"
+                "  {n} tensors got a larger type than the recipe's: their rows do not divide into its blocks or groups"
             );
         }
     }

@@ -1,0 +1,62 @@
+//! Directories that MLX loads: the grids of weights, what a recipe gives each tensor, and writing them.
+//! Knows checkpoints and `families`' layouts; must not know GGUF or bundles.
+
+mod affine;
+mod config;
+mod grid;
+mod minifloat;
+mod plan;
+mod recipe;
+mod write;
+
+pub use grid::{AFFINE_BITS, AFFINE_GROUPS, Grid, Packed};
+pub use plan::Plan;
+pub(crate) use plan::{Form, PlannedTensor};
+pub use recipe::Recipe;
+
+use crate::source::mlx::MlxSource;
+use crate::{Result, Watch};
+use plan::{plan_with, pure_form};
+use std::io::Write;
+
+/// Plans the files that `recipe` makes of `source`.
+///
+/// # Errors
+/// A file that goes along and cannot be read, or names and shapes that safetensors does not allow.
+pub(crate) fn plan(source: &MlxSource, recipe: Recipe) -> Result<Plan> {
+    let forms: Vec<_> = source.tensors.iter().map(|held| (pure_form(held, recipe.grid()), None)).collect();
+    plan_with(source, recipe, &forms, None)
+}
+
+/// Writes the files of `plan` in order, weights first: `open` gives what a file's bytes go into, `close` ends it.
+///
+/// # Errors
+/// A weight that is no finite number or that its floats cannot hold, whatever writing reports, or [`crate::Error::Cancelled`].
+pub(crate) fn write<W: Write>(
+    plan: &Plan,
+    source: &MlxSource,
+    threads: usize,
+    watch: &mut Watch<'_>,
+    open: &mut dyn FnMut(&str) -> Result<W>,
+    close: &mut dyn FnMut(W) -> Result<()>,
+) -> Result<()> {
+    let mut meter = write::meter(plan, source, watch);
+    for shard in &plan.shards {
+        let mut out = open(&shard.name)?;
+        write::write_shard(plan, shard, source, &mut out, threads, &mut meter)?;
+        close(out)?;
+    }
+    let failed = |name: &str, error| crate::Error::io(std::path::Path::new(name), error);
+    for (name, text) in &plan.texts {
+        let mut out = open(name)?;
+        out.write_all(text).map_err(|error| failed(name, error))?;
+        close(out)?;
+    }
+    for (name, path, _) in &plan.companions {
+        let mut out = open(name)?;
+        let mut file = std::fs::File::open(path).map_err(|error| crate::Error::io(path, error))?;
+        std::io::copy(&mut file, &mut out).map_err(|error| failed(name, error))?;
+        close(out)?;
+    }
+    Ok(())
+}
