@@ -23,10 +23,14 @@ impl Precisions {
             precisions.gguf.extend(gguf.filter(|_| wanted(ModelFormat::Gguf)));
             precisions.mlx.extend(mlx.filter(|_| wanted(ModelFormat::Mlx)));
             let known = [(ModelFormat::Gguf, gguf.is_some()), (ModelFormat::Mlx, mlx.is_some())];
-            let by: Vec<ModelFormat> = known.into_iter().filter(|(_, knows)| *knows).map(|(format, _)| format).collect();
+            let by: Vec<ModelFormat> =
+                known.into_iter().filter(|(_, knows)| *knows).map(|(format, _)| format).collect();
             if !by.iter().any(|format| wanted(*format)) {
                 match by.first() {
-                    Some(format) => bail!("--precision: `{name}` is one of {0}, which --formats does not ask for", format.name()),
+                    Some(format) => bail!(
+                        "--precision: `{name}` is one of {0}, which --formats does not ask for",
+                        format.name()
+                    ),
                     None => bail!("--precision: `{name}` is none of {}", all_names(formats)),
                 }
             }
@@ -36,7 +40,11 @@ impl Precisions {
         {
             if formats.contains(&format) && is_empty && !names.is_empty() {
                 let got = names.join(",");
-                bail!("--precision: expected one of {} for {}, got {got}", all_names(&[format]), format.name());
+                bail!(
+                    "--precision: expected one of {} for {}, got {got}",
+                    all_names(&[format]),
+                    format.name()
+                );
             }
         }
         Ok(precisions)
@@ -67,7 +75,8 @@ mod tests {
         assert_eq!(made.mlx[0].name(), "4bit");
         let alone = of("balanced", &[ModelFormat::Mlx]).expect("known");
         assert_eq!((alone.gguf.len(), alone.mlx[0].name()), (0, "4bit-mixed".to_string()));
-        let refused = |names: &str, formats: &[ModelFormat]| of(names, formats).expect_err("refused").to_string();
+        let refused =
+            |names: &str, formats: &[ModelFormat]| of(names, formats).expect_err("refused").to_string();
         assert!(refused("Q4_K_M,5bit", &[ModelFormat::Gguf]).contains("`5bit` is one of mlx"));
         assert!(refused("7bit", &[ModelFormat::Mlx]).contains("`7bit` is none of 2bit"));
         assert!(refused("Q4_K_M", &both).contains("for mlx, got Q4_K_M"));

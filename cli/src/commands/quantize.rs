@@ -5,7 +5,7 @@ use super::contest::contest;
 use super::fit::{self, Fitted};
 use super::precisions::Precisions;
 use super::prune;
-use crate::args::Quantize;
+use crate::args::{ModelFormat, Quantize};
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use llama_pajamas::hardware;
 use llama_pajamas::quantizer::recipe::{Overrides, parse_type};
 use llama_pajamas::quantizer::{
-    BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan, build_bundle,
+    BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan,
+    build_bundle, mlx,
 };
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -75,7 +76,19 @@ struct Made<'a> {
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
-    let Precisions { gguf, mlx } = Precisions::of(&args.precision, &args.formats)?;
+    let Precisions { gguf, mut mlx } = Precisions::of(&args.precision, &args.formats)?;
+    let wants = |format| args.formats.contains(&format);
+    if wants(ModelFormat::Mlx) {
+        let other = [("--fit-device", args.fitting.fit_device.is_some()), ("--copy", args.copy)];
+        if let Some((option, _)) = other
+            .into_iter()
+            .chain([("--target-bpw", !args.fitting.target_bpw.is_empty())])
+            .find(|(_, is_given)| *is_given)
+        {
+            bail!("{option}: expected gguf as the only format, got mlx as well");
+        }
+        mlx.extend(args.fitting.target_size.iter().map(|bytes| mlx::Recipe::Fitted { bytes: *bytes }));
+    }
     let mut overrides = Overrides {
         copy: args.copy,
         pure: args.pure,
@@ -101,6 +114,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
             .fitting
             .target_size
             .iter()
+            .filter(|_| wants(ModelFormat::Gguf))
             .map(|bytes| Target::FileBytes(*bytes))
             .chain(args.fitting.target_bpw.iter().map(|bits| Target::BitsPerWeight(*bits)))
             .collect(),

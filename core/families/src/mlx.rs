@@ -192,11 +192,19 @@ impl Layout {
                 let stack = stacks.entry(name.clone()).or_insert_with(|| {
                     let shape = [&[u64::from(n_experts)], &shape[..]].concat();
                     let from = tensor.name.replacen(&format!(".{expert}."), ".{expert}.", 1);
-                    Stack { tensor: self.made(name, shape, Some(row), used_as), pieces: BTreeMap::new(), from }
+                    Stack {
+                        tensor: self.made(name, shape, Some(row), used_as),
+                        pieces: BTreeMap::new(),
+                        from,
+                    }
                 });
                 if stack.tensor.shape[1..] != shape {
                     let (tensor, got) = (tensor.name.into(), tensor.shape.to_vec());
-                    return Err(Error::Shape { tensor, expected: format!("{:?}", &stack.tensor.shape[1..]), got });
+                    return Err(Error::Shape {
+                        tensor,
+                        expected: format!("{:?}", &stack.tensor.shape[1..]),
+                        got,
+                    });
                 }
                 stack.pieces.insert(expert, Piece { tensor: index, view, factors: Vec::new() });
                 if stack.pieces.len() == n_experts as usize {
@@ -207,13 +215,21 @@ impl Layout {
         }
         if let Some(stack) = stacks.into_values().next() {
             let missing = (0..n_experts).find(|expert| !stack.pieces.contains_key(expert)).unwrap_or(0);
-            return Err(Error::MissingTensor { tensor: stack.from.replace("{expert}", &missing.to_string()) });
+            return Err(Error::MissingTensor {
+                tensor: stack.from.replace("{expert}", &missing.to_string()),
+            });
         }
         Ok(tensors)
     }
 
     /// A tensor without its values.
-    fn made(&self, name: String, shape: Vec<u64>, row: Option<&Row>, used_as: &[(String, Role)]) -> MlxTensor {
+    fn made(
+        &self,
+        name: String,
+        shape: Vec<u64>,
+        row: Option<&Row>,
+        used_as: &[(String, Role)],
+    ) -> MlxTensor {
         let module = name.rsplit_once('.').filter(|(_, last)| *last == "weight").map(|(module, _)| module);
         let ends = |ends: &[String]| module.is_some_and(|module| ends.iter().any(|end| is_end(module, end)));
         let is_stack = row.is_some_and(|row| row.stacked || row.from.contains("{expert}"));
@@ -221,7 +237,9 @@ impl Layout {
             2 | 3 if module.is_some() && (shape.len() == 2 || is_stack) && !ends(&self.plain) => {
                 Kind::Matrix { is_fixed: ends(&self.fixed) }
             }
-            _ => Kind::Plain { keeps_floats: self.keeps_floats.iter().any(|part| name.contains(part.as_str())) },
+            _ => Kind::Plain {
+                keeps_floats: self.keeps_floats.iter().any(|part| name.contains(part.as_str())),
+            },
         };
         MlxTensor {
             shape,

@@ -10,7 +10,8 @@ mod way;
 use card::{describe_model, ensure_same_experts, licence_of};
 pub use inputs::{Inputs, open_inputs};
 pub use remake::{Remade, Remake};
-use way::{Way, decimal, ways};
+pub(crate) use way::decimal;
+use way::{Way, ways};
 
 use crate::convert::conversion_job;
 use crate::execute::{work_bytes, write_file};
@@ -143,8 +144,11 @@ pub fn build_bundle(
     ensure_same_experts(source.as_ref(), request)?;
     let mut projectors = Projectors::open(&request.model, request.projector)?;
     let ways = ways(source.as_ref(), request)?;
-    let directories = mlx::Directories::open(request)?;
-    let directory_plans = directories.as_ref().map(mlx::Directories::plans).transpose()?.unwrap_or_default();
+    let directories = mlx::Directories::open(request, moments.as_ref())?;
+    let directory_plans = match &directories {
+        Some(directories) => directories.plans(request.threads, watch)?,
+        None => Vec::new(),
+    };
     let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),
@@ -158,7 +162,9 @@ pub fn build_bundle(
         report.warnings.extend(job.warnings.iter().map(|warning| format!("{}: {warning}", job.label)));
     }
     report.variants.extend(directory_plans.iter().map(|plan| mlx::describe(plan, request.threads)));
-    report.warnings.extend(directories.iter().flat_map(|of| of.warnings()).map(|warning| format!("mlx: {warning}")));
+    report
+        .warnings
+        .extend(directories.iter().flat_map(|of| of.warnings()).map(|warning| format!("mlx: {warning}")));
     ensure_own_ids(&report.variants)?;
     planned(&report);
     ensure_memory(request, &report)?;

@@ -2,30 +2,61 @@
 //! Knows checkpoints and `families`' layouts; must not know GGUF or bundles.
 
 mod affine;
+mod allocation;
 mod config;
 mod grid;
 mod minifloat;
 mod plan;
 mod recipe;
+mod search;
 mod write;
 
+pub(crate) use allocation::Guide;
 pub use grid::{AFFINE_BITS, AFFINE_GROUPS, Grid, Packed};
 pub use plan::Plan;
-pub(crate) use plan::{Form, PlannedTensor};
+pub(crate) use plan::PlannedTensor;
 pub use recipe::Recipe;
 
 use crate::source::mlx::MlxSource;
 use crate::{Result, Watch};
+use allocation::Choices;
 use plan::{plan_with, pure_form};
 use std::io::Write;
 
-/// Plans the files that `recipe` makes of `source`.
+/// Plans the files that `recipe` makes of `source`; `guide` says what grids cost where they are chosen.
 ///
 /// # Errors
-/// A file that goes along and cannot be read, or names and shapes that safetensors does not allow.
-pub(crate) fn plan(source: &MlxSource, recipe: Recipe) -> Result<Plan> {
-    let forms: Vec<_> = source.tensors.iter().map(|held| (pure_form(held, recipe.grid()), None)).collect();
-    plan_with(source, recipe, &forms, None)
+/// A file that goes along and cannot be read, names and shapes that safetensors does not allow, a size that cannot be met, bad
+/// weights, or [`crate::Error::Cancelled`].
+pub(crate) fn plan(
+    source: &MlxSource,
+    recipe: Recipe,
+    guide: Guide<'_>,
+    threads: usize,
+    watch: &mut Watch<'_>,
+) -> Result<Plan> {
+    let grid = recipe.grid();
+    if let Recipe::Pure(_) = recipe {
+        let forms: Vec<_> = source.tensors.iter().map(|held| (pure_form(held, grid), None)).collect();
+        return plan_with(source, recipe, &forms, None);
+    }
+    let choices = Choices::measure(source, grid, guide, threads, watch)?;
+    let usual_bytes = choices.usual_bytes(source);
+    let within = |budget_bytes: u64| {
+        let plan = plan_with(source, recipe, &choices.within(source, budget_bytes)?, None)?;
+        Ok(Plan { moments: guide.moments.cloned(), ..plan })
+    };
+    let Recipe::Fitted { bytes } = recipe else { return within(usual_bytes) };
+    // Headers name lengths, which have as many digits as they have.
+    let mut budget_bytes = bytes.saturating_sub(choices.fixed_bytes(source));
+    loop {
+        let plan = within(budget_bytes)?;
+        let over = plan.weights_file_bytes().saturating_sub(bytes);
+        if over == 0 {
+            return Ok(plan);
+        }
+        budget_bytes = budget_bytes.saturating_sub(over);
+    }
 }
 
 /// Writes the files of `plan` in order, weights first: `open` gives what a file's bytes go into, `close` ends it.

@@ -33,7 +33,8 @@ fn qwen3_moe() -> (Value, Vec<(String, Vec<u64>)>) {
         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "num_experts": 2,
         "num_experts_per_tok": 1, "moe_intermediate_size": 6, "norm_topk_prob": true, "tie_word_embeddings": true,
         "max_position_embeddings": 64});
-    let mut stored = vec![("lm_head.weight".into(), vec![16, 8]), ("model.embed_tokens.weight".into(), vec![16, 8])];
+    let mut stored =
+        vec![("lm_head.weight".into(), vec![16, 8]), ("model.embed_tokens.weight".into(), vec![16, 8])];
     stored.extend(dense("model.layers.0."));
     for expert in [1, 0] {
         for (part, shape) in [("down_proj", [8, 6]), ("gate_proj", [6, 8]), ("up_proj", [6, 8])] {
@@ -53,7 +54,10 @@ fn experts_are_stacked_and_a_tied_output_is_left_out() {
     assert!(of("lm_head.weight").is_none() && tensors.len() == 1 + 8 + 3 + 1 + 1);
     let gate = of("model.layers.0.mlp.switch_mlp.gate_proj.weight").expect("a stack");
     assert_eq!((gate.shape.clone(), gate.kind), (vec![2, 6, 8], Kind::Matrix { is_fixed: false }));
-    assert_eq!((gate.role, gate.gguf_names.clone()), (Role::RoutedGate, vec!["blk.0.ffn_gate_exps.weight".into()]));
+    assert_eq!(
+        (gate.role, gate.gguf_names.clone()),
+        (Role::RoutedGate, vec!["blk.0.ffn_gate_exps.weight".into()])
+    );
     let first = stored.iter().position(|(name, _)| name.ends_with("experts.0.gate_proj.weight"));
     assert_eq!(gate.pieces.first().map(|piece| piece.tensor), first);
     let router = of("model.layers.0.mlp.gate.weight").expect("kept");
@@ -68,7 +72,11 @@ fn gaps_and_unknown_models_are_named() {
     let error = laid_out(&config, &stored).expect_err("a gap").to_string();
     assert!(error.contains("model.layers.0.mlp.experts.1.up_proj.weight"), "{error}");
     let error = Layout::of(&json!({"model_type": "bert"})).expect_err("unknown").to_string();
-    assert!(error.contains("`model_type`: expected one whose layout in MLX is known (cohere, ") && error.ends_with("got `bert`"), "{error}");
+    assert!(
+        error.contains("`model_type`: expected one whose layout in MLX is known (cohere, ")
+            && error.ends_with("got `bert`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -77,7 +85,9 @@ fn rows_are_taken_apart_and_matrices_turned() {
     let places = |row: &Row, shape: &[u64]| {
         let (shape, view) = row.arrange(&Stored { name: "t", shape }).expect("it splits");
         let mut places = Vec::new();
-        view.each_run(0..view.n_elements(), |run| places.extend((0..run.len).map(|i| run.start + i * run.stride)));
+        view.each_run(0..view.n_elements(), |run| {
+            places.extend((0..run.len).map(|i| run.start + i * run.stride))
+        });
         (shape, places)
     };
     let even = row("from = 'a'\nto = 'b.weight'\nturned = true\npart = 'even'");
@@ -87,7 +97,10 @@ fn rows_are_taken_apart_and_matrices_turned() {
     assert_eq!(places(&half, &[2, 2, 3]), (vec![2, 1, 3], vec![3, 4, 5, 9, 10, 11]));
     let bias = row("from = 'a'\nto = 'b.bias'\npart = 'odd'");
     assert_eq!(places(&bias, &[2, 4]), (vec![2, 2], vec![1, 3, 5, 7]));
-    assert!(half.arrange(&Stored { name: "t", shape: &[3, 4] }).is_err_and(|e| e.to_string().contains("even number")));
+    assert!(
+        half.arrange(&Stored { name: "t", shape: &[3, 4] })
+            .is_err_and(|e| e.to_string().contains("even number"))
+    );
     assert!(even.arrange(&Stored { name: "t", shape: &[3] }).is_err());
     let when = row("from = 'a'\nto = 'b'\nwhen = '!n'");
     for (config, holds) in [(json!({"n": 0}), true), (json!({}), true), (json!({"n": 2}), false)] {

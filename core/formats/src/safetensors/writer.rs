@@ -25,7 +25,9 @@ impl TensorSpec {
         let bits = self.shape.iter().try_fold(self.dtype.bits(), |bits, extent| bits.checked_mul(*extent));
         match bits {
             Some(bits) if bits % 8 == 0 => Ok(bits / 8),
-            _ => Err(refuse(&self.name, "shape", "whole bytes, fewer than 2^61", format!("{:?}", self.shape))),
+            _ => {
+                Err(refuse(&self.name, "shape", "whole bytes, fewer than 2^61", format!("{:?}", self.shape)))
+            }
         }
     }
 }
@@ -46,7 +48,12 @@ pub fn file_start(tensors: &[TensorSpec], metadata: &BTreeMap<String, String>) -
             return Err(refuse(&tensor.name, "name", "one of its own", &tensor.name));
         }
         if tensor.shape.len() > MAX_DIMS {
-            return Err(refuse(&tensor.name, "shape", format!("at most {MAX_DIMS} dimensions"), tensor.shape.len()));
+            return Err(refuse(
+                &tensor.name,
+                "shape",
+                format!("at most {MAX_DIMS} dimensions"),
+                tensor.shape.len(),
+            ));
         }
         let end = tensor.bytes()?.checked_add(offset);
         let end = end.ok_or_else(|| refuse(&tensor.name, "data_offsets", "fewer than 2^64", "more"))?;

@@ -2,16 +2,19 @@
 //! Knows requests, plans and manifests; must not know grids' arithmetic.
 
 use super::{BuildRequest, VariantReport};
-use crate::mlx::{self, Plan, PlannedTensor, Recipe};
+use crate::mlx::{self, Guide, Plan, PlannedTensor, Recipe};
 use crate::source::mlx::MlxSource;
-use crate::{Error, Result, Watch};
+use crate::{Error, Moments, Result, Sensitivity, Watch};
 use bundle::{BundleWriter, Format, MemoryInputs, Needs, Settings, Variant};
 use formats::gguf::GgmlType;
+use std::sync::Arc;
 
 /// The opened checkpoint and what is to be made of it.
 pub(super) struct Directories {
     source: MlxSource,
     recipes: Vec<Recipe>,
+    sensitivity: Option<Sensitivity>,
+    moments: Option<Arc<Moments>>,
 }
 
 impl Directories {
@@ -19,7 +22,7 @@ impl Directories {
     ///
     /// # Errors
     /// What [`MlxSource::open`] refuses, and wishes that do not go with this format.
-    pub(super) fn open(request: &BuildRequest) -> Result<Option<Self>> {
+    pub(super) fn open(request: &BuildRequest, moments: Option<&Arc<Moments>>) -> Result<Option<Self>> {
         if request.mlx.is_empty() {
             return Ok(None);
         }
@@ -31,7 +34,8 @@ impl Directories {
             });
         }
         let source = MlxSource::open(&request.model, &request.adapters)?;
-        Ok(Some(Self { source, recipes: request.mlx.clone() }))
+        let sensitivity = request.sensitivity.as_deref().map(Sensitivity::read).transpose()?;
+        Ok(Some(Self { source, recipes: request.mlx.clone(), sensitivity, moments: moments.cloned() }))
     }
 
     /// Things to know of the source.
@@ -39,12 +43,13 @@ impl Directories {
         &self.source.warnings
     }
 
-    /// What will be made, one report each.
+    /// What will be made.
     ///
     /// # Errors
-    /// Plans that cannot be.
-    pub(super) fn plans(&self) -> Result<Vec<Plan>> {
-        self.recipes.iter().map(|recipe| mlx::plan(&self.source, *recipe)).collect()
+    /// Sizes that cannot be met, bad weights, cancellation.
+    pub(super) fn plans(&self, threads: usize, watch: &mut Watch<'_>) -> Result<Vec<Plan>> {
+        let guide = Guide { sensitivity: self.sensitivity.as_ref(), moments: self.moments.as_ref() };
+        self.recipes.iter().map(|recipe| mlx::plan(&self.source, *recipe, guide, threads, watch)).collect()
     }
 
     /// Writes the variant of `plan`.
@@ -72,14 +77,14 @@ impl Directories {
             },
         )?;
         let grid = plan.recipe.grid();
-        let stated = [
-            ("mode", grid.mode().into()),
-            ("bits", grid.bits().into()),
-            ("group_size", grid.group().into()),
-        ];
+        let stated =
+            [("mode", grid.mode().into()), ("bits", grid.bits().into()), ("group_size", grid.group().into())];
         let of_recipe = match plan.recipe {
             Recipe::Pure(_) => ("pure", "one grid"),
-            Recipe::Mixed(_) => ("mixed", "grids by error"),
+            Recipe::Mixed(_) | Recipe::Fitted { .. } if self.moments.is_some() => {
+                ("mixed", "grids by error, rounded with feedback")
+            }
+            Recipe::Mixed(_) | Recipe::Fitted { .. } => ("mixed", "grids by error"),
         };
         writer.put_variant(Variant {
             id,

@@ -29,7 +29,11 @@ pub(crate) fn through(least: f32, most: f32, bits: u32) -> Line {
     let scale = ((most - least) / last).max(LEAST_SCALE);
     let (edge, scale) = if least.abs() > most.abs() { (least, scale) } else { (most, -scale) };
     let code_of_zero = (edge / scale).round_ties_even();
-    if code_of_zero == 0.0 { Line { scale, bias: 0.0 } } else { Line { scale: edge / code_of_zero, bias: edge } }
+    if code_of_zero == 0.0 {
+        Line { scale, bias: 0.0 }
+    } else {
+        Line { scale: edge / code_of_zero, bias: edge }
+    }
 }
 
 /// The codes nearest to the weights of `group` on `line`.

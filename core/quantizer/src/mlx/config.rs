@@ -60,7 +60,8 @@ pub(super) fn index_text(
 }
 
 fn stated(grid: Grid) -> Map<String, Value> {
-    let entries = [("group_size", grid.group().into()), ("bits", grid.bits().into()), ("mode", grid.mode().into())];
+    let entries =
+        [("group_size", grid.group().into()), ("bits", grid.bits().into()), ("mode", grid.mode().into())];
     entries.into_iter().map(|(key, value): (&str, Value)| (key.to_string(), value)).collect()
 }
 
@@ -69,7 +70,9 @@ fn tag_numbers(value: &mut Value) {
     match value {
         Value::String(text) if TAGGED.contains(&text.as_str()) => *value = json!({"__float__": text}),
         Value::Array(entries) => entries.iter_mut().for_each(tag_numbers),
-        Value::Object(fields) if !fields.contains_key("__float__") => fields.values_mut().for_each(tag_numbers),
+        Value::Object(fields) if !fields.contains_key("__float__") => {
+            fields.values_mut().for_each(tag_numbers)
+        }
         _ => {}
     }
 }
@@ -88,8 +91,7 @@ mod tests {
     fn numbers_that_json_lacks_are_tagged_once() {
         let mut value = json!({"limit": [0.0, "Infinity"], "told": {"__float__": "NaN"}, "word": "infinity"});
         tag_numbers(&mut value);
-        let expected =
-            json!({"limit": [0.0, {"__float__": "Infinity"}], "told": {"__float__": "NaN"}, "word": "infinity"});
+        let expected = json!({"limit": [0.0, {"__float__": "Infinity"}], "told": {"__float__": "NaN"}, "word": "infinity"});
         assert_eq!(value, expected);
     }
 }

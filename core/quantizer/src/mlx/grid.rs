@@ -48,7 +48,9 @@ impl Grid {
             "affine" if AFFINE_BITS.contains(&bits) && AFFINE_GROUPS.contains(&group) => {
                 Some(Self::Affine { bits, group })
             }
-            _ => others.into_iter().find(|grid| (grid.mode(), grid.bits(), grid.group()) == (mode, bits, group)),
+            _ => others
+                .into_iter()
+                .find(|grid| (grid.mode(), grid.bits(), grid.group()) == (mode, bits, group)),
         }
     }
 
@@ -128,18 +130,13 @@ impl Grid {
         self.words_per_row(columns) * 4 + self.groups_per_row(columns) * per_group
     }
 
-    /// Bits per weight of long rows, everything counted.
-    pub(crate) fn bits_per_weight(self, float: Float) -> f64 {
-        let per_group = self.scale_bytes(float) * if self.has_biases() { 2 } else { 1 };
-        f64::from(self.bits()) + 8.0 * per_group as f64 / f64::from(self.group())
-    }
-
     /// Appends rows of `columns` weights each to `packed`, which divide into groups: bit by bit what `mlx.core.quantize`
     /// makes of an array of `float`. Weights are finite and were rounded to `float`.
     pub(crate) fn pack(self, weights: &[f32], columns: usize, float: Float, packed: &mut Packed) {
         let mut codes = vec![0u8; columns];
         for row in weights.chunks_exact(columns) {
-            for (group, codes) in row.chunks_exact(self.group() as usize).zip(codes.chunks_exact_mut(self.group() as usize))
+            for (group, codes) in
+                row.chunks_exact(self.group() as usize).zip(codes.chunks_exact_mut(self.group() as usize))
             {
                 match self {
                     Self::Affine { bits, .. } => {
@@ -147,16 +144,17 @@ impl Grid {
                         float.push(line.scale, &mut packed.scales);
                         float.push(line.bias, &mut packed.biases);
                     }
-                    Self::Mxfp4 => packed.scales.push(minifloat::mxfp4(group, codes)),
-                    Self::Mxfp8 => packed.scales.push(minifloat::mxfp8(group, codes)),
-                    Self::Nvfp4 => packed.scales.push(minifloat::nvfp4(group, codes)),
+                    Self::Mxfp4 => packed.scales.push(minifloat::mxfp4(group, float, codes)),
+                    Self::Mxfp8 => packed.scales.push(minifloat::mxfp8(group, float, codes)),
+                    Self::Nvfp4 => packed.scales.push(minifloat::nvfp4(group, float, codes)),
                 }
             }
             push_bits(&codes, self.bits(), &mut packed.codes);
         }
     }
 
-    /// What packed rows stand for. `weights` is as long as they are together.
+    /// What packed rows stand for: the specification that tests hold packing against. `weights` is as long as they are together.
+    #[cfg(test)]
     pub(crate) fn unpack(self, packed: &Packed, columns: usize, float: Float, weights: &mut [f32]) {
         let (bits, group) = (self.bits(), self.group() as usize);
         let row_bytes = self.words_per_row(columns as u64) as usize * 4;
@@ -197,6 +195,7 @@ pub(crate) fn push_bits(codes: &[u8], bits: u32, out: &mut Vec<u8>) {
 }
 
 /// The code that begins at bit `at` of a row's stream.
+#[cfg(test)]
 fn bits_at(stream: &[u8], at: usize, bits: u32) -> u8 {
     let next = stream.get(at / 8 + 1).copied().unwrap_or(0);
     let two = u32::from(stream[at / 8]) | u32::from(next) << 8;
@@ -212,12 +211,15 @@ mod tests {
     #[test]
     fn bytes_are_those_of_mlx() {
         let four = Grid::new("affine", 4, 64).expect("a grid");
-        assert_eq!((four.words_per_row(256), four.groups_per_row(256), four.row_bytes(256, Float::Bf16)), (32, 4, 144));
-        assert_eq!(four.bits_per_weight(Float::Bf16), 4.5);
+        assert_eq!(
+            (four.words_per_row(256), four.groups_per_row(256), four.row_bytes(256, Float::Bf16)),
+            (32, 4, 144)
+        );
         assert_eq!(Grid::new("affine", 3, 32).expect("a grid").words_per_row(64), 6);
-        assert_eq!(Grid::Mxfp4.bits_per_weight(Float::F32), 4.25);
         assert_eq!(Grid::Nvfp4.row_bytes(48, Float::F32), 27);
-        for (mode, bits, group) in [("affine", 7, 64), ("affine", 4, 16), ("mxfp4", 4, 64), ("nvfp4", 8, 16), ("fp4", 4, 32)] {
+        for (mode, bits, group) in
+            [("affine", 7, 64), ("affine", 4, 16), ("mxfp4", 4, 64), ("nvfp4", 8, 16), ("fp4", 4, 32)]
+        {
             assert_eq!(Grid::new(mode, bits, group), None);
         }
         assert_eq!(Grid::all().count(), 21);

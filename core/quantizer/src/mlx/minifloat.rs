@@ -1,7 +1,9 @@
 //! Groups of small floats: E2M1 and E4M3 codes with a scale per group that is a power of two (`mxfp4`, `mxfp8`) or an E4M3
 //! (`nvfp4`).
-//! Owns the arithmetic in MLX's order (`mlx/backend/metal/kernels/fp4.h`, `fp8.h`, and the CPU's where they differ); must
+//! Owns the arithmetic in MLX's order, where what a group's scale is found from is a number of the matrix's floats (`mlx/backend/metal/kernels/fp4.h`, `fp8.h`, and the CPU's where they differ); must
 //! not know how codes are packed.
+
+use crate::source::Float;
 
 /// Largest E2M1.
 const E2M1_MOST: f32 = 6.0;
@@ -18,25 +20,25 @@ const E4M3_NORMAL: u32 = 121 << 23;
 /// A float whose last bits count in units of E4M3's subnormals.
 const E4M3_UNITS: u32 = 141 << 23;
 
-/// Codes of `group` in E2M1; gives the exponent of the scale.
-pub(super) fn mxfp4(group: &[f32], codes: &mut [u8]) -> u8 {
-    let exponent = exponent(largest(group) / E2M1_MOST);
+/// Codes of `group`, which is of `float`, in E2M1; gives the exponent of the scale.
+pub(super) fn mxfp4(group: &[f32], float: Float, codes: &mut [u8]) -> u8 {
+    let exponent = exponent(float.rounded(largest(group) / E2M1_MOST));
     let scale = power(exponent);
     group.iter().zip(codes).for_each(|(weight, code)| *code = e2m1(weight / scale));
     exponent
 }
 
 /// Codes of `group` in E4M3; gives the exponent of the scale.
-pub(super) fn mxfp8(group: &[f32], codes: &mut [u8]) -> u8 {
-    let exponent = exponent(largest(group) / E4M3_MOST);
+pub(super) fn mxfp8(group: &[f32], float: Float, codes: &mut [u8]) -> u8 {
+    let exponent = exponent(float.rounded(largest(group) / E4M3_MOST));
     let scale = power(exponent);
     group.iter().zip(codes).for_each(|(weight, code)| *code = e4m3(weight / scale));
     exponent
 }
 
 /// Codes of `group` in E2M1; gives the scale in E4M3, 0 where it is too small for it.
-pub(super) fn nvfp4(group: &[f32], codes: &mut [u8]) -> u8 {
-    let stored = e4m3(largest(group) / E2M1_MOST);
+pub(super) fn nvfp4(group: &[f32], float: Float, codes: &mut [u8]) -> u8 {
+    let stored = e4m3(float.rounded(largest(group) / E2M1_MOST));
     let scale = e4m3_value(stored);
     let code = |weight: &f32| if scale == 0.0 { 0 } else { e2m1(weight / scale) };
     group.iter().zip(codes).for_each(|(weight, out)| *out = code(weight));
@@ -79,6 +81,7 @@ fn e2m1(value: f32) -> u8 {
 }
 
 /// What an E2M1 stands for.
+#[cfg(test)]
 pub(super) fn e2m1_value(code: u8) -> f32 {
     let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][usize::from(code & 7)];
     if code & 8 == 0 { magnitude } else { -magnitude }
@@ -130,11 +133,11 @@ mod tests {
     /// Groups of which `mlx.core.quantize` (0.32.4) was asked.
     #[test]
     fn groups_are_those_of_mlx() {
-        let codes_of = |quantize: fn(&[f32], &mut [u8]) -> u8, weights: &[f32]| {
+        let codes_of = |quantize: fn(&[f32], Float, &mut [u8]) -> u8, weights: &[f32]| {
             let mut group = [0f32; 16];
             group[..weights.len()].copy_from_slice(weights);
             let mut codes = [0; 16];
-            (quantize(&group, &mut codes), codes[..weights.len()].to_vec())
+            (quantize(&group, Float::F32, &mut codes), codes[..weights.len()].to_vec())
         };
         assert_eq!(codes_of(mxfp4, &[6.0, 5.0, 2.5, -0.25, 0.25, 0.26]), (127, vec![7, 6, 4, 0, 0, 1]));
         assert_eq!(codes_of(mxfp4, &[7.0, 3.5, 1.75, -1.75]), (128, vec![5, 3, 2, 10]));

@@ -6,12 +6,13 @@ use super::grid::Grid;
 use super::recipe::Recipe;
 use crate::source::Float;
 use crate::source::mlx::{Held, MlxSource};
-use crate::{Error, Result};
+use crate::{Error, Moments, Result};
 use families::Role;
 use families::mlx::Kind;
 use formats::safetensors::{Dtype, TensorSpec, file_start};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The grid of what layouts give a precision of its own.
 pub(super) const FIXED: Grid = Grid::Affine { bits: 8, group: 64 };
@@ -57,7 +58,9 @@ pub(crate) struct PlannedTensor {
     pub(crate) float: Float,
     pub(crate) form: Form,
     pub(crate) role: Role,
-    /// Share of the product's power that rounding changes, where it was estimated.
+    /// Its name in GGUF, or the first of them.
+    pub(crate) gguf_name: String,
+    /// Share of the product's power that rounding changes, where it was estimated: lines are searched for then.
     pub(crate) error: Option<f64>,
 }
 
@@ -83,6 +86,11 @@ impl PlannedTensor {
         self.n_weights() / self.columns()
     }
 
+    /// Rows of one matrix of a stack.
+    pub(crate) fn rows_per_matrix(&self) -> u64 {
+        self.shape.iter().rev().nth(1).copied().unwrap_or(1).max(1)
+    }
+
     /// Bytes of all that is written of it.
     pub(crate) fn bytes(&self) -> u64 {
         match self.grid() {
@@ -98,7 +106,11 @@ impl PlannedTensor {
     /// What a file holds of it: one tensor, or codes, scales and biases.
     fn specs(&self) -> Vec<TensorSpec> {
         let Some(grid) = self.grid() else {
-            return vec![TensorSpec { name: self.name.clone(), dtype: self.float.dtype(), shape: self.shape.clone() }];
+            return vec![TensorSpec {
+                name: self.name.clone(),
+                dtype: self.float.dtype(),
+                shape: self.shape.clone(),
+            }];
         };
         let of = |part: &str, dtype, columns| {
             let mut shape = self.shape.clone();
@@ -130,7 +142,7 @@ pub(crate) struct Shard {
 }
 
 /// A directory to write.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// What progress calls it.
     pub(crate) label: String,
@@ -141,6 +153,8 @@ pub struct Plan {
     pub(crate) texts: Vec<(String, Vec<u8>)>,
     /// Files that are copied, with their lengths.
     pub(crate) companions: Vec<(String, PathBuf, u64)>,
+    /// What flows into matrices, where it is known: codes are chosen with error feedback.
+    pub(crate) moments: Option<Arc<Moments>>,
     /// Matrices that stay as they are, because their rows do not divide into the grid's groups.
     pub(crate) n_undivided: usize,
 }
@@ -151,6 +165,11 @@ impl Plan {
         let shards = self.shards.iter().map(|shard| shard.bytes);
         let texts = self.texts.iter().map(|(_, text)| text.len() as u64);
         shards.chain(texts).chain(self.companions.iter().map(|(.., bytes)| *bytes)).sum()
+    }
+
+    /// Length of the files of weights together.
+    pub fn weights_file_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.bytes).sum()
     }
 
     /// Bytes of all tensors.
@@ -192,6 +211,7 @@ pub(super) fn plan_with(
             float: held.float,
             form,
             role: held.tensor.role,
+            gguf_name: held.tensor.gguf_names.first().cloned().unwrap_or_default(),
             error,
         })
         .collect();
@@ -213,11 +233,23 @@ pub(super) fn plan_with(
         matches!(held.tensor.kind, Kind::Matrix { .. }) && *form == Form::Plain
     };
     let n_undivided = source.tensors.iter().zip(forms).filter(is_undivided).count();
-    Ok(Plan { label: format!("mlx {}", recipe.name()), recipe, tensors, shards, texts, companions, n_undivided })
+    Ok(Plan {
+        label: format!("mlx {}", recipe.name()),
+        recipe,
+        tensors,
+        shards,
+        texts,
+        companions,
+        moments: None,
+        n_undivided,
+    })
 }
 
 /// The files that `tensors` go into, in their order.
-fn cut(tensors: &[PlannedTensor], shard_bytes: u64) -> std::result::Result<Vec<Shard>, formats::safetensors::Error> {
+fn cut(
+    tensors: &[PlannedTensor],
+    shard_bytes: u64,
+) -> std::result::Result<Vec<Shard>, formats::safetensors::Error> {
     let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
     let mut held = 0u64;
     for (at, tensor) in tensors.iter().enumerate() {

@@ -3,6 +3,7 @@
 //! Owns their names; must not know tensors.
 
 use super::grid::Grid;
+use crate::build::decimal;
 
 /// How grids are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,6 +12,11 @@ pub enum Recipe {
     Pure(Grid),
     /// As many bytes as [`Recipe::Pure`] would take, spent where they matter.
     Mixed(Grid),
+    /// At most so many bytes of weights' files, spent where they matter.
+    Fitted {
+        /// Bytes.
+        bytes: u64,
+    },
 }
 
 impl Recipe {
@@ -37,13 +43,15 @@ impl Recipe {
         match self {
             Self::Pure(grid) => grid.name(),
             Self::Mixed(grid) => format!("{}-mixed", grid.name()),
+            Self::Fitted { bytes } => format!("auto-{}", decimal(bytes)),
         }
     }
 
-    /// The grid, or the one whose bytes are spent.
+    /// The grid, or the one whose bytes are spent; the usual one where a size is fitted.
     pub fn grid(self) -> Grid {
         match self {
             Self::Pure(grid) | Self::Mixed(grid) => grid,
+            Self::Fitted { .. } => Grid::Affine { bits: 4, group: 64 },
         }
     }
 

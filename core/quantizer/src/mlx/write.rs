@@ -6,7 +6,8 @@
 
 use super::grid::{Grid, Packed};
 use super::plan::{Form, Plan, PlannedTensor, Shard};
-use crate::execute::n_workers;
+use super::search;
+use crate::execute::{Inputs, n_workers};
 use crate::pipeline::{self, Step};
 use crate::progress::Meter;
 use crate::source::largest_magnitude;
@@ -19,7 +20,7 @@ const CHUNK_WEIGHTS: u64 = 1 << 16;
 /// Chunks that may be under way or wait for the writer, per worker.
 const CHUNKS_PER_WORKER: usize = 8;
 
-/// Rows of one tensor.
+/// Rows of one matrix of one tensor.
 #[derive(Clone, Copy)]
 struct Chunk {
     tensor: usize,
@@ -59,12 +60,13 @@ pub(super) fn write_shard(
     let chunks = cut(&plan.tensors, shard);
     let n_workers = n_workers(threads);
     let step = Step { n_items: chunks.len(), n_workers, n_ahead: n_workers * CHUNKS_PER_WORKER };
+    let inputs = Inputs::new(n_workers);
     let mut beside = Packed::default();
     pipeline::run(
         step,
         |at, memory: &mut (Vec<f32>, Packed), bytes| {
             let chunk = chunks[at];
-            pack_chunk(&plan.tensors[chunk.tensor], chunk, source, memory, bytes)
+            pack_chunk(plan, chunk, (source, &inputs), memory, bytes)
         },
         |at, bytes| {
             let chunk = chunks[at];
@@ -98,15 +100,18 @@ fn source_bytes(tensor: &PlannedTensor, source: &MlxSource, chunk: Chunk) -> u64
 }
 
 fn rows_per_chunk(tensor: &PlannedTensor) -> u64 {
-    (CHUNK_WEIGHTS / tensor.columns()).clamp(1, tensor.n_rows().max(1))
+    (CHUNK_WEIGHTS / tensor.columns()).clamp(1, tensor.rows_per_matrix())
 }
 
 fn cut(tensors: &[PlannedTensor], shard: &Shard) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     for tensor in shard.tensors.clone() {
-        let (n_rows, step) = (tensors[tensor].n_rows(), rows_per_chunk(&tensors[tensor]));
-        for first_row in (0..n_rows).step_by(step as usize) {
-            chunks.push(Chunk { tensor, first_row, n_rows: step.min(n_rows - first_row) });
+        let (per_matrix, step) = (tensors[tensor].rows_per_matrix(), rows_per_chunk(&tensors[tensor]));
+        for first_of_matrix in (0..tensors[tensor].n_rows()).step_by(per_matrix as usize) {
+            for first in (0..per_matrix).step_by(step as usize) {
+                let n_rows = step.min(per_matrix - first);
+                chunks.push(Chunk { tensor, first_row: first_of_matrix + first, n_rows });
+            }
         }
     }
     chunks
@@ -124,12 +129,13 @@ fn parts<'a>(tensor: &PlannedTensor, n_rows: u64, bytes: &'a [u8]) -> [&'a [u8];
 
 /// Fills `bytes` with the chunk's codes, scales and biases, or its floats.
 fn pack_chunk(
-    tensor: &PlannedTensor,
+    plan: &Plan,
     chunk: Chunk,
-    source: &MlxSource,
+    (source, inputs): (&MlxSource, &Inputs),
     (weights, packed): &mut (Vec<f32>, Packed),
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
+    let tensor = &plan.tensors[chunk.tensor];
     let columns = tensor.columns();
     let (first, len) = (chunk.first_row * columns, chunk.n_rows * columns);
     bytes.clear();
@@ -143,7 +149,18 @@ fn pack_chunk(
     match tensor.form {
         Form::Plain => weights.iter().for_each(|weight| tensor.float.push(*weight, bytes)),
         Form::On(grid) => {
-            grid.pack(weights, columns as usize, tensor.float, packed);
+            match (grid, tensor.error) {
+                (Grid::Affine { bits, group }, Some(_)) => {
+                    let (matrix, of) = (chunk.first_row / tensor.rows_per_matrix(), columns as usize);
+                    let named = (chunk.tensor, tensor.gguf_name.as_str());
+                    let moments = plan.moments.as_ref();
+                    let input = moments.and_then(|moments| inputs.of(moments, named, matrix as usize, of));
+                    let rounded =
+                        search::round(weights, of, (bits, group as usize), tensor.float, input.as_deref());
+                    rounded.pack(bits, of, tensor.float, packed);
+                }
+                _ => grid.pack(weights, columns as usize, tensor.float, packed),
+            }
             ensure_finite(tensor, grid, packed, weights, source)?;
         }
         Form::Copied => {}

@@ -1,13 +1,13 @@
 //! A Hugging Face checkpoint as MLX's models have it: tensors by `families`' layouts, read by element.
 //! Knows safetensors and the formats that checkpoints are quantized in; must not know grids or recipes.
 
+use super::SourceJson;
 use super::adapter;
 use super::assemble::{Assembled, assemble};
 use super::coded::Block;
 use super::rows::Float;
 use super::shards::open_shards;
 use super::stored::{Encoding, Pieces};
-use super::SourceJson;
 use crate::{Error, Result};
 use bundle::mapped_file::MappedFile;
 use families::mlx::{Layout, MlxTensor};
@@ -52,6 +52,11 @@ impl Held {
         self.tensor.shape.iter().product()
     }
 
+    /// Rows of one matrix of a stack.
+    pub(crate) fn rows_per_matrix(&self) -> u64 {
+        self.tensor.shape.iter().rev().nth(1).copied().unwrap_or(1).max(1)
+    }
+
     /// Extent of the contiguous dimension.
     pub(crate) fn columns(&self) -> u64 {
         self.tensor.shape.last().copied().unwrap_or(1).max(1)
@@ -91,7 +96,8 @@ impl MlxSource {
         let stated = stated_float(&config);
         let tensors: Vec<Arc<_>> = tensors.into_iter().map(Arc::new).collect();
         let held = laid_out.into_iter().map(|tensor| {
-            let parts = tensor.pieces.iter().map(|piece| (Arc::clone(&tensors[piece.tensor]), piece.view.clone()));
+            let parts =
+                tensor.pieces.iter().map(|piece| (Arc::clone(&tensors[piece.tensor]), piece.view.clone()));
             let mut pieces = Pieces::new(parts, tensor.value);
             let own = match tensor.pieces.first().map(|piece| &tensors[piece.tensor].encoding) {
                 Some(Encoding::Plain { float, .. }) => *float,
@@ -137,7 +143,14 @@ impl MlxSource {
 
     /// Appends codes and scales of the elements of tensor `index` from `first` on, `len` of them in whole groups, where they
     /// are MLX's `mxfp4` already.
-    pub(crate) fn copy_mxfp4(&self, index: usize, first: u64, len: u64, codes: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    pub(crate) fn copy_mxfp4(
+        &self,
+        index: usize,
+        first: u64,
+        len: u64,
+        codes: &mut Vec<u8>,
+        scales: &mut Vec<u8>,
+    ) {
         let (of_block, bytes) = BLOCK;
         let mut blocks = vec![0u8; len as usize / of_block * bytes];
         self.tensors[index].pieces.copy(&self.shards, first, &mut blocks);
