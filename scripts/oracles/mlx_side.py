@@ -53,11 +53,32 @@ def differences(ours, theirs):
     return lines
 
 
+def respelled(checkpoint, work):
+    """The checkpoint with its configuration as mlx-lm reads it: transformers 5 has other places for some fields."""
+    folder = work / "checkpoint"
+    folder.mkdir()
+    for file in pathlib.Path(checkpoint).iterdir():
+        if file.name != "config.json" and file.is_file():
+            (folder / file.name).symlink_to(file.resolve())
+    config = json.loads((pathlib.Path(checkpoint) / "config.json").read_text())
+    rope = config.get("rope_parameters") or {}
+    found = dict(num_experts=config.get("num_local_experts"), rope_theta=rope.get("rope_theta"))
+    if "full_attention" in rope:
+        found.update(rope_theta=rope["full_attention"]["rope_theta"],
+                     rope_local_base_freq=rope["sliding_attention"]["rope_theta"])
+    if rope.get("rope_type", "default") != "default":
+        found.update(rope_scaling=rope)
+    config.update({key: value for key, value in found.items() if value is not None and config.get(key) is None})
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 def same(job):
     with tempfile.TemporaryDirectory() as work:
-        theirs = pathlib.Path(work) / "theirs"
+        work = pathlib.Path(work)
+        theirs, checkpoint = work / "theirs", respelled(job["checkpoint"], work)
         with contextlib.redirect_stdout(sys.stderr):
-            mlx_lm.convert(job["checkpoint"], str(theirs), quantize=True, q_group_size=job["group"], q_bits=job["bits"],
+            mlx_lm.convert(str(checkpoint), str(theirs), quantize=True, q_group_size=job["group"], q_bits=job["bits"],
                            q_mode=job["mode"])
         told = dict(differences=differences(tensors(job["ours"]), tensors(theirs)), n_tensors=len(tensors(theirs)))
         if job.get("n"):
