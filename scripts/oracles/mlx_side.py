@@ -2,9 +2,13 @@
 
     mlx_side.py checkpoints OUT                writes OUT/{float32,float16,bfloat16}: weights of every sort for grids to hold
     mlx_side.py < jobs                         {"job": "same", "checkpoint", "ours", "mode", "bits", "group", "prompt", "n"}
-                                               {"job": "generate", "ours", "prompt", "n"}
+                                               {"job": "mixed", "checkpoint", "recipe", "out"}
+                                               {"job": "divergence", "checkpoint", "candidates", "text", "window", "windows"}
 
-`same` converts the checkpoint with mlx-lm and compares every tensor, byte for byte, and what both generate greedily."""
+`same` converts the checkpoint with mlx-lm and compares every tensor, byte for byte, and what both generate greedily; with `laid_out`
+the checkpoint of a gpt-oss in floats is first brought into MLX's names and shapes, which mlx-lm does for 4-bit ones alone. `mixed`
+writes what one of mlx-lm's mixed recipes makes. `divergence` is the mean KL divergence, in nats, of each candidate's predictions
+from the checkpoint's, over the second half of each window of the text."""
 
 import contextlib
 import json
@@ -73,10 +77,31 @@ def respelled(checkpoint, work):
     return folder
 
 
+def lay_out(folder):
+    """Experts of a gpt-oss in floats under MLX's names, gate and up apart, turned."""
+    file = folder / "model.safetensors"
+    stored, found = mx.load(str(file)), {}
+    for name, value in stored.items():
+        if name.endswith("experts.gate_up_proj"):
+            for part, start in (("gate_proj", 0), ("up_proj", 1)):
+                found[name.replace("gate_up_proj", f"{part}.weight")] = mx.contiguous(value.swapaxes(1, 2)[:, start::2])
+        elif name.endswith("experts.down_proj"):
+            found[name + ".weight"] = mx.contiguous(value.swapaxes(1, 2))
+        elif name.endswith("gate_up_proj_bias"):
+            for part, start in (("gate_proj", 0), ("up_proj", 1)):
+                found[name.replace("gate_up_proj_bias", f"{part}.bias")] = mx.contiguous(value[:, start::2])
+        else:
+            found[name.replace("down_proj_bias", "down_proj.bias")] = value
+    file.unlink()
+    mx.save_safetensors(str(file), found, metadata={"format": "pt"})
+
+
 def same(job):
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
         theirs, checkpoint = work / "theirs", respelled(job["checkpoint"], work)
+        if job.get("laid_out"):
+            lay_out(checkpoint)
         with contextlib.redirect_stdout(sys.stderr):
             mlx_lm.convert(str(checkpoint), str(theirs), quantize=True, q_group_size=job["group"], q_bits=job["bits"],
                            q_mode=job["mode"])
@@ -84,6 +109,34 @@ def same(job):
         if job.get("n"):
             told.update(ours=greedy(job["ours"], job["prompt"], job["n"]), theirs=greedy(theirs, job["prompt"], job["n"]))
         return told
+
+
+def mixed(job):
+    with contextlib.redirect_stdout(sys.stderr):
+        mlx_lm.convert(job["checkpoint"], job["out"], quantize=True, q_group_size=64, quant_predicate=job["recipe"])
+    return dict(weights_bytes=sum(file.stat().st_size for file in pathlib.Path(job["out"]).glob("model*.safetensors")))
+
+
+def log_probabilities(model, window):
+    logits = model(mx.array([window]))[0, len(window) // 2:].astype(mx.float32)
+    return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True)).astype(np.float64)
+
+
+def divergence(job):
+    reference, tokenizer = mlx_lm.load(job["checkpoint"])
+    reference.set_dtype(mx.float32)
+    tokens = tokenizer.encode(pathlib.Path(job["text"]).read_text(), add_special_tokens=False)
+    n, size = job["windows"], job["window"]
+    starts = [at * (len(tokens) - size) // max(n - 1, 1) for at in range(n)]
+    windows = [tokens[start:start + size] for start in starts]
+    originals = [log_probabilities(reference, window) for window in windows]
+    told = []
+    for folder in job["candidates"]:
+        candidate, _ = mlx_lm.load(folder)
+        candidate.set_dtype(mx.float32)
+        klds = [(np.exp(p) * (p - log_probabilities(candidate, window))).sum(-1) for window, p in zip(windows, originals)]
+        told.append(dict(kld=float(np.mean(klds)), error=float(np.std(np.mean(klds, axis=-1)) / np.sqrt(n))))
+    return dict(candidates=told, n_positions=n * (size - size // 2))
 
 
 def checkpoints(out):
@@ -121,7 +174,7 @@ def checkpoints(out):
         (folder / "config.json").write_text(json.dumps(dict(config, torch_dtype=dtype)))
 
 
-JOBS = {"same": same, "generate": lambda job: dict(ours=greedy(job["ours"], job["prompt"], job["n"]))}
+JOBS = dict(same=same, mixed=mixed, divergence=divergence)
 
 if sys.argv[1:2] == ["checkpoints"]:
     checkpoints(pathlib.Path(sys.argv[2]))

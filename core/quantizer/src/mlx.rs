@@ -23,39 +23,52 @@ use allocation::Choices;
 use plan::{plan_with, pure_form};
 use std::io::Write;
 
-/// Plans the files that `recipe` makes of `source`; `guide` says what grids cost where they are chosen.
+/// Plans the files that each of `recipes` makes of `source`; `guide` says what grids cost where they are chosen, which is
+/// measured once.
 ///
 /// # Errors
 /// A file that goes along and cannot be read, names and shapes that safetensors does not allow, a size that cannot be met, bad
 /// weights, or [`crate::Error::Cancelled`].
-pub(crate) fn plan(
+pub(crate) fn plans(
     source: &MlxSource,
-    recipe: Recipe,
+    recipes: &[Recipe],
     guide: Guide<'_>,
     threads: usize,
     watch: &mut Watch<'_>,
-) -> Result<Plan> {
-    let grid = recipe.grid();
-    if let Recipe::Pure(_) = recipe {
-        let forms: Vec<_> = source.tensors.iter().map(|held| (pure_form(held, grid), None)).collect();
-        return plan_with(source, recipe, &forms, None);
+) -> Result<Vec<Plan>> {
+    let mut measured: Option<Choices> = None;
+    let mut plans = Vec::with_capacity(recipes.len());
+    for recipe in recipes {
+        let grid = recipe.grid();
+        if let Recipe::Pure(_) = recipe {
+            let forms: Vec<_> = source.tensors.iter().map(|held| (pure_form(held, grid), None)).collect();
+            plans.push(plan_with(source, *recipe, &forms, None)?);
+            continue;
+        }
+        let choices = match &mut measured {
+            Some(choices) => choices,
+            None => measured.insert(Choices::measure(source, guide, threads, watch)?),
+        };
+        let plan = fitted(source, choices, *recipe)?;
+        plans.push(Plan { moments: guide.moments.cloned(), ..plan });
     }
-    let choices = Choices::measure(source, grid, guide, threads, watch)?;
-    let usual_bytes = choices.usual_bytes(source);
-    let within = |budget_bytes: u64| {
-        let plan = plan_with(source, recipe, &choices.within(source, budget_bytes)?, None)?;
-        Ok(Plan { moments: guide.moments.cloned(), ..plan })
-    };
+    Ok(plans)
+}
+
+/// The plan of a recipe that chooses among grids.
+fn fitted(source: &MlxSource, choices: &Choices, recipe: Recipe) -> Result<Plan> {
+    let grid = recipe.grid();
+    let (usual_bytes, other_bytes) = choices.usual_bytes(source, grid);
+    let within = |bytes: u64| plan_with(source, recipe, &choices.within(source, grid, bytes)?, None);
     let Recipe::Fitted { bytes } = recipe else { return within(usual_bytes) };
     // Headers name lengths, which have as many digits as they have.
-    let mut budget_bytes = bytes.saturating_sub(choices.fixed_bytes(source));
+    let mut budget_bytes = bytes.saturating_sub(other_bytes);
     loop {
         let plan = within(budget_bytes)?;
-        let over = plan.weights_file_bytes().saturating_sub(bytes);
-        if over == 0 {
-            return Ok(plan);
+        match plan.weights_file_bytes().saturating_sub(bytes) {
+            0 => return Ok(plan),
+            over => budget_bytes = budget_bytes.saturating_sub(over),
         }
-        budget_bytes = budget_bytes.saturating_sub(over);
     }
 }
 

@@ -49,7 +49,7 @@ impl Directories {
     /// Sizes that cannot be met, bad weights, cancellation.
     pub(super) fn plans(&self, threads: usize, watch: &mut Watch<'_>) -> Result<Vec<Plan>> {
         let guide = Guide { sensitivity: self.sensitivity.as_ref(), moments: self.moments.as_ref() };
-        self.recipes.iter().map(|recipe| mlx::plan(&self.source, *recipe, guide, threads, watch)).collect()
+        mlx::plans(&self.source, &self.recipes, guide, threads, watch)
     }
 
     /// Writes the variant of `plan`.

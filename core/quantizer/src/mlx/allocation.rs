@@ -42,8 +42,6 @@ struct Open {
 #[derive(Debug, Clone)]
 pub(super) struct Choices {
     open: Vec<Open>,
-    /// Forms of all tensors by the usual grid.
-    usual: Vec<Form>,
 }
 
 impl Choices {
@@ -53,12 +51,10 @@ impl Choices {
     /// Weights that are no finite numbers, or [`Error::Cancelled`].
     pub(super) fn measure(
         source: &MlxSource,
-        usual: Grid,
         guide: Guide<'_>,
         threads: usize,
         watch: &mut Watch<'_>,
     ) -> Result<Self> {
-        let forms: Vec<Form> = source.tensors.iter().map(|held| pure_form(held, usual)).collect();
         let names: Vec<&String> = source.tensors.iter().flat_map(|held| &held.tensor.gguf_names).collect();
         let outline = Outline::of(names.iter().copied());
         let kappa = |held: &Held| {
@@ -107,26 +103,28 @@ impl Choices {
         for (open, errors) in open.iter_mut().zip(errors) {
             open.errors = errors;
         }
-        Ok(Self { open, usual: forms })
+        Ok(Self { open })
     }
 
-    /// Bytes of the matrices that have a choice, on the usual grid; of those that it does not divide, their floats'.
-    pub(super) fn usual_bytes(&self, source: &MlxSource) -> u64 {
-        self.open.iter().map(|open| bytes_as(&source.tensors[open.index], self.usual[open.index])).sum()
+    /// Bytes of the matrices that have a choice, on `usual` where it divides them, and of all other tensors.
+    pub(super) fn usual_bytes(&self, source: &MlxSource, usual: Grid) -> (u64, u64) {
+        let bytes = |held: &Held| bytes_as(held, pure_form(held, usual));
+        let all: u64 = source.tensors.iter().map(bytes).sum();
+        let open: u64 = self.open.iter().map(|open| bytes(&source.tensors[open.index])).sum();
+        (open, all - open)
     }
 
-    /// Bytes of the tensors that have none.
-    pub(super) fn fixed_bytes(&self, source: &MlxSource) -> u64 {
-        let all =
-            source.tensors.iter().zip(&self.usual).map(|(held, form)| bytes_as(held, *form)).sum::<u64>();
-        all - self.usual_bytes(source)
-    }
-
-    /// The forms of all tensors, with at most `budget_bytes` for those that have a choice, and the error of each.
+    /// The forms of all tensors, with at most `budget_bytes` for those that have a choice and the others as `usual` has them, and
+    /// the error of each.
     ///
     /// # Errors
     /// A budget that the smallest grids exceed.
-    pub(super) fn within(&self, source: &MlxSource, budget_bytes: u64) -> Result<Vec<(Form, Option<f64>)>> {
+    pub(super) fn within(
+        &self,
+        source: &MlxSource,
+        usual: Grid,
+        budget_bytes: u64,
+    ) -> Result<Vec<(Form, Option<f64>)>> {
         let candidates: Vec<Vec<Candidate>> = self
             .open
             .iter()
@@ -150,7 +148,8 @@ impl Choices {
                 got: format!("{budget_bytes} bytes"),
             }
         })?;
-        let mut forms: Vec<(Form, Option<f64>)> = self.usual.iter().map(|form| (*form, None)).collect();
+        let usual = source.tensors.iter().map(|held| (pure_form(held, usual), None));
+        let mut forms: Vec<(Form, Option<f64>)> = usual.collect();
         for (open, at) in self.open.iter().zip(chosen) {
             forms[open.index] = (Form::On(open.grids[at]), Some(open.errors[at]));
         }
@@ -175,7 +174,7 @@ fn bytes_as(held: &Held, form: Form) -> u64 {
     }
 }
 
-/// The share of the product's power that each grid changes, on sampled rows.
+/// The share of the product's power that each grid changes, on sampled rows, before errors are fed back.
 fn errors_of(source: &MlxSource, open: &Open, moments: Option<&Arc<Moments>>) -> Result<Vec<f64>> {
     let held = &source.tensors[open.index];
     let columns = held.columns();
@@ -202,7 +201,7 @@ fn errors_of(source: &MlxSource, open: &Open, moments: Option<&Arc<Moments>>) ->
         for (sum, grid) in sums.iter_mut().zip(&open.grids) {
             let (bits, group) = (grid.bits(), grid.group() as usize);
             let rounded =
-                search::round(&weights, columns as usize, (bits, group), held.float, input.as_ref());
+                search::onto_lines(&weights, columns as usize, (bits, group), held.float, input.as_ref());
             *sum += error(&rounded.values(group));
         }
     }

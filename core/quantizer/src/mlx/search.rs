@@ -41,8 +41,26 @@ impl Rounded {
     }
 }
 
-/// Rounds rows of `columns` weights of one matrix onto lines that `float` holds, in groups of `group`.
+/// Rounds rows of `columns` weights of one matrix onto lines that `float` holds, in groups of `group`; with error feedback where
+/// it is known what flows in and held-out moments find it better.
 pub(super) fn round(
+    weights: &[f32],
+    columns: usize,
+    (bits, group): (u32, usize),
+    float: Float,
+    input: Option<&MatrixInput>,
+) -> Rounded {
+    let rounded = onto_lines(weights, columns, (bits, group), float, input);
+    let Some(input) = input.filter(|_| bits < PLENTY) else { return rounded };
+    let lines: Vec<(f32, f32)> = rounded.lines.iter().map(|line| (line.scale, line.bias)).collect();
+    let mut fed = rounded.clone();
+    affine_levels(input, weights, columns, (bits, group), &lines, &mut fed.codes);
+    let error = |rounded: &Rounded| input.error(weights, &rounded.values(group), columns);
+    if error(&fed) < error(&rounded) { fed } else { rounded }
+}
+
+/// The same without feedback.
+pub(super) fn onto_lines(
     weights: &[f32],
     columns: usize,
     (bits, group): (u32, usize),
@@ -57,12 +75,7 @@ pub(super) fn round(
         let importance = importance.map(|importance| &importance[first..first + group]);
         rounded.lines.push(line(weights, importance, bits, float, codes));
     }
-    let Some(input) = input.filter(|_| bits < PLENTY) else { return rounded };
-    let lines: Vec<(f32, f32)> = rounded.lines.iter().map(|line| (line.scale, line.bias)).collect();
-    let mut fed = rounded.clone();
-    affine_levels(input, weights, columns, (bits, group), &lines, &mut fed.codes);
-    let error = |rounded: &Rounded| input.error(weights, &rounded.values(group), columns);
-    if error(&fed) < error(&rounded) { fed } else { rounded }
+    rounded
 }
 
 /// The line of least error for `group`, and the codes nearest to it.
