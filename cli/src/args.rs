@@ -5,6 +5,7 @@ mod adapters;
 mod answer;
 mod calibrate;
 mod fitting;
+mod formats;
 mod guessing;
 mod hardware;
 mod iq;
@@ -20,6 +21,7 @@ pub(crate) use adapters::{AdapterFile, Adapters};
 pub(crate) use answer::{Chat, Run};
 pub(crate) use calibrate::{Moments, Reading, Sensitivity};
 pub(crate) use fitting::{Fitting, JudgingText};
+pub(crate) use formats::ModelFormat;
 pub(crate) use guessing::Guessing;
 pub(crate) use hardware::Hardware;
 pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
@@ -150,7 +152,11 @@ pub(crate) struct Network {
 pub(crate) struct Quantize {
     /// Checkpoint directory, GGUF file or hub id (organisation/name[@revision])
     pub(crate) model: String,
-    /// Variants to write: high, balanced or extreme (types by role), or llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16
+    /// Formats to write
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "gguf")]
+    pub(crate) formats: Vec<ModelFormat>,
+    /// Variants to write: high, balanced or extreme (types by role), llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16, or MLX's, e.g.
+    /// 4bit, 3bit-g32, 4bit-mixed, mxfp4, nvfp4; each goes to the formats that know it
     #[arg(
         long,
         value_delimiter = ',',

@@ -17,6 +17,7 @@ pub(crate) mod isolate;
 mod measure;
 mod needle;
 pub(crate) mod plan;
+mod precisions;
 pub(crate) mod profile;
 mod prune;
 pub(crate) mod quantize;

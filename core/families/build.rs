@@ -19,7 +19,9 @@ fn main() {
         let name = stem(&path).to_uppercase();
         writeln!(code, "pub(crate) const {name}: Table = {};", texts.push(&path)).expect("strings grow");
     }
-    for (name, folder) in [("FAMILIES", "families"), ("PARTS", "parts"), ("PROJECTORS", "projectors")] {
+    for (name, folder) in
+        [("FAMILIES", "families"), ("PARTS", "parts"), ("PROJECTORS", "projectors"), ("MLX", "mlx")]
+    {
         writeln!(code, "pub(crate) const {name}: &[(&str, Table)] = &[").expect("strings grow");
         for path in tables(&data.join(folder)) {
             writeln!(code, "    ({:?}, {}),", stem(&path), texts.push(&path)).expect("strings grow");

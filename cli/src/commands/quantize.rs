@@ -3,16 +3,18 @@
 use super::calibrate::into_file;
 use super::contest::contest;
 use super::fit::{self, Fitted};
+use super::precisions::Precisions;
 use super::prune;
-use crate::args::Quantize;
+use crate::args::{ModelFormat, Quantize};
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::hardware;
-use llama_pajamas::quantizer::recipe::{Overrides, Recipe, parse_type};
+use llama_pajamas::quantizer::recipe::{Overrides, parse_type};
 use llama_pajamas::quantizer::{
-    BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan, build_bundle,
+    BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan,
+    build_bundle, mlx,
 };
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -74,11 +76,19 @@ struct Made<'a> {
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
-    let known = || Recipe::names().collect::<Vec<_>>().join(", ");
-    let recipe = |name: &String| {
-        Recipe::from_name(name.trim())
-            .with_context(|| format!("--precision: `{name}` is none of {}", known()))
-    };
+    let Precisions { gguf, mut mlx } = Precisions::of(&args.precision, &args.formats)?;
+    let wants = |format| args.formats.contains(&format);
+    if wants(ModelFormat::Mlx) {
+        let other = [("--fit-device", args.fitting.fit_device.is_some()), ("--copy", args.copy)];
+        if let Some((option, _)) = other
+            .into_iter()
+            .chain([("--target-bpw", !args.fitting.target_bpw.is_empty())])
+            .find(|(_, is_given)| *is_given)
+        {
+            bail!("{option}: expected gguf as the only format, got mlx as well");
+        }
+        mlx.extend(args.fitting.target_size.iter().map(|bytes| mlx::Recipe::Fitted { bytes: *bytes }));
+    }
     let mut overrides = Overrides {
         copy: args.copy,
         pure: args.pure,
@@ -98,11 +108,13 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         model_id: located.repository.clone().unwrap_or_else(of_path),
         revision: located.commit.clone(),
         output: args.output.clone(),
-        precisions: args.precision.iter().map(recipe).collect::<Result<_>>()?,
+        precisions: gguf,
+        mlx,
         targets: args
             .fitting
             .target_size
             .iter()
+            .filter(|_| wants(ModelFormat::Gguf))
             .map(|bytes| Target::FileBytes(*bytes))
             .chain(args.fitting.target_bpw.iter().map(|bits| Target::BitsPerWeight(*bits)))
             .collect(),
@@ -182,7 +194,7 @@ fn print_report(report: &BuildReport, explain: bool, screen: &Screen) {
         if variant.fallbacks > 0 {
             let n = variant.fallbacks;
             println!(
-                "  {n} tensors got a larger type than the recipe's: their rows do not divide into its blocks"
+                "  {n} tensors got a larger type than the recipe's: their rows do not divide into its blocks or groups"
             );
         }
     }

@@ -10,6 +10,7 @@ mod extent;
 mod family;
 mod keys;
 pub mod memory;
+pub mod mlx;
 pub mod model_name;
 pub mod pre_tokenizers;
 pub mod projector;

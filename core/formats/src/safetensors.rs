@@ -1,5 +1,5 @@
 //! Safetensors: the JSON header of one file, and the index of a sharded checkpoint.
-//! Knows where tensors lie and how wide they are; must not read their data.
+//! Knows where tensors lie and how wide they are, also of files to be written; must not read or hold their data.
 //!
 //! Accepted is what the reference implementation accepts, except that more than [`MAX_DIMS`] dimensions and keys
 //! that appear twice are refused. Memory stays within a small multiple of the JSON's length.
@@ -9,11 +9,13 @@ mod error;
 mod header;
 mod index;
 mod unique_map;
+mod writer;
 
 pub use dtype::Dtype;
 pub use error::Error;
 pub use header::{Header, TensorInfo};
 pub use index::Index;
+pub use writer::{TensorSpec, file_start};
 
 /// Largest JSON header in bytes, the limit of the reference implementation.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;

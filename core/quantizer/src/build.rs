@@ -3,13 +3,15 @@
 
 mod card;
 mod inputs;
+mod mlx;
 mod remake;
 mod way;
 
 use card::{describe_model, ensure_same_experts, licence_of};
 pub use inputs::{Inputs, open_inputs};
 pub use remake::{Remade, Remake};
-use way::{Way, decimal, ways};
+pub(crate) use way::decimal;
+use way::{Way, ways};
 
 use crate::convert::conversion_job;
 use crate::execute::{work_bytes, write_file};
@@ -36,6 +38,8 @@ pub struct BuildRequest {
     pub revision: Option<String>,
     /// Bundle directory, new or existing.
     pub output: PathBuf,
+    /// Recipes of directories for MLX, in order.
+    pub mlx: Vec<crate::mlx::Recipe>,
     /// Recipes, in order; ignored where tensors are copied, which leaves the model's own.
     pub precisions: Vec<Recipe>,
     /// Sizes to choose types for, by what [`BuildRequest::sensitivity`] says.
@@ -140,6 +144,11 @@ pub fn build_bundle(
     ensure_same_experts(source.as_ref(), request)?;
     let mut projectors = Projectors::open(&request.model, request.projector)?;
     let ways = ways(source.as_ref(), request, importance)?;
+    let directories = mlx::Directories::open(request, moments.as_ref())?;
+    let directory_plans = match &directories {
+        Some(directories) => directories.plans(request.threads, watch)?,
+        None => Vec::new(),
+    };
     let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),
@@ -149,17 +158,14 @@ pub fn build_bundle(
     };
     for way in &ways {
         let job = plan(source.as_ref(), way, request, importance, moments.as_ref())?;
-        let variant = describe(&job, way, request.threads)?;
-        if report.variants.iter().any(|other| other.id == variant.id) {
-            return Err(Error::Request {
-                wish: "variants".into(),
-                expected: "names of their own".into(),
-                got: format!("{} twice", variant.id),
-            });
-        }
-        report.variants.push(variant);
+        report.variants.push(describe(&job, way, request.threads)?);
         report.warnings.extend(job.warnings.iter().map(|warning| format!("{}: {warning}", job.label)));
     }
+    report.variants.extend(directory_plans.iter().map(|plan| mlx::describe(plan, request.threads)));
+    report
+        .warnings
+        .extend(directories.iter().flat_map(|of| of.warnings()).map(|warning| format!("mlx: {warning}")));
+    ensure_own_ids(&report.variants)?;
     planned(&report);
     ensure_memory(request, &report)?;
     if request.dry_run {
@@ -195,8 +201,26 @@ pub fn build_bundle(
             other: Default::default(),
         });
     }
+    for plan in &directory_plans {
+        if let Some(directories) = &directories {
+            directories.write(plan, request, &mut writer, watch)?;
+        }
+    }
     writer.publish()?;
     Ok(report)
+}
+
+/// Refuses two variants of one name.
+fn ensure_own_ids(variants: &[VariantReport]) -> Result<()> {
+    let is_twice = |at: &usize| variants[..*at].iter().any(|other| other.id == variants[*at].id);
+    match (0..variants.len()).find(is_twice) {
+        None => Ok(()),
+        Some(at) => Err(Error::Request {
+            wish: "variants".into(),
+            expected: "names of their own".into(),
+            got: format!("{} twice", variants[at].id),
+        }),
+    }
 }
 
 /// Refuses when the work takes more memory than there is: what is mapped does not count, the engine gives it back.

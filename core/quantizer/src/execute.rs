@@ -9,7 +9,7 @@ use crate::plan::{Job, TensorPlan};
 use crate::progress::Meter;
 use crate::rounding::{MatrixInput, round_matrix_rows};
 use crate::source::{TensorSource, largest_magnitude};
-use crate::{Error, Result, Watch};
+use crate::{Error, Moments, Result, Watch};
 use engine::gguf::quantize::{dequantize_rows, quantize_rows};
 use formats::gguf::{GgmlType, Writer};
 use std::collections::VecDeque;
@@ -162,7 +162,8 @@ fn quantize_chunk(
         return Ok(());
     }
     let matrix = (chunk.first_row / plan.rows_per_matrix()) as usize;
-    match inputs.of(job, chunk.tensor, matrix) {
+    let moments = job.moments.as_ref().filter(|_| plan.to.is_quantized());
+    match moments.and_then(|moments| inputs.of(moments, (chunk.tensor, &plan.name), matrix, columns)) {
         Some(input) => round_matrix_rows(plan.to, weights, columns, &input, true, blocks),
         None => {
             let even = vec![1f32; if job.moments.is_some() { columns } else { 0 }];
@@ -197,23 +198,25 @@ fn quantize_chunk(
 type LazyInput = OnceLock<Option<MatrixInput>>;
 
 /// What flows into the matrices that are being worked on, factored once for all chunks of each.
-struct Inputs {
+pub(crate) struct Inputs {
     latest: Mutex<VecDeque<(usize, usize, Arc<LazyInput>)>>,
     n_kept: usize,
 }
 
 impl Inputs {
-    fn new(n_workers: usize) -> Self {
+    pub(crate) fn new(n_workers: usize) -> Self {
         Self { latest: Mutex::default(), n_kept: n_workers + 1 }
     }
 
-    /// The input of `matrix` of the job's tensor number `tensor`, where something is known of it and blocks are made.
-    fn of(&self, job: &Job, tensor: usize, matrix: usize) -> Option<MatrixHandle> {
-        let moments = job.moments.as_ref()?;
-        let plan = &job.tensors[tensor];
-        if !plan.to.is_quantized() {
-            return None;
-        }
+    /// The input of `matrix` of tensor number `tensor`, which is `name` in GGUF and has rows of `columns`, where something is
+    /// known of it.
+    pub(crate) fn of(
+        &self,
+        moments: &Moments,
+        (tensor, name): (usize, &str),
+        matrix: usize,
+        columns: usize,
+    ) -> Option<MatrixHandle> {
         let cell = {
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
             let found = latest.iter().find(|(of, at, _)| (*of, *at) == (tensor, matrix));
@@ -229,13 +232,13 @@ impl Inputs {
                 }
             }
         };
-        cell.get_or_init(|| MatrixInput::of(moments, &plan.name, matrix, plan.dims[0] as usize));
+        cell.get_or_init(|| MatrixInput::of(moments, name, matrix, columns));
         cell.get()?.is_some().then_some(MatrixHandle(cell))
     }
 }
 
 /// An input that is there.
-struct MatrixHandle(Arc<LazyInput>);
+pub(crate) struct MatrixHandle(Arc<LazyInput>);
 
 impl std::ops::Deref for MatrixHandle {
     type Target = MatrixInput;

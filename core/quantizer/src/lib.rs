@@ -11,6 +11,7 @@ mod estimate;
 mod execute;
 mod importance;
 mod judge;
+pub mod mlx;
 mod moments;
 mod pipeline;
 mod plan;

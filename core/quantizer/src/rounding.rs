@@ -18,6 +18,6 @@ mod rows;
 
 use block::Scheme;
 use factor::Input;
-pub(crate) use matrix::{MatrixInput, round_matrix_rows};
+pub(crate) use matrix::{MatrixInput, affine_levels, round_matrix_rows};
 pub(crate) use rows::error;
 use rows::round_rows;

@@ -9,6 +9,7 @@ mod checkpoint;
 mod coded;
 mod gguf_file;
 mod json;
+pub(crate) mod mlx;
 mod pooling;
 mod projector;
 pub(crate) mod pruned;
@@ -21,7 +22,7 @@ pub(crate) use checkpoint::QUANTIZATION_VERSION;
 pub use gguf_file::GgufSource;
 pub(crate) use json::SourceJson;
 pub use pruned::PrunedSource;
-pub(crate) use rows::largest_magnitude;
+pub(crate) use rows::{Float, largest_magnitude};
 
 use crate::{Error, Result};
 use families::{Description, OutputType};

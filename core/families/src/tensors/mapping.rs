@@ -9,8 +9,8 @@ use crate::tensors::rule::{Condition, Presence, TensorRule, Tower};
 use crate::{Description, Error, Family, Floats, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-pub(crate) use pattern::match_name;
 use pattern::{Numbers, layer_of};
+pub(crate) use pattern::{match_name, place_numbers};
 
 /// The output's name in GGUF.
 pub(crate) const OUTPUT: &str = "output.weight";

@@ -70,7 +70,7 @@ fn stated_file_type(source: &dyn TensorSource) -> Result<FileType> {
 }
 
 /// `4784736` → `4.785MB`.
-pub(super) fn decimal(bytes: u64) -> String {
+pub(crate) fn decimal(bytes: u64) -> String {
     let (unit, name) = if bytes < 1_000_000_000 { (1e6, "MB") } else { (1e9, "GB") };
     format!("{:.3}{name}", bytes as f64 / unit)
 }

@@ -2,6 +2,9 @@
 //! text that it did not see.
 //! Knows moments and types; must not know plans.
 
+use super::arithmetic::vectorized;
+use super::block::{Block, Each, Levels};
+use super::feedback::{LANES, feedback as feed};
 use super::{Input, Scheme, error, round_rows};
 use crate::moments::{Moments, Part};
 use engine::gguf::quantize::{dequantize_rows, quantize_rows};
@@ -43,6 +46,11 @@ impl MatrixInput {
         Some(Self { importance, input, judge, block: seen.block, n_tokens })
     }
 
+    /// Importance of each column.
+    pub(crate) fn importance(&self) -> &[f32] {
+        &self.importance
+    }
+
     /// `tr(Δ H Δᵀ)` per token of rows that became `values`.
     pub(crate) fn error(&self, weights: &[f32], values: &[f32], n_columns: usize) -> f64 {
         error(self.block, &self.judge, weights, values, n_columns)
@@ -71,4 +79,52 @@ pub(crate) fn round_matrix_rows(
         bytes.copy_from_slice(&rounded);
     }
     Ok(())
+}
+
+/// Codes of `bits` bits, chosen with error feedback, for rows of one matrix in groups of `group` weights, each group on a line of
+/// its own: `scale · code + bias`.
+pub(crate) fn affine_levels(
+    input: &MatrixInput,
+    weights: &[f32],
+    n_columns: usize,
+    (bits, group): (u32, usize),
+    lines: &[(f32, f32)],
+    codes: &mut [u8],
+) {
+    // Levels are signed bytes: 8 bits are counted from the middle.
+    let middle = if bits == 8 { 128i16 } else { 0 };
+    let last = (1i16 << bits) - 1;
+    let scheme = Scheme {
+        ty: GgmlType::Q4_1, // of the layouts alone, which are not asked for
+        n_weights: group,
+        group,
+        levels: Levels::Each(Each::Whole(-middle as i8, (last - middle) as i8)),
+        scales: (1, 1),
+        scale_step: 1,
+        unit: 1.0,
+        mins: Some(1),
+    };
+    let per_row = n_columns / group;
+    let strips = lines.chunks(per_row * LANES).zip(codes.chunks_mut(n_columns * LANES));
+    for (weights, (lines, codes)) in weights.chunks(n_columns * LANES).zip(strips) {
+        let block = |(scale, bias): &(f32, f32)| {
+            let mut block = Block { d: *scale, m: -(bias + f32::from(middle) * scale), ..Block::default() };
+            block.mins[0] = 1;
+            block
+        };
+        let mut blocks: Vec<Block> = lines.iter().map(block).collect();
+        vectorized(
+            #[inline(always)]
+            || {
+                for factor in &input.input.blocks {
+                    feed(&scheme, factor, weights, &mut blocks, n_columns);
+                }
+            },
+        );
+        for (block, codes) in blocks.iter().zip(codes.chunks_mut(group)) {
+            for (level, code) in block.levels.iter().zip(codes) {
+                *code = (i16::from(*level) + middle) as u8;
+            }
+        }
+    }
 }

@@ -27,6 +27,33 @@ impl Float {
         }
     }
 
+    /// The nearest number that this type has, of two the one whose last bit is 0.
+    pub(crate) fn rounded(self, value: f32) -> f32 {
+        match self {
+            Self::F32 => value,
+            Self::F16 => half::f16::from_f32(value).to_f32(),
+            Self::Bf16 => half::bf16::from_f32(value).to_f32(),
+        }
+    }
+
+    /// Appends the nearest number that this type has, little-endian.
+    pub(crate) fn push(self, value: f32, out: &mut Vec<u8>) {
+        match self {
+            Self::F32 => out.extend(value.to_le_bytes()),
+            Self::F16 => out.extend(half::f16::from_f32(value).to_le_bytes()),
+            Self::Bf16 => out.extend(half::bf16::from_f32(value).to_le_bytes()),
+        }
+    }
+
+    /// Its name in safetensors.
+    pub(crate) fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
+
     /// Widens little-endian `bytes`; the lengths must agree.
     pub(crate) fn widen(self, bytes: &[u8], out: &mut [f32]) {
         debug_assert_eq!(bytes.len(), out.len() * self.bytes());

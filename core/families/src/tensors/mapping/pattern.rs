@@ -37,3 +37,13 @@ pub(crate) fn match_name(pattern: &str, name: &str) -> Option<Numbers> {
     }
     (rest == pattern).then_some(numbers)
 }
+
+/// `pattern` with numbers in their places.
+pub(crate) fn place_numbers(pattern: &str, numbers: &Numbers) -> String {
+    let place = |name: String, (word, number): (&str, Option<u32>)| match number {
+        Some(number) => name.replace(word, &number.to_string()),
+        None => name,
+    };
+    let Numbers { layer, expert, part } = *numbers;
+    [("{layer}", layer), ("{expert}", expert), ("{part}", part)].into_iter().fold(pattern.to_string(), place)
+}

@@ -1,0 +1,157 @@
+//! The variants of a bundle that are directories for MLX.
+//! Knows requests, plans and manifests; must not know grids' arithmetic.
+
+use super::{BuildRequest, VariantReport};
+use crate::mlx::{self, Guide, Plan, PlannedTensor, Recipe};
+use crate::source::mlx::MlxSource;
+use crate::{Error, Moments, Result, Sensitivity, Watch};
+use bundle::{BundleWriter, Format, MemoryInputs, Needs, Settings, Variant};
+use formats::gguf::GgmlType;
+use std::sync::Arc;
+
+/// The opened checkpoint and what is to be made of it.
+pub(super) struct Directories {
+    source: MlxSource,
+    recipes: Vec<Recipe>,
+    sensitivity: Option<Sensitivity>,
+    moments: Option<Arc<Moments>>,
+}
+
+impl Directories {
+    /// Opens what `request` names, where it asks for any.
+    ///
+    /// # Errors
+    /// What [`MlxSource::open`] refuses, and wishes that do not go with this format.
+    pub(super) fn open(request: &BuildRequest, moments: Option<&Arc<Moments>>) -> Result<Option<Self>> {
+        if request.mlx.is_empty() {
+            return Ok(None);
+        }
+        if request.prune_experts > 0 {
+            return Err(Error::Request {
+                wish: "prune experts".into(),
+                expected: "GGUF as the only format".into(),
+                got: "MLX as well".into(),
+            });
+        }
+        let source = MlxSource::open(&request.model, &request.adapters)?;
+        let sensitivity = request.sensitivity.as_deref().map(Sensitivity::read).transpose()?;
+        Ok(Some(Self { source, recipes: request.mlx.clone(), sensitivity, moments: moments.cloned() }))
+    }
+
+    /// Things to know of the source.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.source.warnings
+    }
+
+    /// What will be made.
+    ///
+    /// # Errors
+    /// Sizes that cannot be met, bad weights, cancellation.
+    pub(super) fn plans(&self, threads: usize, watch: &mut Watch<'_>) -> Result<Vec<Plan>> {
+        let guide = Guide { sensitivity: self.sensitivity.as_ref(), moments: self.moments.as_ref() };
+        mlx::plans(&self.source, &self.recipes, guide, threads, watch)
+    }
+
+    /// Writes the variant of `plan`.
+    ///
+    /// # Errors
+    /// Bad weights, a full disk, cancellation.
+    pub(super) fn write(
+        &self,
+        plan: &Plan,
+        request: &BuildRequest,
+        writer: &mut BundleWriter,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let id = id_of(plan);
+        let mut files = Vec::new();
+        mlx::write(
+            plan,
+            &self.source,
+            request.threads,
+            watch,
+            &mut |name| Ok(writer.file(format!("{id}/{name}"))?),
+            &mut |file| {
+                files.push(file.finish()?);
+                Ok(())
+            },
+        )?;
+        let grid = plan.recipe.grid();
+        let stated =
+            [("mode", grid.mode().into()), ("bits", grid.bits().into()), ("group_size", grid.group().into())];
+        let of_recipe = match plan.recipe {
+            Recipe::Pure(_) => ("pure", "one grid"),
+            Recipe::Mixed(_) | Recipe::Fitted { .. } if self.moments.is_some() => {
+                ("mixed", "grids by error, rounded with feedback")
+            }
+            Recipe::Mixed(_) | Recipe::Fitted { .. } => ("mixed", "grids by error"),
+        };
+        writer.put_variant(Variant {
+            id,
+            format: Format::Mlx,
+            precision: plan.recipe.name(),
+            method: of_recipe.1.into(),
+            settings: Settings {
+                recipe: Some(of_recipe.0.into()),
+                source_precision: plan.tensors.first().map(|tensor| tensor.float.dtype().name().into()),
+                other: stated.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
+                ..Settings::default()
+            },
+            compatible_backends: vec!["metal".into()],
+            min_runtime: env!("CARGO_PKG_VERSION").into(),
+            files,
+            needs: Needs::default(),
+            memory: self.memory_inputs(plan),
+            quality: None,
+            other: Default::default(),
+        });
+        Ok(())
+    }
+
+    fn memory_inputs(&self, plan: &Plan) -> MemoryInputs {
+        let description = &self.source.description;
+        let active = |tensor: &PlannedTensor| match description.moe {
+            Some(moe) if tensor.role.is_routed_expert() => {
+                tensor.bytes() / u64::from(moe.n_experts.max(1)) * u64::from(moe.n_active)
+            }
+            _ => tensor.bytes(),
+        };
+        MemoryInputs {
+            weights_bytes: plan.tensor_bytes(),
+            active_weights_bytes: Some(plan.tensors.iter().map(active).sum()),
+            largest_tensor_bytes: plan.tensors.iter().map(PlannedTensor::bytes).max(),
+            kv_bytes_per_token: families::memory::kv_bytes(description, 1, GgmlType::F16, GgmlType::F16),
+            other: Default::default(),
+        }
+    }
+}
+
+fn id_of(plan: &Plan) -> String {
+    format!("mlx/{}", plan.recipe.name())
+}
+
+/// What is told of a plan.
+pub(super) fn describe(plan: &Plan, threads: usize) -> VariantReport {
+    let mut types: Vec<(String, usize, u64)> = Vec::new();
+    for tensor in &plan.tensors {
+        let name = tensor.grid().map_or_else(|| tensor.float.dtype().name().into(), |grid| grid.name());
+        match types.iter_mut().find(|(known, ..)| *known == name) {
+            Some(entry) => {
+                entry.1 += 1;
+                entry.2 += tensor.bytes();
+            }
+            None => types.push((name, 1, tensor.bytes())),
+        }
+    }
+    types.sort_by_key(|entry| std::cmp::Reverse(entry.2));
+    let n_weights: u64 = plan.tensors.iter().map(PlannedTensor::n_weights).sum();
+    VariantReport {
+        id: id_of(plan),
+        file_bytes: plan.predicted_bytes(),
+        work_bytes: plan.work_bytes(threads),
+        bits_per_weight: plan.tensor_bytes() as f64 * 8.0 / n_weights.max(1) as f64,
+        types,
+        fallbacks: plan.n_undivided,
+        plan: None,
+    }
+}

@@ -1,0 +1,89 @@
+//! Recipes: the grid that every matrix gets (`4bit`, `mxfp4`), or grids chosen matrix by matrix within the same bytes
+//! (`4bit-mixed`).
+//! Owns their names; must not know tensors.
+
+use super::grid::Grid;
+use crate::build::decimal;
+
+/// How grids are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recipe {
+    /// One grid for all matrices, but for those that a layout gives 8 bits.
+    Pure(Grid),
+    /// As many bytes as [`Recipe::Pure`] would take, spent where they matter.
+    Mixed(Grid),
+    /// At most so many bytes of weights' files, spent where they matter.
+    Fitted {
+        /// Bytes.
+        bytes: u64,
+    },
+}
+
+impl Recipe {
+    /// The recipe that `name` means, in any case: `4bit`, `4bit-g32`, `mxfp4`, `mxfp8`, `nvfp4`, also with `-pure` or, of
+    /// affine grids, `-mixed` behind it; `high`, `balanced` and `extreme` mean 6, 4 and 3 bits, mixed.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let mixed = |bits| Some(Self::Mixed(Grid::Affine { bits, group: 64 }));
+        match name.as_str() {
+            "high" => return mixed(6),
+            "balanced" => return mixed(4),
+            "extreme" => return mixed(3),
+            _ => {}
+        }
+        let grid = |text: &str| Grid::all().find(|grid| grid.name() == text || grid.name() + "-g64" == text);
+        if let Some(stem) = name.strip_suffix("-mixed") {
+            return grid(stem).filter(|grid| grid.has_biases()).map(Self::Mixed);
+        }
+        grid(name.strip_suffix("-pure").unwrap_or(&name)).map(Self::Pure)
+    }
+
+    /// The name that users type.
+    pub fn name(self) -> String {
+        match self {
+            Self::Pure(grid) => grid.name(),
+            Self::Mixed(grid) => format!("{}-mixed", grid.name()),
+            Self::Fitted { bytes } => format!("auto-{}", decimal(bytes)),
+        }
+    }
+
+    /// The grid, or the one whose bytes are spent; the usual one where a size is fitted.
+    pub fn grid(self) -> Grid {
+        match self {
+            Self::Pure(grid) | Self::Mixed(grid) => grid,
+            Self::Fitted { .. } => Grid::Affine { bits: 4, group: 64 },
+        }
+    }
+
+    /// What names look like, for messages.
+    pub fn names() -> &'static str {
+        "2bit, 3bit, 4bit, 5bit, 6bit or 8bit (-g32, -g128 for other groups; -mixed behind it), mxfp4, mxfp8, nvfp4"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_recipes_and_back() {
+        for grid in Grid::all() {
+            let pure = Recipe::Pure(grid);
+            assert_eq!(Recipe::from_name(&pure.name()), Some(pure));
+            let mixed = Recipe::Mixed(grid);
+            assert_eq!(Recipe::from_name(&mixed.name()), grid.has_biases().then_some(mixed));
+        }
+        let four = Grid::Affine { bits: 4, group: 64 };
+        for (name, recipe) in [
+            ("4BIT-pure", Some(Recipe::Pure(four))),
+            ("4bit-g64-mixed", Some(Recipe::Mixed(four))),
+            ("balanced", Some(Recipe::Mixed(four))),
+            ("MXFP4", Some(Recipe::Pure(Grid::Mxfp4))),
+            ("7bit", None),
+            ("4bit-g16", None),
+            ("Q4_K_M", None),
+        ] {
+            assert_eq!(Recipe::from_name(name), recipe, "{name}");
+        }
+    }
+}
