@@ -6,6 +6,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use llama_pajamas::ErrorCode;
+
 use crate::error::{Failure, lp_error, lp_status};
 
 /// Runs `body`; on failure stores an owned error object in `error` unless that is null.
@@ -27,12 +29,12 @@ pub(crate) unsafe fn guarded(
     let failure = match outcome {
         Ok(Ok(())) => return lp_status::LP_OK,
         Ok(Err(failure)) => failure,
-        Err(panic) => Failure::new(lp_status::LP_PANIC, format!("panic: {}", message(&*panic))),
+        Err(panic) => Failure::new(ErrorCode::Panic, format!("panic: {}", message(&*panic))),
     };
     let status = failure.status();
     if !error.is_null() {
         // SAFETY: by this function's contract.
-        unsafe { error.write(Box::into_raw(Box::new(lp_error::new(failure)))) };
+        unsafe { error.write(Box::into_raw(Box::new(lp_error::new(&failure)))) };
     }
     status
 }
