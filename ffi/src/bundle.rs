@@ -5,31 +5,30 @@
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
 #[cfg(feature = "download")]
-#[path = "bundle/transport.rs"]
-mod transport;
+#[path = "bundle/source.rs"]
+mod source;
 #[cfg(not(feature = "download"))]
-#[path = "bundle/transport_disabled.rs"]
-mod transport;
+#[path = "bundle/source_disabled.rs"]
+mod source;
 
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use llama_pajamas::CancelToken;
-use llama_pajamas::bundle::pull::{self, PullRequest};
-use llama_pajamas::bundle::{Bundle, Progress, SignaturePolicy, TrustStore};
+use llama_pajamas::bundle::{Bundle, Progress};
 use serde_json::json;
 
-use crate::arguments::{Options, Place, init_options, items, optional_text, text};
+use crate::arguments::{Options, Place, init_options, optional_text, text};
 use crate::cancel::{lp_cancel, token};
-use crate::error::{Failure, lp_error, lp_status};
+use crate::error::{lp_error, lp_status};
 use crate::event::{Listener, lp_event_fn};
 use crate::guard::guarded;
 
 /// Reads every file of the bundle at `path` that is on this disk and compares its size and SHA-256 with the manifest. The first damage
 /// is the call's error: LP_NOT_FOUND or LP_INVALID_FILE. Where `trust_folder` is given, a folder of public keys, the manifest has to be
-/// signed by one of them, else LP_UNTRUSTED. `*json` becomes a JSON object with "files" and "bytes" (checked), "absent" (ids of variants
-/// that are not here) and "signature" (what was found, in words). Free it with lp_string_free. Tells LP_EVENT_TRANSFER.
+/// signed by one of them, else LP_UNTRUSTED; that needs a library with the feature `download`, else LP_UNSUPPORTED. `*json` becomes a JSON object with "files" and "bytes" (checked), "absent" (ids of variants
+/// that are not here) and "signature" (what was found, in words, or null where no folder was given). Free it with lp_string_free. Tells LP_EVENT_TRANSFER.
 /// `trust_folder`, `cancel`, `on_event` and `user_data` are optional.
 ///
 /// # Safety
@@ -49,16 +48,14 @@ pub unsafe extern "C" fn lp_bundle_verify(
         guarded(error, || {
             let place = Place::new(json, "json")?;
             let bundle = Bundle::open(Path::new(text(path, "path")?))?;
-            let (trust, policy) = trusted(optional_text(trust_folder, "trust_folder")?)?;
-            let signature = bundle.verify_signature(&trust, policy)?.to_string();
+            let signature = source::signature(&bundle, optional_text(trust_folder, "trust_folder")?)?;
             let listener = Listener::new(on_event, user_data);
             let report = bundle.verify(&mut heard(&listener, token(cancel)))?;
             let (files, absent) = (report.files.len(), report.absent.clone());
             let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
             report.into_result()?;
-            place.fill_json(
-                &json!({"files": files, "bytes": bytes, "absent": absent, "signature": signature}),
-            )
+            place
+                .fill_json(&json!({"files": files, "bytes": bytes, "absent": absent, "signature": signature}))
         })
     }
 }
@@ -134,47 +131,10 @@ pub unsafe extern "C" fn lp_bundle_pull(
             let place = Place::new(json, "json")?;
             let (url, destination) = (text(manifest_url, "manifest_url")?, text(destination, "destination")?);
             let asked = crate::arguments::options(options)?;
-            let downloader = transport::downloader(optional_text(asked.proxy, "proxy")?)?;
-            let (trust, policy) = trusted(optional_text(asked.trust_folder, "trust_folder")?)?;
-            let authorization = optional_text(asked.authorization, "authorization")?;
-            let headers: Vec<_> =
-                authorization.map(|value| ("Authorization".to_owned(), value.to_owned())).into_iter().collect();
-            let wanted = items(asked.variants, asked.n_variants, "variants")?;
-            let wanted = wanted.iter().map(|id| Ok(text(*id, "a variant")?.to_owned()));
-            let mut variants = wanted.collect::<Result<Vec<_>, Failure>>()?;
-            let request = PullRequest {
-                manifest_url: url,
-                headers: &headers,
-                destination: Path::new(destination),
-                variants: &[],
-                trust: &trust,
-                policy,
-                cap_bytes: (asked.cap_bytes != 0).then_some(asked.cap_bytes),
-            };
             let listener = Listener::new(on_event, user_data);
-            let mut progress = heard(&listener, token(cancel));
-            if variants.is_empty() {
-                let (manifest, _) = pull::look(&downloader, &request, &mut progress)?;
-                let gguf = |variant: &&llama_pajamas::bundle::Variant| {
-                    variant.format == llama_pajamas::bundle::Format::Gguf
-                };
-                variants.extend(manifest.variants.iter().filter(gguf).map(|variant| variant.id.clone()));
-            }
-            let request = PullRequest { variants: &variants, ..request };
-            let pulled = pull::pull(&downloader, &request, &mut progress)?;
-            let evicted: Vec<_> = pulled.evicted.iter().map(|path| path.to_string_lossy()).collect();
-            place.fill_json(&json!({
-                "variants": variants, "fetched_bytes": pulled.fetched_bytes,
-                "signature": pulled.signature.to_string(), "evicted": evicted,
-            }))
+            let pulled = source::pull(url, destination, &asked, &mut heard(&listener, token(cancel)))?;
+            place.fill_json(&pulled)
         })
-    }
-}
-
-fn trusted(folder: Option<&str>) -> Result<(TrustStore, SignaturePolicy), Failure> {
-    match folder {
-        Some(folder) => Ok((TrustStore::read(Path::new(folder))?, SignaturePolicy::Require)),
-        None => Ok((TrustStore::new(), SignaturePolicy::Report)),
     }
 }
 

@@ -124,17 +124,6 @@ impl lp_generate_options {
     /// # Safety
     /// Texts and arrays are live.
     pub(crate) unsafe fn settings(&self) -> Result<GenerateSettings, Failure> {
-        let numbers = [
-            ("temperature", self.temperature, 0.0..=f32::MAX),
-            ("top_p", self.top_p, 0.0..=1.0),
-            ("min_p", self.min_p, 0.0..=1.0),
-            ("repeat_penalty", self.repeat_penalty, f32::MIN_POSITIVE..=f32::MAX),
-        ];
-        for (name, number, range) in numbers {
-            if !range.contains(&number) {
-                return Err(Failure::invalid(format!("{name} is {number}, expected {range:?}")));
-            }
-        }
         // SAFETY: by this function's contract.
         let stop = unsafe { items(self.stop_texts, self.n_stop_texts, "stop_texts") }?
             .iter()

@@ -4,7 +4,9 @@
 //! and error objects. Must not know: what the functions do.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 
 use llama_pajamas::ErrorCode;
 
@@ -25,7 +27,7 @@ pub(crate) unsafe fn guarded(
         // SAFETY: by this function's contract.
         unsafe { error.write(std::ptr::null_mut()) };
     }
-    let outcome = catch_unwind(AssertUnwindSafe(body));
+    let outcome = quietly(body);
     let failure = match outcome {
         Ok(Ok(())) => return lp_status::LP_OK,
         Ok(Err(failure)) => failure,
@@ -42,7 +44,28 @@ pub(crate) unsafe fn guarded(
 /// Runs `body`, which cannot fail, and swallows a panic: for functions that free.
 pub(crate) fn freeing(body: impl FnOnce()) {
     // Nothing can be told: the object is gone either way.
-    let _ = catch_unwind(AssertUnwindSafe(body));
+    let _ = quietly(body);
+}
+
+thread_local! {
+    /// Calls of this thread that are under way, each in the callback of another.
+    static INSIDE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `body` and catches a panic, about which nothing is written to standard error.
+fn quietly<R>(body: impl FnOnce() -> R) -> std::thread::Result<R> {
+    static SILENCE: Once = Once::new();
+    SILENCE.call_once(|| {
+        let otherwise = take_hook();
+        set_hook(Box::new(move |panic| match INSIDE.try_with(Cell::get) {
+            Ok(0) | Err(_) => otherwise(panic),
+            Ok(_) => tracing::error!(target: "llama_pajamas::ffi", %panic, "a defect was caught"),
+        }));
+    });
+    INSIDE.set(INSIDE.get() + 1);
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    INSIDE.set(INSIDE.get() - 1);
+    outcome
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

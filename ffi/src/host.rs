@@ -25,7 +25,8 @@ pub unsafe extern "C" fn lp_host_report(json: *mut *mut c_char, error: *mut *mut
     unsafe {
         guarded(error, || {
             let place = Place::new(json, "json")?;
-            let host = hardware::detect().map_err(|error| Failure::from(llama_pajamas::Error::from(error)))?;
+            let host =
+                hardware::detect().map_err(|error| Failure::from(llama_pajamas::Error::from(error)))?;
             place.fill_json(&json!({
                 "library": env!("CARGO_PKG_VERSION"),
                 "features": features(),

@@ -79,10 +79,7 @@ unsafe impl Options for lp_requantize_options {
 /// # Safety
 /// `options` is null or valid for writes of `struct_size` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lp_requantize_options_init(
-    options: *mut lp_requantize_options,
-    struct_size: usize,
-) {
+pub unsafe extern "C" fn lp_requantize_options_init(options: *mut lp_requantize_options, struct_size: usize) {
     // SAFETY: by this function's contract.
     unsafe { init_options(options, struct_size) };
 }

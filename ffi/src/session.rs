@@ -137,8 +137,7 @@ impl lp_session_options {
             draft: None,
         })?;
         session.set_when_full(when_full);
-        session
-            .set_max_step((self.max_step_us != 0).then_some(Duration::from_micros(self.max_step_us)));
+        session.set_max_step((self.max_step_us != 0).then_some(Duration::from_micros(self.max_step_us)));
         Ok(session)
     }
 }
@@ -325,9 +324,7 @@ pub unsafe extern "C" fn lp_session_fork(
     unsafe {
         guarded(error, || {
             let place = Place::new(out, "out")?;
-            place.fill_object(SessionCell::new(
-                handles::get(session)?.with(|session| Ok(session.fork()?))?,
-            ));
+            place.fill_object(SessionCell::new(handles::get(session)?.with(|session| Ok(session.fork()?))?));
             Ok(())
         })
     }

@@ -82,8 +82,8 @@ pub unsafe extern "C" fn lp_set_log(
         guarded(error, || {
             let most = lp_log_level::LP_LOG_TRACE as u32;
             let level = u8::try_from(level).ok().filter(|level| u32::from(*level) <= most);
-            let level =
-                level.ok_or_else(|| Failure::invalid(format!("level is above {most}, expected 0 to {most}")))?;
+            let level = level
+                .ok_or_else(|| Failure::invalid(format!("level is above {most}, expected 0 to {most}")))?;
             *LOG.write().unwrap_or_else(PoisonError::into_inner) = Sink { callback: on_log, user_data };
             LEVEL.store(if on_log.is_some() { level } else { 0 }, Ordering::Relaxed);
             // Where a Rust program that links this crate has a subscriber of its own, that stays.

@@ -53,8 +53,7 @@ fn the_header_is_cxx_too() {
 
 #[test]
 fn the_header_declares_what_the_library_exports() {
-    let header =
-        std::fs::read_to_string(include().join("llama_pajamas.h")).expect("the header");
+    let header = std::fs::read_to_string(include().join("llama_pajamas.h")).expect("the header");
     // A declaration is one or more lines behind `LP_API`.
     let flat = header.replace("LP_API\n", "LP_API ");
     let declared = names_after(&flat, "LP_API ");

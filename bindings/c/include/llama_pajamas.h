@@ -461,8 +461,8 @@ LP_API const char *lp_version(void);
 
 /* Reads every file of the bundle at `path` that is on this disk and compares its size and SHA-256 with the manifest. The first damage
  * is the call's error: LP_NOT_FOUND or LP_INVALID_FILE. Where `trust_folder` is given, a folder of public keys, the manifest has to be
- * signed by one of them, else LP_UNTRUSTED. `*json` becomes a JSON object with "files" and "bytes" (checked), "absent" (ids of variants
- * that are not here) and "signature" (what was found, in words). Free it with lp_string_free. Tells LP_EVENT_TRANSFER.
+ * signed by one of them, else LP_UNTRUSTED; that needs a library with the feature `download`, else LP_UNSUPPORTED. `*json` becomes a JSON object with "files" and "bytes" (checked), "absent" (ids of variants
+ * that are not here) and "signature" (what was found, in words, or null where no folder was given). Free it with lp_string_free. Tells LP_EVENT_TRANSFER.
  * `trust_folder`, `cancel`, `on_event` and `user_data` are optional. */
 LP_API
 enum lp_status lp_bundle_verify(const char *path,

@@ -121,7 +121,8 @@ impl Error {
             Self::Bundle(error) => bundle_fields(error),
             Self::Engine(error) => engine_fields(error),
             Self::NoRoom { id, place, need_bytes, have_bytes, nearest } => {
-                let nearest = nearest.as_ref().map(|(id, context)| json!({"variant": id, "context_tokens": context}));
+                let nearest =
+                    nearest.as_ref().map(|(id, context)| json!({"variant": id, "context_tokens": context}));
                 fields(json!({
                     "variant": id, "place": place, "need_bytes": need_bytes, "have_bytes": have_bytes, "nearest": nearest,
                 }))
@@ -221,9 +222,7 @@ fn engine_fields(error: &engine::Error) -> Map<String, Value> {
     use engine::Error as E;
     match error {
         E::Read { path, .. } | E::InvalidFile { path, .. } | E::Load { path, .. } => at(path),
-        E::Setting { name, got, expected } => {
-            fields(json!({"what": name, "expected": expected, "got": got}))
-        }
+        E::Setting { name, got, expected } => fields(json!({"what": name, "expected": expected, "got": got})),
         E::UnknownCpuVariant { wanted, available: known }
         | E::UnsupportedCpuVariant { wanted, usable: known } => {
             fields(json!({"what": "cpu_variant", "got": wanted, "known": known}))

@@ -73,9 +73,10 @@ unsafe fn request(options: &lp_requantize_options) -> Result<Request, Failure> {
     })?;
     let time_budget = match options.time_budget_s {
         0.0 => None,
-        seconds => Some(Duration::try_from_secs_f64(seconds).map_err(|error| {
-            Failure::invalid(format!("time_budget_s is {seconds}: {error}"))
-        })?),
+        seconds => Some(
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|error| Failure::invalid(format!("time_budget_s is {seconds}: {error}")))?,
+        ),
     };
     Ok(Request {
         parent: parent.map(str::to_owned),
