@@ -72,9 +72,12 @@ impl From<ErrorCode> for lp_status {
     }
 }
 
-/// An error on its way out.
+/// An error on its way out: one pointer, because every function hands it on.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Problem>);
+
+#[derive(Clone, Debug)]
+struct Problem {
     code: ErrorCode,
     message: String,
     details: Value,
@@ -82,7 +85,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: json!({"code": code.name()}) }
+        Self::made(code, message.into())
+    }
+
+    fn made(code: ErrorCode, message: String) -> Self {
+        Self(Box::new(Problem { code, message, details: json!({"code": code.name()}) }))
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -98,12 +105,12 @@ impl Failure {
     }
 
     pub(crate) fn status(&self) -> lp_status {
-        self.code.into()
+        self.0.code.into()
     }
 
     #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 }
 
@@ -119,8 +126,9 @@ impl lp_error {
     pub(crate) fn new(failure: &Failure) -> Self {
         let text =
             |text: String| CString::new(text.replace('\0', "\u{fffd}")).expect("NUL was replaced just now");
-        let message = text(failure.message.replace('\n', " "));
-        Self { status: failure.status(), message, details: text(failure.details.to_string()) }
+        let Problem { message, details, .. } = &*failure.0;
+        let message = text(message.replace('\n', " "));
+        Self { status: failure.status(), message, details: text(details.to_string()) }
     }
 
     #[cfg(test)]
@@ -175,7 +183,7 @@ pub unsafe extern "C" fn lp_error_free(error: *mut lp_error) {
 
 impl From<llama_pajamas::Error> for Failure {
     fn from(error: llama_pajamas::Error) -> Self {
-        Self { code: error.code(), message: error.to_string(), details: error.details() }
+        Self(Box::new(Problem { code: error.code(), message: error.to_string(), details: error.details() }))
     }
 }
 

@@ -9,6 +9,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ops::ControlFlow;
 
 use llama_pajamas::{Change, Event, StopReason, Usage, bundle};
+use serde::Serialize;
 use serde_json::json;
 
 /// Why an answer ended.
@@ -124,13 +125,8 @@ impl Listener {
     }
 
     /// Tells how far something is, in words of its own.
-    pub(crate) fn json(
-        &self,
-        kind: lp_event_kind,
-        fraction: f64,
-        value: &impl serde::Serialize,
-    ) -> ControlFlow<()> {
-        let text = serde_json::to_string(value).expect("names and numbers become JSON");
+    pub(crate) fn json(&self, kind: lp_event_kind, fraction: f64, value: &impl Serialize) -> ControlFlow<()> {
+        let text = text_of(value);
         self.call(&lp_event { fraction, ..lp_event::blank(kind) }.with_text(&text))
     }
 
@@ -165,6 +161,10 @@ impl Listener {
     }
 }
 
+fn text_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("names and numbers become JSON")
+}
+
 /// `done` of `total`, 0 where nothing is known.
 pub(crate) fn share(done: u64, total: u64) -> f64 {
     if total == 0 { 0.0 } else { done as f64 / total as f64 }
@@ -190,7 +190,9 @@ impl lp_event {
     /// An event, whose text the caller keeps alive: the event's own, or the JSON that is returned beside it and not linked yet.
     pub(crate) fn of(event: &Event<'_>) -> (Self, Option<String>) {
         use lp_event_kind::*;
-        let json = |kind, value: serde_json::Value| (Self::blank(kind), Some(value.to_string()));
+        fn json(kind: lp_event_kind, value: &impl Serialize) -> (lp_event, Option<String>) {
+            (lp_event::blank(kind), Some(text_of(value)))
+        }
         let told = match event {
             Event::Prompt { tokens, reused } => Self {
                 prompt_tokens: *tokens as u64,
@@ -205,13 +207,13 @@ impl lp_event {
             },
             Event::Token(token_id) => Self { token_id: *token_id, ..Self::blank(LP_EVENT_TOKEN) },
             Event::Text(text) => Self::blank(LP_EVENT_TEXT).with_text(text),
-            Event::Change(change) => return json(LP_EVENT_CHANGE, json!(change)),
-            Event::Logprobs(logprobs) => return json(LP_EVENT_LOGPROBS, json!(logprobs)),
+            Event::Change(change) => return json(LP_EVENT_CHANGE, change),
+            Event::Logprobs(logprobs) => return json(LP_EVENT_LOGPROBS, *logprobs),
             Event::Dropped { before, after } => {
-                return json(LP_EVENT_CONTEXT, json!({"dropped": {"before": before, "after": after}}));
+                return json(LP_EVENT_CONTEXT, &json!({"dropped": {"before": before, "after": after}}));
             }
             Event::Grown { before, after } => {
-                return json(LP_EVENT_CONTEXT, json!({"grown": {"before": before, "after": after}}));
+                return json(LP_EVENT_CONTEXT, &json!({"grown": {"before": before, "after": after}}));
             }
         };
         (told, None)

@@ -23,15 +23,26 @@ pub(crate) unsafe fn guarded(
     error: *mut *mut lp_error,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> lp_status {
+    let mut body = Some(body);
+    // SAFETY: by this function's contract.
+    unsafe { guard(error, &mut || body.take().map_or(Ok(()), |body| body())) }
+}
+
+/// The same, once for all functions: it would be most of each of them.
+///
+/// # Safety
+/// As [`guarded`].
+#[inline(never)]
+unsafe fn guard(error: *mut *mut lp_error, body: &mut dyn FnMut() -> Result<(), Failure>) -> lp_status {
     if !error.is_null() {
         // SAFETY: by this function's contract.
         unsafe { error.write(std::ptr::null_mut()) };
     }
-    let outcome = quietly(body);
-    let failure = match outcome {
-        Ok(Ok(())) => return lp_status::LP_OK,
-        Ok(Err(failure)) => failure,
-        Err(panic) => Failure::new(ErrorCode::Panic, format!("panic: {}", message(&*panic))),
+    let mut outcome = Ok(());
+    let failure = match (quietly(&mut || outcome = body()), outcome) {
+        (Ok(()), Ok(())) => return lp_status::LP_OK,
+        (Ok(()), Err(failure)) => failure,
+        (Err(panic), _) => Failure::new(ErrorCode::Panic, format!("panic: {}", message(&*panic))),
     };
     let status = failure.status();
     if !error.is_null() {
@@ -44,7 +55,12 @@ pub(crate) unsafe fn guarded(
 /// Runs `body`, which cannot fail, and swallows a panic: for functions that free.
 pub(crate) fn freeing(body: impl FnOnce()) {
     // Nothing can be told: the object is gone either way.
-    let _ = quietly(body);
+    let mut body = Some(body);
+    let _ = quietly(&mut || {
+        if let Some(body) = body.take() {
+            body();
+        }
+    });
 }
 
 thread_local! {
@@ -53,7 +69,8 @@ thread_local! {
 }
 
 /// Runs `body` and catches a panic, about which nothing is written to standard error.
-fn quietly<R>(body: impl FnOnce() -> R) -> std::thread::Result<R> {
+#[inline(never)]
+fn quietly(body: &mut dyn FnMut()) -> std::thread::Result<()> {
     static SILENCE: Once = Once::new();
     SILENCE.call_once(|| {
         let otherwise = take_hook();

@@ -4,7 +4,7 @@
 //! not used twice, and a call keeps its objects until it returns, whoever frees them meanwhile. May know: failures. Must not know:
 //! what the objects are.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
@@ -29,28 +29,42 @@ const STRIDE: usize = 16;
 
 /// A handle for `object`.
 pub(crate) fn insert<H: Handle>(object: H::Object) -> *mut H {
-    let number = NEXT.fetch_add(STRIDE, Ordering::Relaxed);
-    OBJECTS.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::new(object));
-    std::ptr::without_provenance_mut(number)
+    insert_any(Arc::new(object)).cast()
 }
 
 /// The object behind `handle`, alive as long as the result.
 pub(crate) fn get<H: Handle>(handle: *const H) -> Result<Arc<H::Object>, Failure> {
-    if handle.is_null() {
-        return Err(Failure::invalid(format!("{} is null", H::NAME)));
-    }
-    let object = OBJECTS.read().unwrap_or_else(PoisonError::into_inner).get(&handle.addr()).cloned();
-    object.and_then(|object| object.downcast().ok()).ok_or_else(|| {
-        Failure::invalid(format!("{} is no live object: it was freed, or is of another kind", H::NAME))
-    })
+    find(handle.addr(), H::NAME)?.downcast().map_err(|_| gone(H::NAME))
 }
 
 /// Takes the object out of the table; `None` where it is not there or of another kind. It is dropped outside the lock, by whoever
 /// holds it last.
 pub(crate) fn remove<H: Handle>(handle: *const H) -> Option<Arc<H::Object>> {
+    take(handle.addr(), TypeId::of::<H::Object>())?.downcast().ok()
+}
+
+fn insert_any(object: Arc<dyn Any + Send + Sync>) -> *mut () {
+    let number = NEXT.fetch_add(STRIDE, Ordering::Relaxed);
+    OBJECTS.write().unwrap_or_else(PoisonError::into_inner).insert(number, object);
+    std::ptr::without_provenance_mut(number)
+}
+
+fn find(number: usize, name: &str) -> Result<Arc<dyn Any + Send + Sync>, Failure> {
+    if number == 0 {
+        return Err(Failure::invalid(format!("{name} is null")));
+    }
+    let objects = OBJECTS.read().unwrap_or_else(PoisonError::into_inner);
+    objects.get(&number).cloned().ok_or_else(|| gone(name))
+}
+
+fn gone(name: &str) -> Failure {
+    Failure::invalid(format!("{name} is no live object: it was freed, or is of another kind"))
+}
+
+fn take(number: usize, kind: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
     let mut objects = OBJECTS.write().unwrap_or_else(PoisonError::into_inner);
-    objects.get(&handle.addr()).filter(|object| object.is::<H::Object>())?;
-    objects.remove(&handle.addr())?.downcast().ok()
+    objects.get(&number).filter(|object| (***object).type_id() == kind)?;
+    objects.remove(&number)
 }
 
 /// Objects that are alive.

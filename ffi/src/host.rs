@@ -4,9 +4,9 @@
 
 use std::ffi::c_char;
 
-use llama_pajamas::engine::gguf::GgufEngine;
-use llama_pajamas::hardware;
-use serde_json::json;
+use llama_pajamas::engine::gguf::{CpuVariants, GgufEngine};
+use llama_pajamas::hardware::{self, Host};
+use serde::Serialize;
 
 use crate::arguments::Place;
 use crate::error::{Failure, lp_error, lp_status};
@@ -27,14 +27,22 @@ pub unsafe extern "C" fn lp_host_report(json: *mut *mut c_char, error: *mut *mut
             let place = Place::new(json, "json")?;
             let host =
                 hardware::detect().map_err(|error| Failure::from(llama_pajamas::Error::from(error)))?;
-            place.fill_json(&json!({
-                "library": env!("CARGO_PKG_VERSION"),
-                "features": features(),
-                "cpu_variants": GgufEngine::cpu_variants(),
-                "host": host,
-            }))
+            place.fill_json(&Report {
+                library: env!("CARGO_PKG_VERSION"),
+                features: features(),
+                cpu_variants: GgufEngine::cpu_variants(),
+                host,
+            })
         })
     }
+}
+
+#[derive(Serialize)]
+struct Report {
+    library: &'static str,
+    features: Vec<&'static str>,
+    cpu_variants: CpuVariants,
+    host: Host,
 }
 
 fn features() -> Vec<&'static str> {

@@ -6,7 +6,10 @@
 
 use std::ffi::{c_char, c_void};
 
-use llama_pajamas::{CancelToken, LoadedModel};
+use llama_pajamas::engine::MemoryUse;
+use llama_pajamas::planner::Choice;
+use llama_pajamas::{CancelToken, LoadedModel, Stance};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::{Number, Place, copy_out, items, text};
@@ -68,7 +71,8 @@ pub unsafe extern "C" fn lp_runtime_load(
             sink::metrics(|| {
                 json!({
                     "kind": "load", "took_s": start.elapsed().as_secs_f64(),
-                    "variant": plan.chosen.as_ref().map(|choice| &choice.id), "memory": model.memory(),
+                    "variant": plan.chosen.as_ref().map(|choice| &choice.id),
+                    "memory_bytes": model.memory().total_bytes(),
                 })
             });
             place.fill_object(model);
@@ -94,17 +98,28 @@ pub unsafe extern "C" fn lp_model_describe(
         guarded(error, || {
             let place = Place::new(json, "json")?;
             let model = handles::get(model)?;
-            place.fill_json(&json!({
-                "choice": model.choice(),
-                "memory": model.memory(),
-                "engine": model.engine_build(),
-                "digest": model.digest()?,
-                "n_vocab": model.tokenizer().n_vocab(),
-                "is_decoder": model.is_decoder(),
-                "stance": model.stance(),
-            }))
+            place.fill_json(&Described {
+                choice: model.choice(),
+                memory: model.memory(),
+                engine: model.engine_build(),
+                digest: model.digest()?,
+                n_vocab: model.tokenizer().n_vocab(),
+                is_decoder: model.is_decoder(),
+                stance: model.stance(),
+            })
         })
     }
+}
+
+#[derive(Serialize)]
+struct Described<'a> {
+    choice: &'a Choice,
+    memory: MemoryUse,
+    engine: &'a str,
+    digest: String,
+    n_vocab: usize,
+    is_decoder: bool,
+    stance: Stance,
 }
 
 /// Tokens of `text`: `*n_tokens` becomes their count, and the first `capacity` of them are written to `tokens`. Call it with

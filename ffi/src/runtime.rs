@@ -7,9 +7,11 @@
 use std::ffi::c_char;
 use std::path::{Path, PathBuf};
 
+use llama_pajamas::bundle::Manifest;
+use llama_pajamas::families::Description;
 use llama_pajamas::planner::Candidate;
 use llama_pajamas::{PlanRequest, Runtime, RuntimeSettings};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::arguments::{Options, Place, init_options, optional_text, text};
 use crate::error::{Failure, lp_error, lp_status};
@@ -160,25 +162,43 @@ pub unsafe extern "C" fn lp_runtime_describe(
         guarded(error, || {
             let place = Place::new(json, "json")?;
             let runtime = handles::get(runtime)?;
-            let variants: Vec<Value> = runtime.candidates().map(described).collect();
-            place.fill_json(&json!({
-                "engine": runtime.engine_build(),
-                "bundle": runtime.bundle().map(|bundle| bundle.manifest()),
-                "variants": variants,
-            }))
+            place.fill_json(&Described {
+                engine: runtime.engine_build(),
+                bundle: runtime.bundle().map(|bundle| bundle.manifest()),
+                variants: runtime.candidates().map(Variant::of).collect(),
+            })
         })
     }
 }
 
-fn described(variant: &Candidate) -> Value {
-    json!({
-        "id": variant.id,
-        "precision": variant.precision,
-        "weights_bytes": variant.weights_bytes,
-        "present": variant.present,
-        "blocked": variant.blocked.as_ref().map(|(_, why)| why),
-        "description": variant.description,
-    })
+#[derive(Serialize)]
+struct Described<'a> {
+    engine: String,
+    bundle: Option<&'a Manifest>,
+    variants: Vec<Variant<'a>>,
+}
+
+#[derive(Serialize)]
+struct Variant<'a> {
+    id: &'a str,
+    precision: &'a str,
+    weights_bytes: u64,
+    present: bool,
+    blocked: Option<&'a str>,
+    description: &'a Description,
+}
+
+impl<'a> Variant<'a> {
+    fn of(variant: &'a Candidate) -> Self {
+        Self {
+            id: &variant.id,
+            precision: &variant.precision,
+            weights_bytes: variant.weights_bytes,
+            present: variant.present,
+            blocked: variant.blocked.as_ref().map(|(_, why)| why.as_str()),
+            description: &variant.description,
+        }
+    }
 }
 
 /// Fills `options` with defaults.

@@ -123,16 +123,22 @@ impl Error {
             Self::NoRoom { id, place, need_bytes, have_bytes, nearest } => {
                 let nearest =
                     nearest.as_ref().map(|(id, context)| json!({"variant": id, "context_tokens": context}));
-                fields(json!({
-                    "variant": id, "place": place, "need_bytes": need_bytes, "have_bytes": have_bytes, "nearest": nearest,
-                }))
+                fields(vec![
+                    ("variant", json!(id)),
+                    ("place", json!(place)),
+                    ("need_bytes", json!(need_bytes)),
+                    ("have_bytes", json!(have_bytes)),
+                    ("nearest", json!(nearest)),
+                ])
             }
             Self::Request { what, expected, got } => {
-                fields(json!({"what": what, "expected": expected, "got": got}))
+                fields(vec![("what", json!(what)), ("expected", json!(expected)), ("got", json!(got))])
             }
-            Self::Unsupported { what, feature } => fields(json!({"what": what, "feature": feature})),
-            Self::Refused { because } => fields(json!({"because": because})),
-            Self::Busy { waiting } => fields(json!({"waiting": waiting})),
+            Self::Unsupported { what, feature } => {
+                fields(vec![("what", json!(what)), ("feature", json!(feature))])
+            }
+            Self::Refused { because } => fields(vec![("because", json!(because))]),
+            Self::Busy { waiting } => fields(vec![("waiting", json!(waiting))]),
             Self::Tokenizer(_)
             | Self::Template(_)
             | Self::Hardware(_)
@@ -146,15 +152,12 @@ impl Error {
     }
 }
 
-fn fields(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+fn fields(fields: Vec<(&str, Value)>) -> Map<String, Value> {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn at(path: &Path) -> Map<String, Value> {
-    fields(json!({"path": path.to_string_lossy()}))
+    fields(vec![("path", json!(path.to_string_lossy()))])
 }
 
 fn of_bundle(error: &bundle::Error) -> ErrorCode {
@@ -176,21 +179,29 @@ fn of_bundle(error: &bundle::Error) -> ErrorCode {
 fn bundle_fields(error: &bundle::Error) -> Map<String, Value> {
     use bundle::Error as E;
     match error {
-        E::WrongSize { path, expected, got } => {
-            fields(json!({"path": path.to_string_lossy(), "expected": expected, "got": got}))
-        }
-        E::WrongDigest { path, expected, got } => fields(json!({
-            "path": path.to_string_lossy(), "expected": expected.to_string(), "got": got.to_string(),
-        })),
+        E::WrongSize { path, expected, got } => fields(vec![
+            ("path", json!(path.to_string_lossy())),
+            ("expected", json!(expected)),
+            ("got", json!(got)),
+        ]),
+        E::WrongDigest { path, expected, got } => fields(vec![
+            ("path", json!(path.to_string_lossy())),
+            ("expected", json!(expected.to_string())),
+            ("got", json!(got.to_string())),
+        ]),
         E::MissingFile { path, variant } => {
-            fields(json!({"path": path.to_string_lossy(), "variant": variant}))
+            fields(vec![("path", json!(path.to_string_lossy())), ("variant", json!(variant))])
         }
-        E::DiskSpace { path, need_bytes, have_bytes } => fields(json!({
-            "path": path.to_string_lossy(), "need_bytes": need_bytes, "have_bytes": have_bytes,
-        })),
-        E::UnknownVariant { path, id, known } => {
-            fields(json!({"path": path.to_string_lossy(), "variant": id, "known": known}))
-        }
+        E::DiskSpace { path, need_bytes, have_bytes } => fields(vec![
+            ("path", json!(path.to_string_lossy())),
+            ("need_bytes", json!(need_bytes)),
+            ("have_bytes", json!(have_bytes)),
+        ]),
+        E::UnknownVariant { path, id, known } => fields(vec![
+            ("path", json!(path.to_string_lossy())),
+            ("variant", json!(id)),
+            ("known", json!(known)),
+        ]),
         E::Io { path, .. }
         | E::Manifest { path, .. }
         | E::Escapes { path, .. }
@@ -199,7 +210,7 @@ fn bundle_fields(error: &bundle::Error) -> Map<String, Value> {
         | E::Signature { path, .. }
         | E::Key { path, .. }
         | E::StorageCap { path, .. } => at(path),
-        E::Download { url, .. } | E::HubIndex { url, .. } => fields(json!({"url": url})),
+        E::Download { url, .. } | E::HubIndex { url, .. } => fields(vec![("url", json!(url))]),
         _ => Map::new(),
     }
 }
@@ -222,10 +233,12 @@ fn engine_fields(error: &engine::Error) -> Map<String, Value> {
     use engine::Error as E;
     match error {
         E::Read { path, .. } | E::InvalidFile { path, .. } | E::Load { path, .. } => at(path),
-        E::Setting { name, got, expected } => fields(json!({"what": name, "expected": expected, "got": got})),
+        E::Setting { name, got, expected } => {
+            fields(vec![("what", json!(name)), ("expected", json!(expected)), ("got", json!(got))])
+        }
         E::UnknownCpuVariant { wanted, available: known }
         | E::UnsupportedCpuVariant { wanted, usable: known } => {
-            fields(json!({"what": "cpu_variant", "got": wanted, "known": known}))
+            fields(vec![("what", json!("cpu_variant")), ("got", json!(wanted)), ("known", json!(known))])
         }
         _ => Map::new(),
     }
