@@ -385,11 +385,10 @@ static void run(const line *line) {
         if (succeeded(lp_runtime_open(place(line, "path"), &options, &runtime, &failure))) printf("ok");
     } else if (strcmp(step, "describe") == 0) {
         if (succeeded(lp_runtime_describe(runtime, &json, &failure))) {
-            const char *variants = strstr(json, ",\"variants\":[{\"id\"");
-            const char *last = variants;
-            for (const char *at = variants; at && (at = strstr(at + 1, ",\"variants\":[{\"id\""));) last = at;
-            printf("variants=%zu first=", times(last ? last : json, "\"description\":"));
-            value_of(last ? last : json, NULL, "\"id\":\"");
+            char *end = strstr(json, ",\"bundle\":"); /* behind the variants */
+            if (end) *end = 0;
+            printf("variants=%zu first=", times(json, "\"description\":"));
+            value_of(json, "\"variants\":[", "\"id\":\"");
         }
     } else if (strcmp(step, "verify") == 0) {
         lp_status status = lp_bundle_verify(place(line, "path"), NULL, cancel, NULL, NULL, &json, &failure);

@@ -240,10 +240,10 @@ std::string run(const Line &line, Objects &objects, const std::string &files) {
     if (step == "describe") {
         auto json = objects.runtime.describe();
         if (!json) return failed(json.error());
-        std::string variants = json->substr(json->rfind(",\"variants\":[{\"id\""));
+        std::string variants = json->substr(0, json->find(",\"bundle\":")); // which stands behind them
         size_t count = 0;
         for (size_t at = 0; (at = variants.find("\"description\":", at)) != std::string::npos; at++) count++;
-        return "variants=" + std::to_string(count) + " first=" + value_of(variants, "", "\"id\":\"");
+        return "variants=" + std::to_string(count) + " first=" + value_of(variants, "\"variants\":[", "\"id\":\"");
     }
     if (step == "verify") {
         auto json = lp::verify_bundle(place("path"), {}, ignore, &cancel);

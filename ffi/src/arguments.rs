@@ -128,12 +128,14 @@ impl Place<c_char> {
 
     /// Hands `value` to the caller as JSON.
     pub(crate) fn fill_json(self, value: &impl Serialize) -> Result<(), Failure> {
-        let internal = |reason: String| Failure::new(ErrorCode::Internal, reason);
-        let text = serde_json::to_string(value).map_err(|error| internal(error.to_string()))?;
-        let text = CString::new(text).map_err(|error| internal(error.to_string()))?;
-        self.fill(text.into_raw());
+        self.fill_text(&text_of(value)?);
         Ok(())
     }
+}
+
+/// `value` as JSON.
+pub(crate) fn text_of(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))
 }
 
 /// A struct of options whose first field is its size in bytes, a `usize`.

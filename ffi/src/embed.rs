@@ -4,11 +4,19 @@
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
+#[cfg(feature = "embeddings")]
+#[path = "embed/reader.rs"]
+mod reader;
+#[cfg(not(feature = "embeddings"))]
+#[path = "embed/reader_disabled.rs"]
+mod reader;
+
 use std::ffi::c_char;
 use std::sync::{Mutex, PoisonError};
 
+use llama_pajamas::EmbedSettings;
 use llama_pajamas::engine::Pooling;
-use llama_pajamas::{EmbedSettings, Embedder};
+use reader::Reader;
 
 use crate::arguments::{Number, Options, Place, copy_out, init_options, one_of};
 use crate::cancel::{lp_cancel, token};
@@ -23,7 +31,7 @@ pub struct lp_embedder {
 }
 
 impl Handle for lp_embedder {
-    type Object = Mutex<Embedder>;
+    type Object = Mutex<Reader>;
     const NAME: &'static str = "embedder";
 }
 
@@ -86,7 +94,7 @@ pub unsafe extern "C" fn lp_embed_options_init(options: *mut lp_embed_options, s
     unsafe { init_options(options, struct_size) };
 }
 
-/// Opens an embedder. `options` is optional.
+/// Opens an embedder. Needs a library with the feature `embeddings`, else LP_UNSUPPORTED. `options` is optional.
 ///
 /// # Safety
 /// Options are null or carry their size, `out` and `error` are valid for writes.
@@ -103,7 +111,7 @@ pub unsafe extern "C" fn lp_embedder_open(
             let place = Place::new(out, "out")?;
             let model = handles::get(model)?;
             let settings = crate::arguments::options(options)?.settings()?;
-            place.fill_object(Mutex::new(model.embedder(&settings)?));
+            place.fill_object(Mutex::new(Reader::open(&model, &settings)?));
             Ok(())
         })
     }
@@ -132,9 +140,8 @@ pub unsafe extern "C" fn lp_embedder_embed(
             let embedder = handles::get(embedder)?;
             let text = crate::arguments::text(text, "text")?;
             let mut embedder = embedder.lock().unwrap_or_else(PoisonError::into_inner);
-            let vectors = embedder.embed(text, &token(cancel))?.vectors;
-            let vector = vectors.first().map(Vec::as_slice).unwrap_or_default();
-            copy_out(vector, values, capacity);
+            let vector = embedder.vector(text, &token(cancel))?;
+            copy_out(&vector, values, capacity);
             count.fill(vector.len());
             Ok(())
         })

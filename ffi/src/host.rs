@@ -47,9 +47,12 @@ struct Report {
 
 fn features() -> Vec<&'static str> {
     let all = [
+        ("adapters", cfg!(feature = "adapters")),
         ("constrain", cfg!(feature = "constrain")),
         ("download", cfg!(feature = "download")),
+        ("embeddings", cfg!(feature = "embeddings")),
         ("quantize", cfg!(feature = "quantize")),
+        ("states", cfg!(feature = "states")),
     ];
     all.into_iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name).collect()
 }

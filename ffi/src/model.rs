@@ -4,6 +4,13 @@
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
+#[cfg(feature = "adapters")]
+#[path = "model/adapters.rs"]
+mod adapters;
+#[cfg(not(feature = "adapters"))]
+#[path = "model/adapters_disabled.rs"]
+mod adapters;
+
 use std::ffi::{c_char, c_void};
 
 use llama_pajamas::engine::MemoryUse;
@@ -193,6 +200,7 @@ impl Handle for lp_adapter {
 }
 
 /// Loads an adapter of `model` from a GGUF file. Answers that name it in their options are computed with it, each for itself.
+/// Needs a library with the feature `adapters`, else LP_UNSUPPORTED.
 ///
 /// # Safety
 /// `path` ends in NUL, `out` and `error` are valid for writes.
@@ -208,7 +216,7 @@ pub unsafe extern "C" fn lp_adapter_load(
         guarded(error, || {
             let place = Place::new(out, "out")?;
             let model = handles::get(model)?;
-            place.fill_object(model.load_adapter(text(path, "path")?.as_ref())?);
+            place.fill_object(adapters::load(&model, text(path, "path")?.as_ref())?);
             Ok(())
         })
     }

@@ -7,13 +7,12 @@
 use std::ffi::c_char;
 use std::path::{Path, PathBuf};
 
-use llama_pajamas::bundle::Manifest;
 use llama_pajamas::families::Description;
 use llama_pajamas::planner::Candidate;
 use llama_pajamas::{PlanRequest, Runtime, RuntimeSettings};
 use serde::Serialize;
 
-use crate::arguments::{Options, Place, init_options, optional_text, text};
+use crate::arguments::{Options, Place, init_options, optional_text, text, text_of};
 use crate::error::{Failure, lp_error, lp_status};
 use crate::guard::{freeing, guarded};
 use crate::handles::{self, Handle};
@@ -162,11 +161,14 @@ pub unsafe extern "C" fn lp_runtime_describe(
         guarded(error, || {
             let place = Place::new(json, "json")?;
             let runtime = handles::get(runtime)?;
-            place.fill_json(&Described {
-                engine: runtime.engine_build(),
-                bundle: runtime.bundle().map(|bundle| bundle.manifest()),
-                variants: runtime.candidates().map(Variant::of).collect(),
-            })
+            let (engine, variants) =
+                (runtime.engine_build(), runtime.candidates().map(Variant::of).collect());
+            let described = text_of(&Described { engine, variants })?;
+            let manifest = runtime.bundle().map(|bundle| String::from_utf8_lossy(bundle.manifest_bytes()));
+            // The manifest as it stands, behind the object's other fields.
+            let rest = described.strip_suffix('}').unwrap_or(&described);
+            place.fill_text(&format!("{rest},\"bundle\":{}}}", manifest.as_deref().unwrap_or("null")));
+            Ok(())
         })
     }
 }
@@ -174,7 +176,6 @@ pub unsafe extern "C" fn lp_runtime_describe(
 #[derive(Serialize)]
 struct Described<'a> {
     engine: String,
-    bundle: Option<&'a Manifest>,
     variants: Vec<Variant<'a>>,
 }
 

@@ -5,6 +5,13 @@
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
+#[cfg(feature = "states")]
+#[path = "session/states.rs"]
+mod states;
+#[cfg(not(feature = "states"))]
+#[path = "session/states_disabled.rs"]
+mod states;
+
 use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
@@ -265,7 +272,8 @@ pub(crate) fn told(usage: &Usage) {
 }
 
 /// What the session holds, as bytes: lp_session_restore goes on from there in any process with the same build of the library and
-/// the same model. Not of a session whose last answer had adapters. Free the bytes with lp_bytes_free.
+/// the same model. Not of a session whose last answer had adapters. Free the bytes
+/// with lp_bytes_free. Needs a library with the feature `states`, else LP_UNSUPPORTED.
 ///
 /// # Safety
 /// `out`, `n_bytes` and `error` are valid for writes.
@@ -280,7 +288,7 @@ pub unsafe extern "C" fn lp_session_save(
     unsafe {
         guarded(error, || {
             let (place, count) = (Place::new(out, "out")?, Number::new(n_bytes, "n_bytes")?);
-            let bytes = handles::get(session)?.with(|session| Ok(session.save()?))?.into_boxed_slice();
+            let bytes = handles::get(session)?.with(states::save)?.into_boxed_slice();
             count.fill(bytes.len());
             place.fill(Box::into_raw(bytes).cast());
             Ok(())
@@ -305,7 +313,7 @@ pub unsafe extern "C" fn lp_session_restore(
         guarded(error, || {
             let session = handles::get(session)?;
             let bytes = items(bytes, n_bytes, "bytes")?;
-            session.with(|session| Ok(session.restore(bytes)?))
+            session.with(|session| states::restore(session, bytes))
         })
     }
 }
@@ -324,7 +332,7 @@ pub unsafe extern "C" fn lp_session_fork(
     unsafe {
         guarded(error, || {
             let place = Place::new(out, "out")?;
-            place.fill_object(SessionCell::new(handles::get(session)?.with(|session| Ok(session.fork()?))?));
+            place.fill_object(SessionCell::new(handles::get(session)?.with(states::fork)?));
             Ok(())
         })
     }

@@ -510,7 +510,7 @@ void lp_cancel_free(struct lp_cancel *cancel);
 /* Fills `options` with defaults. */
 LP_API void lp_embed_options_init(struct lp_embed_options *options, size_t struct_size);
 
-/* Opens an embedder. `options` is optional. */
+/* Opens an embedder. Needs a library with the feature `embeddings`, else LP_UNSUPPORTED. `options` is optional. */
 LP_API
 enum lp_status lp_embedder_open(const struct lp_model *model,
                                 const struct lp_embed_options *options,
@@ -617,7 +617,8 @@ enum lp_status lp_model_detokenize(const struct lp_model *model,
 LP_API
 void lp_model_free(struct lp_model *model);
 
-/* Loads an adapter of `model` from a GGUF file. Answers that name it in their options are computed with it, each for itself. */
+/* Loads an adapter of `model` from a GGUF file. Answers that name it in their options are computed with it, each for itself.
+ * Needs a library with the feature `adapters`, else LP_UNSUPPORTED. */
 LP_API
 enum lp_status lp_adapter_load(const struct lp_model *model,
                                const char *path,
@@ -712,7 +713,8 @@ enum lp_status lp_session_chat(struct lp_session *session,
                                struct lp_error **error);
 
 /* What the session holds, as bytes: lp_session_restore goes on from there in any process with the same build of the library and
- * the same model. Not of a session whose last answer had adapters. Free the bytes with lp_bytes_free. */
+ * the same model. Not of a session whose last answer had adapters. Free the bytes
+ * with lp_bytes_free. Needs a library with the feature `states`, else LP_UNSUPPORTED. */
 LP_API
 enum lp_status lp_session_save(const struct lp_session *session,
                                uint8_t **out,
