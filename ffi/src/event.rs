@@ -165,6 +165,11 @@ fn text_of(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and numbers become JSON")
 }
 
+fn resized(how: &str, before: usize, after: usize) -> (lp_event, Option<String>) {
+    let text = format!(r#"{{"{how}":{{"before":{before},"after":{after}}}}}"#);
+    (lp_event::blank(lp_event_kind::LP_EVENT_CONTEXT), Some(text))
+}
+
 /// `done` of `total`, 0 where nothing is known.
 pub(crate) fn share(done: u64, total: u64) -> f64 {
     if total == 0 { 0.0 } else { done as f64 / total as f64 }
@@ -209,12 +214,8 @@ impl lp_event {
             Event::Text(text) => Self::blank(LP_EVENT_TEXT).with_text(text),
             Event::Change(change) => return json(LP_EVENT_CHANGE, change),
             Event::Logprobs(logprobs) => return json(LP_EVENT_LOGPROBS, *logprobs),
-            Event::Dropped { before, after } => {
-                return json(LP_EVENT_CONTEXT, &json!({"dropped": {"before": before, "after": after}}));
-            }
-            Event::Grown { before, after } => {
-                return json(LP_EVENT_CONTEXT, &json!({"grown": {"before": before, "after": after}}));
-            }
+            Event::Dropped { before, after } => return resized("dropped", *before, *after),
+            Event::Grown { before, after } => return resized("grown", *before, *after),
         };
         (told, None)
     }

@@ -17,9 +17,8 @@ use llama_pajamas::engine::MemoryUse;
 use llama_pajamas::planner::Choice;
 use llama_pajamas::{CancelToken, LoadedModel, Stance};
 use serde::Serialize;
-use serde_json::json;
 
-use crate::arguments::{Number, Place, copy_out, items, text};
+use crate::arguments::{Number, Place, copy_out, items, text, text_of};
 use crate::cancel::{lp_cancel, token};
 use crate::error::{lp_error, lp_status};
 use crate::event::{Listener, lp_event_fn};
@@ -76,10 +75,11 @@ pub unsafe extern "C" fn lp_runtime_load(
             let start = std::time::Instant::now();
             let (plan, model) = runtime.plan_and_load(&request, &mut watch, &stop)?;
             sink::metrics(|| {
-                json!({
-                    "kind": "load", "took_s": start.elapsed().as_secs_f64(),
-                    "variant": plan.chosen.as_ref().map(|choice| &choice.id),
-                    "memory_bytes": model.memory().total_bytes(),
+                text_of(&Figures {
+                    kind: "load",
+                    took_s: start.elapsed().as_secs_f64(),
+                    variant: plan.chosen.as_ref().map(|choice| choice.id.as_str()),
+                    memory_bytes: model.memory().total_bytes(),
                 })
             });
             place.fill_object(model);
@@ -116,6 +116,14 @@ pub unsafe extern "C" fn lp_model_describe(
             })
         })
     }
+}
+
+#[derive(Serialize)]
+struct Figures<'a> {
+    kind: &'static str,
+    took_s: f64,
+    variant: Option<&'a str>,
+    memory_bytes: u64,
 }
 
 #[derive(Serialize)]

@@ -17,11 +17,12 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use llama_pajamas::{
-    CancelToken, ErrorCode, GenerateSettings, LoadedModel, Session, SessionSettings, Usage, WhenFull,
+    CancelToken, ErrorCode, GenerateSettings, LoadedModel, Session, SessionSettings, StopReason, Usage,
+    WhenFull,
 };
-use serde_json::json;
+use serde::Serialize;
 
-use crate::arguments::{Number, Options, Place, init_options, items, text};
+use crate::arguments::{Number, Options, Place, init_options, items, text, text_of};
 use crate::cancel::{lp_cancel, token};
 use crate::error::{Failure, lp_error, lp_status};
 use crate::event::{Listener, lp_event_fn};
@@ -259,16 +260,27 @@ fn answer(
 /// Tells the sink what an answer used.
 pub(crate) fn told(usage: &Usage) {
     sink::metrics(|| {
-        json!({
-            "kind": "generate",
-            "prompt_tokens": usage.prompt_tokens,
-            "reused_tokens": usage.reused_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "prompt_s": usage.timings.prompt.as_secs_f64(),
-            "decode_s": usage.timings.decode.as_secs_f64(),
-            "stop_reason": usage.stop_reason,
+        text_of(&Figures {
+            kind: "generate",
+            prompt_tokens: usage.prompt_tokens,
+            reused_tokens: usage.reused_tokens,
+            completion_tokens: usage.completion_tokens,
+            prompt_s: usage.timings.prompt.as_secs_f64(),
+            decode_s: usage.timings.decode.as_secs_f64(),
+            stop_reason: &usage.stop_reason,
         })
     });
+}
+
+#[derive(Serialize)]
+struct Figures<'a> {
+    kind: &'static str,
+    prompt_tokens: usize,
+    reused_tokens: usize,
+    completion_tokens: usize,
+    prompt_s: f64,
+    decode_s: f64,
+    stop_reason: &'a StopReason,
 }
 
 /// What the session holds, as bytes: lp_session_restore goes on from there in any process with the same build of the library and

@@ -9,7 +9,6 @@ use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Once, PoisonError, RwLock};
 
-use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -115,10 +114,13 @@ pub unsafe extern "C" fn lp_set_metrics(
 }
 
 /// Hands figures over, where somebody wants them.
-pub(crate) fn metrics(make: impl FnOnce() -> Value) {
+pub(crate) fn metrics(make: impl FnOnce() -> Result<String, Failure>) {
     let sink = METRICS.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(callback) = sink.callback {
-        let text = c_text(&make().to_string());
+    // Names and numbers always become JSON.
+    if let Some(callback) = sink.callback
+        && let Ok(text) = make()
+    {
+        let text = c_text(&text);
         // SAFETY: the setter promised that the callback accepts its data; the lock keeps it from being replaced meanwhile.
         unsafe { callback(sink.user_data, text.as_ptr()) };
     }

@@ -7,7 +7,9 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use llama_pajamas::tuner::Knob;
 use llama_pajamas::{TuneSettings, TuneStep};
+use serde::Serialize;
 
 use crate::arguments::{Options, Place, init_options};
 use crate::cancel::{lp_cancel, token};
@@ -99,17 +101,26 @@ pub unsafe extern "C" fn lp_model_tune(
             let mut hear = |step: &TuneStep<'_>| {
                 let speeds = step.race.arms.iter().map(|arm| arm.tokens_per_s);
                 let elapsed_s = step.elapsed.as_secs_f64();
-                let value = serde_json::json!({
-                    "knob": step.knob,
-                    "elapsed_s": elapsed_s,
-                    "budget_s": budget_s,
-                    "values": step.values,
-                    "tokens_per_s": speeds.collect::<Vec<f64>>(),
-                });
+                let value = Told {
+                    knob: step.knob,
+                    elapsed_s,
+                    budget_s,
+                    values: step.values,
+                    tokens_per_s: speeds.collect(),
+                };
                 listener.json(lp_event_kind::LP_EVENT_TUNING, (elapsed_s / budget_s).min(1.0), &value)
             };
             let report = runtime.tune(&model, &settings, &token(cancel), &mut hear)?;
             place.fill_json(&report)
         })
     }
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    knob: Knob,
+    elapsed_s: f64,
+    budget_s: f64,
+    values: &'a [u32],
+    tokens_per_s: Vec<f64>,
 }

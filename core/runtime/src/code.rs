@@ -5,7 +5,8 @@
 
 use crate::Error;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use std::fmt::Display;
 use std::path::Path;
 
 /// What kind of error it was. Numbers never change their meaning; new ones may come.
@@ -116,48 +117,129 @@ impl Error {
     /// What the message says in words, by field: always `code`; `path`, `what`, `expected`, `got`, `need_bytes`, `have_bytes`,
     /// `variant`, `nearest` where they apply. Further fields may come.
     pub fn details(&self) -> Value {
-        let mut fields = match self {
-            Self::Io { path, .. } | Self::Gguf { path, .. } | Self::Family { path, .. } => at(path),
-            Self::Bundle(error) => bundle_fields(error),
-            Self::Engine(error) => engine_fields(error),
+        let mut fields = Fields::default();
+        match self {
+            Self::Io { path, .. } | Self::Gguf { path, .. } | Self::Family { path, .. } => fields.path(path),
+            Self::Bundle(error) => fields.of_bundle(error),
+            Self::Engine(error) => fields.of_engine(error),
             Self::NoRoom { id, place, need_bytes, have_bytes, nearest } => {
-                let nearest =
-                    nearest.as_ref().map(|(id, context)| json!({"variant": id, "context_tokens": context}));
-                fields(vec![
-                    ("variant", json!(id)),
-                    ("place", json!(place)),
-                    ("need_bytes", json!(need_bytes)),
-                    ("have_bytes", json!(have_bytes)),
-                    ("nearest", json!(nearest)),
-                ])
+                fields.text("variant", id);
+                fields.text("place", place);
+                fields.number("need_bytes", *need_bytes);
+                fields.number("have_bytes", *have_bytes);
+                if let Some((id, context_tokens)) = nearest {
+                    let mut nearest = Fields::default();
+                    nearest.text("variant", id);
+                    nearest.number("context_tokens", *context_tokens);
+                    fields.0.insert("nearest".into(), Value::Object(nearest.0));
+                }
             }
-            Self::Request { what, expected, got } => {
-                fields(vec![("what", json!(what)), ("expected", json!(expected)), ("got", json!(got))])
-            }
+            Self::Request { what, expected, got } => fields.refusal(what, expected, got),
             Self::Unsupported { what, feature } => {
-                fields(vec![("what", json!(what)), ("feature", json!(feature))])
+                fields.text("what", what);
+                fields.text("feature", feature);
             }
-            Self::Refused { because } => fields(vec![("because", json!(because))]),
-            Self::Busy { waiting } => fields(vec![("waiting", json!(waiting))]),
+            Self::Refused { because } => fields.text("because", because),
+            Self::Busy { waiting } => fields.number("waiting", *waiting as u64),
             Self::Tokenizer(_)
             | Self::Template(_)
             | Self::Hardware(_)
             | Self::NothingFits(_)
             | Self::Logits(_)
             | Self::Closed
-            | Self::Cancelled => Map::new(),
-        };
-        fields.insert("code".into(), self.code().name().into());
-        Value::Object(fields)
+            | Self::Cancelled => {}
+        }
+        fields.text("code", &self.code().name());
+        Value::Object(fields.0)
     }
 }
 
-fn fields(fields: Vec<(&str, Value)>) -> Map<String, Value> {
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
+/// The details under way.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
 
-fn at(path: &Path) -> Map<String, Value> {
-    fields(vec![("path", json!(path.to_string_lossy()))])
+// Not inlined: libraries that are embedded count bytes, and errors may take their time.
+impl Fields {
+    #[inline(never)]
+    fn text(&mut self, name: &str, value: &dyn Display) {
+        self.0.insert(name.to_owned(), Value::String(value.to_string()));
+    }
+
+    #[inline(never)]
+    fn number(&mut self, name: &str, value: u64) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    #[inline(never)]
+    fn list(&mut self, name: &str, values: impl Iterator<Item = String>) {
+        self.0.insert(name.to_owned(), values.collect());
+    }
+
+    fn path(&mut self, path: &Path) {
+        self.text("path", &path.display());
+    }
+
+    #[inline(never)]
+    fn refusal(&mut self, what: &dyn Display, expected: &dyn Display, got: &dyn Display) {
+        self.text("what", what);
+        self.text("expected", expected);
+        self.text("got", got);
+    }
+
+    fn of_bundle(&mut self, error: &bundle::Error) {
+        use bundle::Error as E;
+        match error {
+            E::WrongSize { path, expected, got } => {
+                self.path(path);
+                self.number("expected", *expected);
+                self.number("got", *got);
+            }
+            E::WrongDigest { path, expected, got } => {
+                self.path(path);
+                self.text("expected", expected);
+                self.text("got", got);
+            }
+            E::MissingFile { path, variant } => {
+                self.path(path);
+                self.text("variant", variant);
+            }
+            E::DiskSpace { path, need_bytes, have_bytes } => {
+                self.path(path);
+                self.number("need_bytes", *need_bytes);
+                self.number("have_bytes", *have_bytes);
+            }
+            E::UnknownVariant { path, id, known } => {
+                self.path(path);
+                self.text("variant", id);
+                self.list("known", known.iter().cloned());
+            }
+            E::Io { path, .. }
+            | E::Manifest { path, .. }
+            | E::Escapes { path, .. }
+            | E::Locked { path }
+            | E::OtherModel { path, .. }
+            | E::Signature { path, .. }
+            | E::Key { path, .. }
+            | E::StorageCap { path, .. } => self.path(path),
+            E::Download { url, .. } | E::HubIndex { url, .. } => self.text("url", url),
+            _ => {}
+        }
+    }
+
+    fn of_engine(&mut self, error: &engine::Error) {
+        use engine::Error as E;
+        match error {
+            E::Read { path, .. } | E::InvalidFile { path, .. } | E::Load { path, .. } => self.path(path),
+            E::Setting { name, got, expected } => self.refusal(name, expected, got),
+            E::UnknownCpuVariant { wanted, available: known }
+            | E::UnsupportedCpuVariant { wanted, usable: known } => {
+                self.text("what", &"cpu_variant");
+                self.text("got", wanted);
+                self.list("known", known.iter().map(ToString::to_string));
+            }
+            _ => {}
+        }
+    }
 }
 
 fn of_bundle(error: &bundle::Error) -> ErrorCode {
@@ -176,45 +258,6 @@ fn of_bundle(error: &bundle::Error) -> ErrorCode {
     }
 }
 
-fn bundle_fields(error: &bundle::Error) -> Map<String, Value> {
-    use bundle::Error as E;
-    match error {
-        E::WrongSize { path, expected, got } => fields(vec![
-            ("path", json!(path.to_string_lossy())),
-            ("expected", json!(expected)),
-            ("got", json!(got)),
-        ]),
-        E::WrongDigest { path, expected, got } => fields(vec![
-            ("path", json!(path.to_string_lossy())),
-            ("expected", json!(expected.to_string())),
-            ("got", json!(got.to_string())),
-        ]),
-        E::MissingFile { path, variant } => {
-            fields(vec![("path", json!(path.to_string_lossy())), ("variant", json!(variant))])
-        }
-        E::DiskSpace { path, need_bytes, have_bytes } => fields(vec![
-            ("path", json!(path.to_string_lossy())),
-            ("need_bytes", json!(need_bytes)),
-            ("have_bytes", json!(have_bytes)),
-        ]),
-        E::UnknownVariant { path, id, known } => fields(vec![
-            ("path", json!(path.to_string_lossy())),
-            ("variant", json!(id)),
-            ("known", json!(known)),
-        ]),
-        E::Io { path, .. }
-        | E::Manifest { path, .. }
-        | E::Escapes { path, .. }
-        | E::Locked { path }
-        | E::OtherModel { path, .. }
-        | E::Signature { path, .. }
-        | E::Key { path, .. }
-        | E::StorageCap { path, .. } => at(path),
-        E::Download { url, .. } | E::HubIndex { url, .. } => fields(vec![("url", json!(url))]),
-        _ => Map::new(),
-    }
-}
-
 fn of_engine(error: &engine::Error) -> ErrorCode {
     use engine::Error as E;
     match error {
@@ -229,21 +272,6 @@ fn of_engine(error: &engine::Error) -> ErrorCode {
     }
 }
 
-fn engine_fields(error: &engine::Error) -> Map<String, Value> {
-    use engine::Error as E;
-    match error {
-        E::Read { path, .. } | E::InvalidFile { path, .. } | E::Load { path, .. } => at(path),
-        E::Setting { name, got, expected } => {
-            fields(vec![("what", json!(name)), ("expected", json!(expected)), ("got", json!(got))])
-        }
-        E::UnknownCpuVariant { wanted, available: known }
-        | E::UnsupportedCpuVariant { wanted, usable: known } => {
-            fields(vec![("what", json!("cpu_variant")), ("got", json!(wanted)), ("known", json!(known))])
-        }
-        _ => Map::new(),
-    }
-}
-
 fn of_io(error: &std::io::Error) -> ErrorCode {
     match error.kind() {
         std::io::ErrorKind::NotFound => ErrorCode::NotFound,
@@ -255,6 +283,7 @@ fn of_io(error: &std::io::Error) -> ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn numbers_count_from_one_and_names_are_those_of_json() {
