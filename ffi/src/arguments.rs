@@ -7,7 +7,10 @@ use std::ffi::{CStr, CString, c_char};
 
 use serde::Serialize;
 
-use crate::error::{Failure, lp_status};
+use llama_pajamas::ErrorCode;
+
+use crate::error::Failure;
+use crate::handles::{self, Handle};
 
 /// A text that must be there.
 ///
@@ -29,15 +32,6 @@ pub(crate) unsafe fn optional_text<'a>(text: *const c_char, name: &str) -> Resul
     // SAFETY: by this function's contract.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map(Some).map_err(|error| Failure::invalid(format!("{name} is not UTF-8: {error}")))
-}
-
-/// An object that must be there.
-///
-/// # Safety
-/// `object` is null or live while the result is used.
-pub(crate) unsafe fn object<'a, T>(object: *const T, name: &str) -> Result<&'a T, Failure> {
-    // SAFETY: by this function's contract.
-    unsafe { object.as_ref() }.ok_or_else(|| null(name))
 }
 
 /// `count` items that must be there unless `count` is 0.
@@ -77,15 +71,71 @@ impl<T> Place<T> {
     }
 }
 
+impl<T: Handle> Place<T> {
+    /// Hands a handle of `object` to the caller.
+    pub(crate) fn fill_object(self, object: T::Object) {
+        self.fill(handles::insert(object));
+    }
+}
+
+/// A place for a number.
+pub(crate) struct Number(*mut usize);
+
+impl Number {
+    /// # Safety
+    /// `place` is null or valid for writes until the call ends.
+    pub(crate) unsafe fn new(place: *mut usize, name: &str) -> Result<Self, Failure> {
+        if place.is_null() {
+            return Err(null(name));
+        }
+        // SAFETY: by this function's contract.
+        unsafe { place.write(0) };
+        Ok(Self(place))
+    }
+
+    /// Hands `value` to the caller.
+    pub(crate) fn fill(self, value: usize) {
+        // SAFETY: `new` promised that the place is valid.
+        unsafe { self.0.write(value) };
+    }
+}
+
+/// Copies as many of `values` as there is room for to the caller's array, which may be null where there is room for none.
+///
+/// # Safety
+/// `array` is null or valid for writes of `capacity` values.
+pub(crate) unsafe fn copy_out<T: Copy>(values: &[T], array: *mut T, capacity: usize) {
+    let count = values.len().min(capacity);
+    if !array.is_null() && count > 0 {
+        // SAFETY: by this function's contract; the values are elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), array, count) };
+    }
+}
+
+/// One of `values` by its number.
+pub(crate) fn one_of<T: Copy>(number: u32, values: &[T], name: &str) -> Result<T, Failure> {
+    values.get(number as usize).copied().ok_or_else(|| {
+        Failure::invalid(format!("{name} is {number}, expected 0 to {}", values.len().saturating_sub(1)))
+    })
+}
+
 impl Place<c_char> {
+    /// Hands `text` to the caller.
+    pub(crate) fn fill_text(self, text: &str) {
+        let text = CString::new(text.replace('\0', "\u{fffd}")).expect("NUL was replaced just now");
+        self.fill(text.into_raw());
+    }
+
     /// Hands `value` to the caller as JSON.
     pub(crate) fn fill_json(self, value: &impl Serialize) -> Result<(), Failure> {
-        let internal = |reason: String| Failure::new(lp_status::LP_INTERNAL, reason);
-        let text = serde_json::to_string(value).map_err(|error| internal(error.to_string()))?;
-        let text = CString::new(text).map_err(|error| internal(error.to_string()))?;
-        self.fill(text.into_raw());
+        self.fill_text(&text_of(value)?);
         Ok(())
     }
+}
+
+/// `value` as JSON.
+pub(crate) fn text_of(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))
 }
 
 /// A struct of options whose first field is its size in bytes, a `usize`.

@@ -4,7 +4,11 @@
 //! and error objects. Must not know: what the functions do.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+use llama_pajamas::ErrorCode;
 
 use crate::error::{Failure, lp_error, lp_status};
 
@@ -19,20 +23,31 @@ pub(crate) unsafe fn guarded(
     error: *mut *mut lp_error,
     body: impl FnOnce() -> Result<(), Failure>,
 ) -> lp_status {
+    let mut body = Some(body);
+    // SAFETY: by this function's contract.
+    unsafe { guard(error, &mut || body.take().map_or(Ok(()), |body| body())) }
+}
+
+/// The same, once for all functions: it would be most of each of them.
+///
+/// # Safety
+/// As [`guarded`].
+#[inline(never)]
+unsafe fn guard(error: *mut *mut lp_error, body: &mut dyn FnMut() -> Result<(), Failure>) -> lp_status {
     if !error.is_null() {
         // SAFETY: by this function's contract.
         unsafe { error.write(std::ptr::null_mut()) };
     }
-    let outcome = catch_unwind(AssertUnwindSafe(body));
-    let failure = match outcome {
-        Ok(Ok(())) => return lp_status::LP_OK,
-        Ok(Err(failure)) => failure,
-        Err(panic) => Failure::new(lp_status::LP_PANIC, format!("panic: {}", message(&*panic))),
+    let mut outcome = Ok(());
+    let failure = match (quietly(&mut || outcome = body()), outcome) {
+        (Ok(()), Ok(())) => return lp_status::LP_OK,
+        (Ok(()), Err(failure)) => failure,
+        (Err(panic), _) => Failure::new(ErrorCode::Panic, format!("panic: {}", message(&*panic))),
     };
     let status = failure.status();
     if !error.is_null() {
         // SAFETY: by this function's contract.
-        unsafe { error.write(Box::into_raw(Box::new(lp_error::new(failure)))) };
+        unsafe { error.write(Box::into_raw(Box::new(lp_error::new(&failure)))) };
     }
     status
 }
@@ -40,7 +55,34 @@ pub(crate) unsafe fn guarded(
 /// Runs `body`, which cannot fail, and swallows a panic: for functions that free.
 pub(crate) fn freeing(body: impl FnOnce()) {
     // Nothing can be told: the object is gone either way.
-    let _ = catch_unwind(AssertUnwindSafe(body));
+    let mut body = Some(body);
+    let _ = quietly(&mut || {
+        if let Some(body) = body.take() {
+            body();
+        }
+    });
+}
+
+thread_local! {
+    /// Calls of this thread that are under way, each in the callback of another.
+    static INSIDE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `body` and catches a panic, about which nothing is written to standard error.
+#[inline(never)]
+fn quietly(body: &mut dyn FnMut()) -> std::thread::Result<()> {
+    static SILENCE: Once = Once::new();
+    SILENCE.call_once(|| {
+        let otherwise = take_hook();
+        set_hook(Box::new(move |panic| match INSIDE.try_with(Cell::get) {
+            Ok(0) | Err(_) => otherwise(panic),
+            Ok(_) => tracing::error!(target: "llama_pajamas::ffi", %panic, "a defect was caught"),
+        }));
+    });
+    INSIDE.set(INSIDE.get() + 1);
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    INSIDE.set(INSIDE.get() - 1);
+    outcome
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

@@ -4,17 +4,28 @@
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::path::{Path, PathBuf};
 
+use llama_pajamas::families::Description;
+use llama_pajamas::planner::Candidate;
 use llama_pajamas::{PlanRequest, Runtime, RuntimeSettings};
+use serde::Serialize;
 
-use crate::arguments::{Options, Place, init_options, object, optional_text, options, text};
+use crate::arguments::{Options, Place, init_options, optional_text, text, text_of};
 use crate::error::{Failure, lp_error, lp_status};
 use crate::guard::{freeing, guarded};
+use crate::handles::{self, Handle};
 
-/// An opened bundle or model file.
-pub struct lp_runtime(pub(crate) Runtime);
+/// An opened bundle or model file, of which nothing is loaded yet. Any number of threads may use it.
+pub struct lp_runtime {
+    _handle: [u8; 0],
+}
+
+impl Handle for lp_runtime {
+    type Object = Runtime;
+    const NAME: &'static str = "runtime";
+}
 
 /// How to open.
 #[repr(C)]
@@ -22,9 +33,11 @@ pub struct lp_runtime(pub(crate) Runtime);
 pub struct lp_runtime_options {
     /// Size of the struct in bytes.
     pub struct_size: usize,
-    /// The CPU variant to use; null: the best of this processor.
+    /// The CPU variant to use, e.g. "x64"; NULL, the default: the best of this processor. A process has one variant: the first that
+    /// is used stays, another is refused with LP_ENGINE.
     pub cpu_variant: *const c_char,
-    /// Folder for what is measured; null: nothing is kept.
+    /// Folder in which what is measured on this device is kept between starts: tuned settings, speeds, memory; made when needed.
+    /// NULL, the default: nothing is kept.
     pub tuning_folder: *const c_char,
 }
 
@@ -45,17 +58,18 @@ unsafe impl Options for lp_runtime_options {
 pub struct lp_plan_options {
     /// Size of the struct in bytes.
     pub struct_size: usize,
-    /// How many tokens of text a session shall hold; 0: what fits, at most 4096.
+    /// How many tokens of text a session shall hold; 0, the default: what fits, at most 4096.
     pub context_tokens: u64,
-    /// Memory that may be used, in bytes; 0: what the device has to spare.
+    /// Memory that may be used instead of what the device has to spare, in bytes; 0, the default: what it has.
     pub memory_budget_bytes: u64,
-    /// Only this variant; null: any.
+    /// Only this variant, by id; NULL, the default: any.
     pub variant: *const c_char,
-    /// Threads that write; 0: what suits the device.
+    /// Threads that write; 0, the default: what suits the device.
     pub n_threads: u32,
-    /// Most memory of the host, in bytes, whatever there is; 0: no cap.
+    /// Most memory that may be used, in bytes, whatever the device has: for apps that need the rest themselves; 0, the default: no
+    /// cap.
     pub memory_cap_bytes: u64,
-    /// Most memory of a graphics device, in bytes, whatever is free; 0: no cap.
+    /// The same for the memory of a graphics device, on which the app draws; 0, the default: no cap.
     pub device_memory_cap_bytes: u64,
 }
 
@@ -103,6 +117,91 @@ pub unsafe extern "C" fn lp_runtime_options_init(options: *mut lp_runtime_option
     unsafe { init_options(options, struct_size) };
 }
 
+/// Opens the bundle directory or GGUF file at `path`: reads its description, no weights. `options` is optional.
+///
+/// # Safety
+/// `path` and the options' texts end in NUL; `out` and `error` are valid for writes; options are null
+/// or carry their size.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lp_runtime_open(
+    path: *const c_char,
+    options: *const lp_runtime_options,
+    out: *mut *mut lp_runtime,
+    error: *mut *mut lp_error,
+) -> lp_status {
+    // SAFETY: by this function's contract.
+    unsafe {
+        guarded(error, || {
+            let place = Place::new(out, "out")?;
+            let path = text(path, "path")?;
+            let asked = crate::arguments::options(options)?;
+            let cpu_variant = optional_text(asked.cpu_variant, "cpu_variant")?.map(str::to_owned);
+            let tuning_folder = optional_text(asked.tuning_folder, "tuning_folder")?.map(PathBuf::from);
+            let settings = RuntimeSettings { cpu_variant, tuning_folder, ..Default::default() };
+            place.fill_object(Runtime::open(Path::new(path), settings)?);
+            Ok(())
+        })
+    }
+}
+
+/// Describes what was opened: `*json` becomes a JSON object with "engine" (what computes), "bundle" (the manifest, or null for a
+/// single file) and "variants", each with "id", "precision", "weights_bytes", "present", "blocked" and "description" (family, layers,
+/// context). Free it with lp_string_free.
+///
+/// # Safety
+/// `json` and `error` are valid for writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lp_runtime_describe(
+    runtime: *const lp_runtime,
+    json: *mut *mut c_char,
+    error: *mut *mut lp_error,
+) -> lp_status {
+    // SAFETY: by this function's contract.
+    unsafe {
+        guarded(error, || {
+            let place = Place::new(json, "json")?;
+            let runtime = handles::get(runtime)?;
+            let (engine, variants) =
+                (runtime.engine_build(), runtime.candidates().map(Variant::of).collect());
+            let described = text_of(&Described { engine, variants })?;
+            let manifest = runtime.bundle().map(|bundle| String::from_utf8_lossy(bundle.manifest_bytes()));
+            // The manifest as it stands, behind the object's other fields.
+            let rest = described.strip_suffix('}').unwrap_or(&described);
+            place.fill_text(&format!("{rest},\"bundle\":{}}}", manifest.as_deref().unwrap_or("null")));
+            Ok(())
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Described<'a> {
+    engine: String,
+    variants: Vec<Variant<'a>>,
+}
+
+#[derive(Serialize)]
+struct Variant<'a> {
+    id: &'a str,
+    precision: &'a str,
+    weights_bytes: u64,
+    present: bool,
+    blocked: Option<&'a str>,
+    description: &'a Description,
+}
+
+impl<'a> Variant<'a> {
+    fn of(variant: &'a Candidate) -> Self {
+        Self {
+            id: &variant.id,
+            precision: &variant.precision,
+            weights_bytes: variant.weights_bytes,
+            present: variant.present,
+            blocked: variant.blocked.as_ref().map(|(_, why)| why.as_str()),
+            description: &variant.description,
+        }
+    }
+}
+
 /// Fills `options` with defaults.
 ///
 /// # Safety
@@ -113,54 +212,16 @@ pub unsafe extern "C" fn lp_plan_options_init(options: *mut lp_plan_options, str
     unsafe { init_options(options, struct_size) };
 }
 
-/// Opens the bundle directory or GGUF file at `path`.
+/// Chooses a variant and settings for this device and explains the choice. Reads no weights. `*json` becomes a JSON object with
+/// "chosen" (null when nothing fits, which is no error; else "id", "context_tokens", "n_threads", "memory", "speed", "quality", …),
+/// "why", "rejected", "assumptions", each with a stable "code", and "evidence". Free it with lp_string_free. `options` is optional.
 ///
 /// # Safety
-/// `path` and the options' texts end in NUL; `out` and `error` are valid for writes; options are null
-/// or carry their size.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lp_runtime_open(
-    path: *const c_char,
-    open_options: *const lp_runtime_options,
-    out: *mut *mut lp_runtime,
-    error: *mut *mut lp_error,
-) -> lp_status {
-    // SAFETY: by this function's contract.
-    unsafe {
-        guarded(error, || {
-            let place = Place::new(out, "out")?;
-            let path = text(path, "path")?;
-            let asked = options(open_options)?;
-            let cpu_variant = optional_text(asked.cpu_variant, "cpu_variant")?.map(str::to_owned);
-            let tuning_folder = optional_text(asked.tuning_folder, "tuning_folder")?.map(PathBuf::from);
-            let settings = RuntimeSettings { cpu_variant, tuning_folder, ..Default::default() };
-            let runtime = Runtime::open(Path::new(path), settings)?;
-            place.fill(Box::into_raw(Box::new(lp_runtime(runtime))));
-            Ok(())
-        })
-    }
-}
-
-/// Frees a runtime. Null is ignored.
-///
-/// # Safety
-/// `runtime` is null or came from [`lp_runtime_open`] and is not used again.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lp_runtime_free(runtime: *mut lp_runtime) {
-    if !runtime.is_null() {
-        // SAFETY: by this function's contract.
-        freeing(|| drop(unsafe { Box::from_raw(runtime) }));
-    }
-}
-
-/// Plans for this device and explains the plan as JSON.
-///
-/// # Safety
-/// `runtime` is live, `json` and `error` are valid for writes, options are null or carry their size.
+/// `json` and `error` are valid for writes, options are null or carry their size.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lp_runtime_plan(
     runtime: *const lp_runtime,
-    plan_options: *const lp_plan_options,
+    options: *const lp_plan_options,
     json: *mut *mut c_char,
     error: *mut *mut lp_error,
 ) -> lp_status {
@@ -168,21 +229,14 @@ pub unsafe extern "C" fn lp_runtime_plan(
     unsafe {
         guarded(error, || {
             let place = Place::new(json, "json")?;
-            let runtime = object(runtime, "runtime")?;
-            let plan = runtime.0.plan(&options(plan_options)?.request()?);
+            let plan = handles::get(runtime)?.plan(&crate::arguments::options(options)?.request()?);
             place.fill_json(&plan)
         })
     }
 }
 
-/// Frees a text of this library. Null is ignored.
-///
-/// # Safety
-/// `text` is null or was handed out by this library and is not used again.
+/// Frees a runtime. NULL and freed ones are ignored.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lp_string_free(text: *mut c_char) {
-    if !text.is_null() {
-        // SAFETY: by this function's contract.
-        freeing(|| drop(unsafe { CString::from_raw(text) }));
-    }
+pub extern "C" fn lp_runtime_free(runtime: *mut lp_runtime) {
+    freeing(|| drop(handles::remove(runtime)));
 }

@@ -5,24 +5,27 @@
 #![allow(non_camel_case_types, reason = "the names are C's")]
 
 use std::ffi::c_void;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use llama_pajamas::tuner::{Heat, MemoryLevel, PowerFrom};
 use llama_pajamas::{Change, Signals, Watch};
 
-use crate::arguments::{Options, Place, init_options, object, options};
+use crate::arguments::{Options, Place, init_options};
 use crate::error::{Failure, lp_error, lp_status};
 use crate::event::{Listener, lp_event_fn};
 use crate::guard::{freeing, guarded};
+use crate::handles::{self, Handle};
 use crate::model::lp_model;
 
-/// What is new of the device; negative numbers and 0 processors: nothing new.
+/// What is new of the device. Negative numbers, and 0 for usable_cpus, mean: nothing new; so everything begins.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct lp_signals {
     /// Size of the struct in bytes.
     pub struct_size: usize,
-    /// 0 cool, 1 warm, 2 hot.
+    /// 0 cool, 1 warm, 2 hot. Android's thermal status: 0 and 1 are cool, 2 and 3 warm, 4 and above hot. Apple's thermal state:
+    /// nominal and fair are cool, serious is warm, critical is hot.
     pub heat: i32,
     /// 0 enough, 1 low, 2 critical.
     pub memory: i32,
@@ -30,9 +33,9 @@ pub struct lp_signals {
     pub usable_cpus: u32,
     /// 0 mains, 1 battery.
     pub power: i32,
-    /// 1 where energy is to be saved.
+    /// 1: the user asked to save energy; 0: no longer.
     pub saver: i32,
-    /// 1 where the app is in the background.
+    /// 1: the app went to the background; 0: it came back.
     pub background: i32,
 }
 
@@ -78,8 +81,15 @@ fn one_of<T: Copy>(name: &str, number: i32, values: &[T]) -> Result<Option<T>, F
     })
 }
 
-/// A watch of one model.
-pub struct lp_watch(#[expect(dead_code, reason = "it works until it is dropped")] Watch);
+/// Reads the device's signals for one model.
+pub struct lp_watch {
+    _handle: [u8; 0],
+}
+
+impl Handle for lp_watch {
+    type Object = Mutex<Watch>;
+    const NAME: &'static str = "watch";
+}
 
 /// Fills `signals` with "nothing new".
 ///
@@ -91,10 +101,13 @@ pub unsafe extern "C" fn lp_signals_init(signals: *mut lp_signals, struct_size: 
     unsafe { init_options(signals, struct_size) };
 }
 
-/// Tells signals; what comes of them is told at once and by every session.
+/// Tells what an app knows of the device and the library cannot see. Sessions of the model obey from their next step on: fewer
+/// threads, shorter parts of prompts, or no new work (LP_BUSY). Every reaction is told to `on_event` as LP_EVENT_CHANGE before this
+/// returns, and to the callbacks of running generations. Call it on every change and, where nothing watches, every few seconds with
+/// `signals` NULL, because time relaxes what signals tightened. `signals`, `on_event` and `user_data` are optional.
 ///
 /// # Safety
-/// `model` is live, signals are null or carry their size, `on_event` accepts `user_data`, `error` is valid for writes.
+/// Signals are null or carry their size, `on_event` accepts `user_data`, `error` is valid for writes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lp_model_report(
     model: *const lp_model,
@@ -106,10 +119,10 @@ pub unsafe extern "C" fn lp_model_report(
     // SAFETY: by this function's contract.
     unsafe {
         guarded(error, || {
-            let model = object(model, "model")?;
-            let signals = options(signals)?.signals()?;
+            let model = handles::get(model)?;
+            let signals = crate::arguments::options(signals)?.signals()?;
             let listener = Listener::new(on_event, user_data);
-            for reaction in model.0.report(&signals) {
+            for reaction in model.report(&signals) {
                 // All of them have happened.
                 let _ = listener.change(&Change::Governed(reaction));
             }
@@ -118,10 +131,12 @@ pub unsafe extern "C" fn lp_model_report(
     }
 }
 
-/// Reads the machine's signals on a thread of its own until the watch is freed.
+/// Reads the device's signals every `every_ms` milliseconds (2000 do) on a thread of its own, where the system tells them, as long as
+/// the watch and the model live. `on_event` is optional; unlike other callbacks it runs on that thread, with LP_EVENT_CHANGE alone,
+/// and what it returns does not matter.
 ///
 /// # Safety
-/// `model` is live, `out` and `error` are valid for writes, `on_event` accepts `user_data` from another thread until the
+/// `out` and `error` are valid for writes, `on_event` accepts `user_data` from another thread until the
 /// watch is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lp_model_watch(
@@ -136,26 +151,21 @@ pub unsafe extern "C" fn lp_model_watch(
     unsafe {
         guarded(error, || {
             let place = Place::new(out, "out")?;
-            let model = object(model, "model")?;
+            let model = handles::get(model)?;
             let listener = OnWatch(Listener::new(on_event, user_data));
             let every = Duration::from_millis(u64::from(every_ms.max(1)));
-            let watch = model.0.watch(every, move |reaction| listener.hear(&Change::Governed(*reaction)));
-            place.fill(Box::into_raw(Box::new(lp_watch(watch))));
+            let watch = model.watch(every, move |reaction| listener.hear(&Change::Governed(*reaction)));
+            place.fill_object(Mutex::new(watch));
             Ok(())
         })
     }
 }
 
-/// Ends a watch: its callback has run for the last time. Null is ignored.
-///
-/// # Safety
-/// `watch` is null or came from [`lp_model_watch`] and is not used again; not called from its callback.
+/// Ends a watch and waits until its callback has run for the last time. Not to be called from that callback. NULL and freed ones are
+/// ignored.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lp_watch_free(watch: *mut lp_watch) {
-    if !watch.is_null() {
-        // SAFETY: by this function's contract.
-        freeing(|| drop(unsafe { Box::from_raw(watch) }));
-    }
+pub extern "C" fn lp_watch_free(watch: *mut lp_watch) {
+    freeing(|| drop(handles::remove(watch)));
 }
 
 /// A listener on the watch's thread.

@@ -7,13 +7,16 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+use llama_pajamas::tuner::Knob;
 use llama_pajamas::{TuneSettings, TuneStep};
+use serde::Serialize;
 
-use crate::arguments::{Options, Place, init_options, object, options};
-use crate::cancel::lp_cancel;
+use crate::arguments::{Options, Place, init_options};
+use crate::cancel::{lp_cancel, token};
 use crate::error::{Failure, lp_error, lp_status};
-use crate::event::{Listener, lp_event_fn};
+use crate::event::{Listener, lp_event_fn, lp_event_kind};
 use crate::guard::guarded;
+use crate::handles;
 use crate::model::lp_model;
 use crate::runtime::lp_runtime;
 
@@ -26,17 +29,19 @@ const MOST_SECONDS: f64 = 3600.0;
 pub struct lp_tune_options {
     /// Size of the struct in bytes.
     pub struct_size: usize,
-    /// Most seconds for everything.
+    /// Most seconds for everything, at most 3600. Default 12.
     pub budget_s: f64,
-    /// Not 0: leave knobs alone that change rounding.
+    /// Not 0: leave alone what changes rounding. Default 0.
     pub bit_exact: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `repr(C)`, the size first, numbers.
 unsafe impl Options for lp_tune_options {
     fn defaults() -> Self {
         let budget_s = TuneSettings::default().budget.as_secs_f64();
-        Self { struct_size: size_of::<Self>(), budget_s, bit_exact: 0 }
+        Self { struct_size: size_of::<Self>(), budget_s, bit_exact: 0, reserved: 0 }
     }
 }
 
@@ -65,16 +70,20 @@ pub unsafe extern "C" fn lp_tune_options_init(options: *mut lp_tune_options, str
     unsafe { init_options(options, struct_size) };
 }
 
-/// Races settings of a model, uses the best from now on and tells the report as JSON.
+/// Races settings of a model on this device for at most the budget, and uses the best from now on: sessions obey from their next
+/// answer on, later starts find it in the runtime's tuning folder, if it has one. The model is one that `runtime` loaded. Tells
+/// LP_EVENT_TUNING. Let nothing else compute meanwhile. Being stopped, by the cancel token, the callback, heat or want of memory, is
+/// no error: "halted" tells. `*json` becomes a JSON object with "start", "setting", "halted" and "knobs". Free it with
+/// lp_string_free. `options`, `cancel`, `on_event` and `user_data` are optional.
 ///
 /// # Safety
-/// `runtime` and `model` are live, options are null or carry their size, `cancel` is null or live, `on_event` accepts
+/// Options are null or carry their size, `cancel` is null or live, `on_event` accepts
 /// `user_data`, `json` and `error` are valid for writes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lp_model_tune(
     runtime: *const lp_runtime,
     model: *const lp_model,
-    tune_options: *const lp_tune_options,
+    options: *const lp_tune_options,
     cancel: *const lp_cancel,
     on_event: lp_event_fn,
     user_data: *mut c_void,
@@ -85,23 +94,33 @@ pub unsafe extern "C" fn lp_model_tune(
     unsafe {
         guarded(error, || {
             let place = Place::new(json, "json")?;
-            let (runtime, model) = (object(runtime, "runtime")?, object(model, "model")?);
-            let settings = options(tune_options)?.settings()?;
-            // A clone: the caller may free the token meanwhile.
-            let cancel = cancel.as_ref().map(|cancel| cancel.0.clone()).unwrap_or_default();
+            let (runtime, model) = (handles::get(runtime)?, handles::get(model)?);
+            let settings = crate::arguments::options(options)?.settings()?;
             let listener = Listener::new(on_event, user_data);
+            let budget_s = settings.budget.as_secs_f64();
             let mut hear = |step: &TuneStep<'_>| {
                 let speeds = step.race.arms.iter().map(|arm| arm.tokens_per_s);
-                listener.tuning(&serde_json::json!({
-                    "knob": step.knob,
-                    "elapsed_s": step.elapsed.as_secs_f64(),
-                    "budget_s": settings.budget.as_secs_f64(),
-                    "values": step.values,
-                    "tokens_per_s": speeds.collect::<Vec<f64>>(),
-                }))
+                let elapsed_s = step.elapsed.as_secs_f64();
+                let value = Told {
+                    knob: step.knob,
+                    elapsed_s,
+                    budget_s,
+                    values: step.values,
+                    tokens_per_s: speeds.collect(),
+                };
+                listener.json(lp_event_kind::LP_EVENT_TUNING, (elapsed_s / budget_s).min(1.0), &value)
             };
-            let report = runtime.0.tune(&model.0, &settings, &cancel, &mut hear)?;
+            let report = runtime.tune(&model, &settings, &token(cancel), &mut hear)?;
             place.fill_json(&report)
         })
     }
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    knob: Knob,
+    elapsed_s: f64,
+    budget_s: f64,
+    values: &'a [u32],
+    tokens_per_s: Vec<f64>,
 }

@@ -96,15 +96,15 @@ static int listen(void *user_data, const lp_event *event) {
     }
 }
 
-static int count_progress(void *user_data, float fraction) {
-    EXPECT(fraction >= 0.0f && fraction <= 1.0f);
+static int count_progress(void *user_data, const lp_event *event) {
+    EXPECT(event->kind == LP_EVENT_LOADING && event->fraction >= 0.0 && event->fraction <= 1.0);
     ++*(int *)user_data;
     return 0;
 }
 
-static int stop_loading(void *user_data, float fraction) {
+static int stop_loading(void *user_data, const lp_event *event) {
     (void)user_data;
-    (void)fraction;
+    (void)event;
     return 1;
 }
 
@@ -135,7 +135,7 @@ static void bad_arguments(const char *model_path, const char *garbage, const cha
     FAILS(lp_runtime_open(model_path, &options, &runtime, &error), LP_INVALID_ARGUMENT);
     FAILS(lp_runtime_plan(NULL, NULL, (char **)&runtime, &error), LP_INVALID_ARGUMENT);
     lp_session *session = NULL;
-    FAILS(lp_session_open(NULL, &session, &error), LP_INVALID_ARGUMENT);
+    FAILS(lp_session_open(NULL, NULL, &session, &error), LP_INVALID_ARGUMENT);
     FAILS(lp_session_generate(NULL, "a", NULL, NULL, NULL, NULL, &error), LP_INVALID_ARGUMENT);
     EXPECT(lp_error_status(NULL) == LP_OK && *lp_error_message(NULL) == 0);
     lp_error_free(NULL), lp_runtime_free(NULL), lp_model_free(NULL), lp_session_free(NULL);
@@ -161,9 +161,9 @@ static void planning(const lp_runtime *runtime) {
     EXPECT(strstr(json, "\"chosen\":null") && strstr(json, "capped by the app"));
     lp_string_free(json);
     lp_model *model = NULL;
-    FAILS(lp_runtime_load(runtime, &options, NULL, NULL, &model, &error), LP_DOES_NOT_FIT);
+    FAILS(lp_runtime_load(runtime, &options, NULL, NULL, NULL, &model, &error), LP_DOES_NOT_FIT);
     EXPECT(model == NULL);
-    FAILS(lp_runtime_load(runtime, NULL, stop_loading, NULL, &model, &error), LP_CANCELLED);
+    FAILS(lp_runtime_load(runtime, NULL, NULL, stop_loading, NULL, &model, &error), LP_CANCELLED);
     puts("planning");
 }
 
@@ -291,14 +291,14 @@ int main(int argc, char **argv) {
     lp_plan_options_init(&options, sizeof options);
     options.context_tokens = 256;
     options.n_threads = 2;
-    OK(lp_runtime_load(runtime, &options, count_progress, &progress, &model, &error));
+    OK(lp_runtime_load(runtime, &options, NULL, count_progress, &progress, &model, &error));
     EXPECT(progress > 0);
-    OK(lp_session_open(model, &session, &error));
+    OK(lp_session_open(model, NULL, &session, &error));
     tuning(runtime, model);
     governing(model, session);
     lp_session_free(session), lp_model_free(model);
-    OK(lp_runtime_load(runtime, &options, NULL, NULL, &model, &error));
-    OK(lp_session_open(model, &session, &error));
+    OK(lp_runtime_load(runtime, &options, NULL, NULL, NULL, &model, &error));
+    OK(lp_session_open(model, NULL, &session, &error));
     /* In any order: a session keeps what it needs. */
     lp_runtime_free(runtime);
     lp_model_free(model);

@@ -4,9 +4,5 @@ use super::{Constraint, Held};
 use crate::{Error, Result, Tokenizer};
 
 pub(crate) fn hold(_constraint: &Constraint, _tokenizer: &Tokenizer) -> Result<Box<dyn Held>> {
-    Err(Error::Request {
-        what: "constraint",
-        expected: "none, or a library with the feature `constrain`".into(),
-        got: "one".into(),
-    })
+    Err(Error::Unsupported { what: "an answer of a given form", feature: "constrain" })
 }

@@ -82,6 +82,14 @@ pub enum Error {
         /// What was asked.
         got: String,
     },
+    /// What this build of the library was made without.
+    #[error("{what} needs a library with the feature `{feature}`")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
     /// The governor takes no new work at the moment: try again when it does ([`crate::LoadedModel::refused`]).
     #[error("no new work is taken at the moment: {because}")]
     Refused {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod chat;
+mod code;
 mod constrain;
 #[cfg(feature = "quantize")]
 mod described;
@@ -29,12 +30,14 @@ mod sampling;
 mod session;
 mod speculate;
 mod stop;
+mod stream;
 mod template;
 pub mod tokenizer;
 mod tune;
 
 pub use answer::{GenerateSettings, MAX_TOP_LOGPROBS};
 pub use chat::{ChatPiece, ChatPrompt, ChatReader, ChatRequest, ToolCall, ToolChoice};
+pub use code::ErrorCode;
 pub use constrain::Constraint;
 #[cfg(feature = "quantize")]
 pub use described::{SENSIBLE_PRECISIONS, described_candidates};
@@ -51,6 +54,7 @@ pub use pool::{Done, Listener, Occupation, Pool, PoolSettings, Request};
 pub use sampler::Sampler;
 pub use sampling::{Dry, Mirostat, MirostatVersion, Sampling, Step};
 pub use session::{Ask, Session, WhenFull};
+pub use stream::{Prompt, Stream, StreamEvent, TimedOut};
 pub use template::{Message, Template, TemplateInput};
 pub use tokenizer::Tokenizer;
 pub use tune::{Recall, TUNING_FILE};

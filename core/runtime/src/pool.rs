@@ -54,8 +54,11 @@ impl PoolSettings {
     /// Settings of the sequences, from those of a context for one.
     pub(crate) fn of_context(&self, one: ContextSettings) -> ContextSettings {
         let n_outputs_max = if self.speculate { 1 + MAX_GUESS as u32 } else { 1 };
-        let n_batch = one.n_batch.max(self.n_sequences.saturating_mul(n_outputs_max));
-        ContextSettings { n_sequences: self.n_sequences, n_outputs_max, n_batch, ..one }
+        // No more at a time than all of them can hold: the engine takes no more either.
+        let held = one.n_ctx.saturating_mul(self.n_sequences);
+        let n_batch = one.n_batch.min(held).max(self.n_sequences.saturating_mul(n_outputs_max));
+        let n_ubatch = one.n_ubatch.min(n_batch);
+        ContextSettings { n_sequences: self.n_sequences, n_outputs_max, n_batch, n_ubatch, ..one }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use llama_cpp_sys_2::{
     llama_attach_threadpool, llama_context, llama_free, llama_get_logits_ith, llama_get_memory,
-    llama_init_from_model, llama_memory_clear, llama_memory_seq_pos_min, llama_memory_seq_rm,
+    llama_init_from_model, llama_memory_clear, llama_memory_seq_pos_min, llama_memory_seq_rm, llama_n_batch,
     llama_n_ctx_seq, llama_set_n_threads,
 };
 
@@ -88,7 +88,12 @@ impl GgufContext {
             abort,
             evaluation,
             time_limit: None,
-            settings: settings.clone(),
+            // A context that is shorter than a batch takes no more tokens at a time than it was asked to hold.
+            // SAFETY: the context is live.
+            settings: unsafe {
+                let n_batch = settings.n_batch.min(llama_n_batch(context.as_ptr()));
+                ContextSettings { n_batch, ..settings.clone() }
+            },
             // SAFETY: the context is live.
             n_ctx: unsafe { llama_n_ctx_seq(context.as_ptr()) } as usize,
             n_past: 0,

@@ -31,6 +31,11 @@ fn chunks_and_single_tokens_give_what_one_batch_gives() {
     let small = ContextSettings { n_batch: 7, n_ubatch: 3, n_outputs_max: 1, ..settings() };
     let mut by_chunk = tiny().new_context(&small).unwrap();
     assert_close(&decode(&mut *by_chunk, &sentence), &whole, 1e-4);
+    // The engine makes a context longer than it was asked for, but not what it takes at a time.
+    let short = ContextSettings { n_ctx: 8, n_outputs_max: 1, ..settings() };
+    let mut short = tiny().new_context(&short).unwrap();
+    assert!(short.n_ctx() > 150);
+    assert_close(&decode(&mut *short, &sentence), &whole, 1e-4);
 }
 
 #[test]

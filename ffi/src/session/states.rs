@@ -1,0 +1,17 @@
+//! What sessions hold, as bytes and as copies.
+
+use llama_pajamas::Session;
+
+use crate::error::Failure;
+
+pub(super) fn save(session: &mut Session) -> Result<Vec<u8>, Failure> {
+    Ok(session.save()?)
+}
+
+pub(super) fn restore(session: &mut Session, bytes: &[u8]) -> Result<(), Failure> {
+    Ok(session.restore(bytes)?)
+}
+
+pub(super) fn fork(session: &mut Session) -> Result<Session, Failure> {
+    Ok(session.fork()?)
+}
