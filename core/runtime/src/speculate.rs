@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Most tokens of a guess.
 pub(crate) const MAX_GUESS: usize = LENGTHS[LENGTHS.len() - 1];
 /// Tokens of a guess. Processors multiply by rows of four tokens at a time: with the token before it a guess fills them.
-const LENGTHS: [usize; 3] = [3, 7, 15];
+const LENGTHS: [usize; 2] = [3, 7];
 /// Tokens that must have occurred before, from the surest on.
 const NGRAMS: [usize; 3] = [6, 4, 3];
 /// Tokens back that are searched.

@@ -276,7 +276,7 @@ mod tests {
                     Grid::Mxfp4 => most / 3.0,
                     Grid::Mxfp8 => most / 14.0,
                     // Scales of an E4M3 that are too small or too large for it.
-                    Grid::Nvfp4 if most < 0.1 || most > 2688.0 => most,
+                    Grid::Nvfp4 if !(0.1..=2688.0).contains(&most) => most,
                     Grid::Nvfp4 => most / 4.0,
                 };
                 for (weight, back) in group.iter().zip(back) {
