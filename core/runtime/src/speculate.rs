@@ -13,9 +13,7 @@ use engine::Token;
 use std::time::Duration;
 
 /// Most tokens of a guess.
-pub(crate) const MAX_GUESS: usize = LENGTHS[LENGTHS.len() - 1];
-/// Tokens of a guess. Processors multiply by rows of four tokens at a time: with the token before it a guess fills them.
-const LENGTHS: [usize; 2] = [3, 7];
+pub(crate) const MAX_GUESS: usize = 8;
 /// Tokens that must have occurred before, from the surest on.
 const NGRAMS: [usize; 3] = [6, 4, 3];
 /// Tokens back that are searched.
@@ -46,7 +44,7 @@ impl Guesser {
             is_on,
             rest: 0,
             next_rest: FIRST_REST,
-            length: LENGTHS[0],
+            length: 3,
             single_s: None,
             guessed_s: None,
             drafting: Duration::ZERO,
@@ -100,12 +98,9 @@ impl Guesser {
     pub(crate) fn took_guess(&mut self, guessed: usize, right: usize, time: Duration) {
         let time = time + std::mem::take(&mut self.drafting);
         average(&mut self.guessed_s, time.as_secs_f64() / (right + 1) as f64);
-        // One more than was right, or than there was to be right.
-        let longer = LENGTHS.into_iter().find(|length| *length > right);
         self.length = match right == guessed {
-            // What the text had no more of says nothing of longer guesses.
-            true => longer.unwrap_or(MAX_GUESS).max(self.length),
-            false => longer.unwrap_or(MAX_GUESS),
+            true => (self.length * 2).min(MAX_GUESS),
+            false => (right + 1).min(MAX_GUESS),
         };
         let loses = match (self.single_s, self.guessed_s) {
             (Some(single), Some(guessed)) => guessed > single,
@@ -168,9 +163,9 @@ mod tests {
         for _ in 0..FIRST_REST {
             assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
         }
-        assert_eq!(guesser.guess(&text, 5, 8, None).len(), 3);
+        assert_eq!(guesser.guess(&text, 5, 8, None).len(), 1);
         // Right, and slower than one by one all the same.
-        guesser.took_guess(3, 3, Duration::from_millis(50));
+        guesser.took_guess(1, 1, Duration::from_millis(50));
         for _ in 0..2 * FIRST_REST {
             assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
         }

@@ -121,7 +121,8 @@ impl<'a> EngineBench<'a> {
                 let context = &mut self.contexts[place].1;
                 context.set_time_limit(Some(WARM_UP));
                 match context.decode(warm, Logits::Last, self.cancel) {
-                    Ok(()) | Err(engine::Error::TimeLimit { .. }) => place,
+                    // The race itself hears of a cancel, before its first block.
+                    Ok(()) | Err(engine::Error::TimeLimit { .. } | engine::Error::Cancelled) => place,
                     Err(error) => return Err(cancelled(error)),
                 }
             }
