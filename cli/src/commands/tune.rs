@@ -77,7 +77,7 @@ fn table(report: &TuneReport) -> String {
             let other = again.arms.get(1).map_or(1.0, |arm| arm.ratio);
             let _ = writeln!(
                 text,
-                "  close, so once more: the other has {other:.3} of the speed, {} stays",
+                "  close, so once more: the other one had {other:.3} of the speed, {} from now on",
                 knob.chosen
             );
         }

@@ -349,10 +349,7 @@ impl Network<'_> {
             fed = self.norm(parts, "post_ffw_norm", fed);
         }
         // Where gate and up stand in one matrix and no norm follows, the sum begins with the residual.
-        let joined = parts.rows("ffn_up.weight").is_some_and(|rows| {
-            !parts.has("ffn_gate.weight")
-                && parts.width("ffn_down.weight").is_some_and(|inner| rows == 2 * inner)
-        });
+        let joined = parts.rows("ffn_up.weight").is_some_and(|rows| feed_forward::is_joined(parts, "", rows));
         let sum = match joined && !parts.has("post_ffw_norm.weight") {
             true => self.graph.in_place(&[inner, fed]),
             false => self.add(fed, inner),

@@ -32,16 +32,16 @@ pub(super) fn confirm(
     let again = race_settings(arms, settings, left);
     let race = Race::run(values.len(), &again, &mut one, &mut |_| ControlFlow::Continue(()));
     report.halted = race.halted;
-    if race.winner == 1 && (close.ratio + race.arms[1].ratio.ln()) / 2.0 > settings.min_gain {
+    let both = (close.ratio + race.arms[1].ratio.ln()) / 2.0;
+    let is_changed = race.winner == 1 && both > settings.min_gain;
+    knob.confirmation = Some(race);
+    if is_changed {
         knob.chosen = values[1];
         report.setting = knob.knob.with(report.setting, knob.chosen);
-        knob.confirmation = Some(race);
         if arms.knob == Knob::BatchThreads {
             forget_ubatch(report);
         }
-        return;
     }
-    knob.confirmation = Some(race);
 }
 
 /// What was found for other threads holds no more.

@@ -5,6 +5,12 @@ use crate::memory::graph::{I32, Tensor};
 use crate::memory::shapes::Parts;
 use families::{FeedForward, Layer};
 
+/// Whether gate and up stand in one matrix, of so many `rows`.
+pub(super) fn is_joined(parts: &Parts, suffix: &str, rows: u64) -> bool {
+    !parts.has(&format!("ffn_gate{suffix}.weight"))
+        && parts.width(&format!("ffn_down{suffix}.weight")).is_some_and(|inner| rows == 2 * inner)
+}
+
 impl Network<'_> {
     pub(super) fn feed_forward(&mut self, layer: &Layer, parts: &Parts, input: Tensor) -> Tensor {
         match layer.feed_forward {
@@ -23,8 +29,7 @@ impl Network<'_> {
             let gate = self.project_biased(parts, &name("gate"), rows, input);
             let extents = self.graph.node(gate).extents;
             self.graph.fresh(extents, &[gate, up])
-        } else if parts.width(&format!("{}.weight", name("down"))).is_some_and(|inner| rows == 2 * inner) {
-            // Gate and up stand in one matrix.
+        } else if is_joined(parts, suffix, rows) {
             let [_, rest @ ..] = self.graph.node(up).extents;
             self.graph.fresh([rows / 2, rest[0], rest[1], rest[2]], &[up])
         } else {
