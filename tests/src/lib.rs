@@ -39,6 +39,19 @@ pub fn oracle(path: &str) -> PathBuf {
     path
 }
 
+/// The library of ONNX Runtime, from the outside tools' Python.
+pub fn onnx_library() -> PathBuf {
+    let packages = std::fs::read_dir(oracle("venv/lib")).expect("a folder").flatten();
+    let folders = packages.map(|python| python.path().join("site-packages/onnxruntime/capi"));
+    let files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let is_library = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with("libonnxruntime.so"))
+    };
+    files.map(|file| file.path()).find(is_library).expect("the wheel `onnxruntime` has its library")
+}
+
 /// Runs a program to its end; panics with its output when it fails.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

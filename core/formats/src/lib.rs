@@ -5,5 +5,7 @@
 pub mod gguf;
 pub mod imatrix;
 pub mod json;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod safetensors;
 pub mod tokenizer_json;

@@ -6,16 +6,17 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Folder of a crate, and the workspace crates it may use (dev-dependencies are free).
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("core/formats", &[]),
     ("core/families", &["formats"]),
     ("core/hardware", &[]),
     ("core/bundle", &["formats", "families"]),
     ("core/planner", &["formats", "families", "hardware"]),
-    ("core/engine", &["formats"]),
+    ("core/onnx", &["formats"]),
+    ("core/engine", &["formats", "onnx"]),
     ("core/tuner", &[]),
     ("core/evaluator", &["formats", "engine"]),
-    ("core/quantizer", &["formats", "families", "bundle", "engine", "evaluator"]),
+    ("core/quantizer", &["formats", "families", "bundle", "onnx", "engine", "evaluator"]),
     (
         "core/runtime",
         &[
@@ -24,6 +25,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "hardware",
             "bundle",
             "planner",
+            "onnx",
             "engine",
             "tuner",
             "quantizer",
@@ -36,12 +38,13 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("tests", &["formats"]),
     ("xtask", &["formats", "families", "hardware", "planner", "quantizer"]),
 ];
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "formats",
     "families",
     "hardware",
     "bundle",
     "planner",
+    "onnx",
     "engine",
     "tuner",
     "evaluator",
@@ -51,8 +54,8 @@ const CRATES: [&str; 12] = [
     "llama-pajamas-server",
 ];
 
-/// Crates that make and measure models; apps that only run them link neither.
-const ONLY_TO_QUANTIZE: [&str; 2] = ["quantizer", "evaluator"];
+/// Crates that make and measure models, and what runs another format; apps that need none of it link none.
+const OPTIONAL: [&str; 3] = ["quantizer", "evaluator", "onnx"];
 
 pub(super) fn check(root: &Path) -> Result<Vec<Complaint>> {
     let workspace = read_toml(&root.join("Cargo.toml"))?;
@@ -84,10 +87,10 @@ fn check_edges(member: &str, manifest: &toml::Table, allowed: &[&str]) -> Vec<Co
             });
         }
         let optional = settings.get("optional").and_then(|value| value.as_bool()).unwrap_or(false);
-        if member == "core/runtime" && ONLY_TO_QUANTIZE.contains(&name.as_str()) && !optional {
+        if member == "core/runtime" && OPTIONAL.contains(&name.as_str()) && !optional {
             complaints.push(Complaint {
                 place: format!("{member}/Cargo.toml"),
-                message: format!("{name} must stay optional: only the `quantize` feature may bring it in"),
+                message: format!("{name} must stay optional: only a feature may bring it in"),
             });
         }
     }
