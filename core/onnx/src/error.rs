@@ -68,6 +68,48 @@ pub enum Error {
     /// Computing failed.
     #[error("ONNX Runtime failed while computing: {0}")]
     Run(String),
+    /// A graph that cannot be quantized as it stands.
+    #[error("node `{node}`: {reason}")]
+    Graph {
+        /// Which node.
+        node: String,
+        /// What is expected and what it is.
+        reason: String,
+    },
+    /// Nothing to learn ranges from.
+    #[error("samples: expected at least one, got none")]
+    NoSamples,
+    /// Nothing that a precision applies to.
+    #[error("nothing was quantized: {0}")]
+    Nothing(String),
+    /// A result that nobody would want for its speed.
+    #[error(
+        "the result would run at {ratio:.2} of the float model's speed here, expected at least {least}: ask for size, or for another precision"
+    )]
+    TooSlow {
+        /// Float time over its time.
+        ratio: f64,
+        /// What was expected.
+        least: f64,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A setting that does not fit.
+    #[error("{field}: expected {expected}, got {got}")]
+    Setting {
+        /// Its name.
+        field: &'static str,
+        /// What is allowed.
+        expected: String,
+        /// What was said.
+        got: String,
+    },
     /// Cancelled by its owner.
     #[error("cancelled")]
     Cancelled,

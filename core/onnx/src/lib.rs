@@ -1,10 +1,13 @@
-//! ONNX Runtime, loaded while running: a session takes tensors in and gives tensors out.
-//! Owns the library's doorway, providers and the values that flow. Knows the ONNX format; must not know bundles, tokens,
-//! or where an app keeps its files: paths are handed in. Prints nothing; the library's own messages go to `tracing`.
+//! ONNX Runtime, loaded while running: a session takes tensors in and gives tensors out; and a quantizer of vision and speech
+//! models that uses it as its judge. Owns the library's doorway, providers and the values that flow. Knows the ONNX format;
+//! must not know bundles, tokens, or where an app keeps its files: paths are handed in. Prints nothing; the library's own
+//! messages go to `tracing`.
 
 mod error;
 pub mod library;
 pub mod provider;
+#[cfg(feature = "quantize")]
+pub mod quantize;
 pub mod session;
 pub mod value;
 

@@ -1,0 +1,67 @@
+//! A graph made plain before it is quantized: one after the other, each leaving what the graph computes as it was.
+//! Owns their order; each pass has a room of its own.
+
+mod batch_norm;
+mod branches;
+mod folding;
+mod names;
+mod operators;
+
+use crate::Error;
+use crate::quantize::evaluate::{Evaluator, Feed};
+use crate::quantize::graph::{drop_unused, graph, graph_mut, opset, sort};
+use crate::quantize::progress::{Progress, Step};
+use formats::onnx::ModelProto;
+
+/// What the passes did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Cleaning {
+    /// Nodes as they were, graphs below included.
+    pub n_nodes_before: usize,
+    /// Nodes as they are.
+    pub n_nodes: usize,
+    /// Branches taken for good.
+    pub n_branches: usize,
+    /// Nodes whose result is a constant now.
+    pub n_folded: usize,
+    /// Normalisations that became part of a weight.
+    pub n_normalisations: usize,
+    /// Version of operators, before and after.
+    pub opset: (i64, i64),
+}
+
+/// The least version of operators with quantization by channel.
+pub(crate) const OPSET: i64 = 13;
+
+/// Runs them all. `feed` is one good set of inputs: shapes become what it has, inputs of `fixed` become constants (they
+/// stay inputs that nothing reads), and branches are taken as it takes them.
+///
+/// # Errors
+/// What the library refuses, an operator older than the oldest that can be rewritten, a graph that contradicts itself.
+pub(crate) fn clean(
+    model: &mut ModelProto,
+    evaluator: &Evaluator<'_>,
+    feed: &Feed,
+    fixed: &[String],
+    progress: &mut Progress<'_>,
+) -> Result<Cleaning, Error> {
+    let before = opset(model);
+    let mut done = Cleaning { n_nodes_before: branches::count(graph(model)?), ..Cleaning::default() };
+    names::tidy(graph_mut(model)?)?;
+    names::fix_inputs(graph_mut(model)?, feed, fixed)?;
+    done.n_branches = branches::take(model, evaluator, feed)?;
+    progress.report(Step::Cleaning, 1, 3)?;
+    done.n_folded = folding::fold(model, evaluator, feed)?;
+    progress.report(Step::Cleaning, 2, 3)?;
+    operators::raise(model, OPSET, evaluator, feed)?;
+    done.n_normalisations = batch_norm::fold(graph_mut(model)?)?;
+    let graph = graph_mut(model)?;
+    folding::skip_identities(graph);
+    drop_unused(graph);
+    sort(graph)?;
+    graph.value_info.clear();
+    done.n_nodes = graph.node.len();
+    done.opset = (before, opset(model));
+    progress.report(Step::Cleaning, 3, 3)?;
+    Ok(done)
+}
