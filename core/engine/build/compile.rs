@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::changes;
 use crate::shared;
 use crate::source::Source;
 use crate::variants::{Target, Variant};
@@ -33,9 +34,16 @@ const ARCH_FILES: &[CpuFile] =
 /// The run-time check of instructions.
 const CHECK: CpuFile = around("cpu-feats.cpp");
 
-/// Where preludes are: what is compiled before the files themselves.
+/// Where preludes are: what is compiled before the files themselves, or within them.
 const PRELUDES: &str = "src/gguf";
-const PRELUDE_FILES: [&str; 4] = ["avx2_names.h", "avx2_in_pairs.h", "unused_layouts.h", "unused_products.h"];
+const PRELUDE_FILES: [&str; 6] = [
+    "avx2_names.h",
+    "avx2_in_pairs.h",
+    "unused_layouts.h",
+    "unused_products.h",
+    "attention_in_parts.h",
+    "attention_parts.h",
+];
 
 /// The file of a hundred small operations, and of fused attention.
 const OPERATIONS: &str = "ops.cpp";
@@ -158,7 +166,7 @@ pub(crate) fn fast_attention(source: &Source, variant: &Variant, out_dir: &Path)
     let out_dir = out_dir.join(variant.name).join("attention");
     let mut build = backend_build(source, variant, Entry::Borrower, Language::Cxx, &out_dir);
     build.opt_level(3).flags(variant.flags).define(ATTENTION, FAST_ATTENTION);
-    build.file(source.cpu_file(OPERATIONS));
+    build.file(changes::apply(Path::new(OPERATIONS), source.cpu_file(OPERATIONS), &out_dir));
     build.compile_intermediates().pop().expect("one file gives one object")
 }
 
@@ -182,7 +190,9 @@ pub(crate) fn cpu_backend(
             }
             let flags = file.sums.flags(variant);
             let set = (Language::of(file.name), file.place.opt_level(variant, entry), file.prelude, flags);
-            sets.entry(set).or_default().push(source.cpu_file(folder.join(file.name)));
+            let path = folder.join(file.name);
+            let changed = changes::apply(&path, source.cpu_file(&path), &out_dir);
+            sets.entry(set).or_default().push(changed);
         }
     }
     for ((language, level, prelude, integer_flags), files) in sets {
@@ -269,7 +279,12 @@ fn backend_build(
         .define("_XOPEN_SOURCE", "600")
         .define("GGML_SCHED_MAX_COPIES", "4")
         .define("GGML_USE_LLAMAFILE", None)
+        .define(changes::ROWS_AS_ONE_NAME, changes::ROWS_AS_ONE.to_string().as_str())
         .includes(source.ggml_includes())
+        .include(source.ggml_cpu().join("llamafile"))
+        .include(source.ggml_cpu().join("tiled"))
+        .include(source.ggml_cpu().join("arch/x86"))
+        .include(PRELUDES)
         .out_dir(out_dir);
     if variant.repacks {
         build.define("GGML_USE_CPU_REPACK", None);

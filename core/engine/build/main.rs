@@ -12,6 +12,7 @@
 
 #![allow(clippy::print_stdout, reason = "build scripts speak to cargo on standard output")]
 
+mod changes;
 mod compile;
 mod seal;
 mod shared;
@@ -31,6 +32,8 @@ fn main() {
     let source = source::Source::locate();
     let target = variants::Target::from_env();
     compile::shim(&source);
+    let rows_as_one = if source.has_own_cpu_backend { 1 } else { changes::ROWS_AS_ONE };
+    println!("cargo:rustc-env={}={rows_as_one}", changes::ROWS_AS_ONE_NAME);
     let table = if source.has_own_cpu_backend {
         println!(
             "cargo:warning=llama.cpp was built with a CPU backend of its own, for one instruction set: \

@@ -136,9 +136,7 @@ pub trait Context: Send {
 
     /// Sets how many threads compute from the next decode on: `decode` for single tokens, `batch`
     /// for more. Values are clamped to `1 ..= ` [`crate::ContextSettings::max_threads`]. A count that is new to the context costs starting its threads.
-    ///
-    /// Where attention is fused, not quantized and reaches over 512 places of the cache or more, llama.cpp's CPU backend
-    /// cuts it by the count of threads: another count then rounds differently.
+    /// On the processor every count computes the same, bit by bit.
     fn set_threads(&mut self, decode: usize, batch: usize);
 
     /// Breaks off each later call that computes for longer than `limit`, with [`Error::TimeLimit`]; `None`, the default,

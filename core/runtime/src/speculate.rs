@@ -12,8 +12,9 @@ use draft::Drafted;
 use engine::Token;
 use std::time::Duration;
 
-/// Most tokens of a guess.
-pub(crate) const MAX_GUESS: usize = 8;
+/// Most tokens of a guess: with the token before it as many as the engine's processor kernels compute as one by one, bit by bit
+/// (`engine::gguf::ROWS_AS_ONE`).
+pub(crate) const MAX_GUESS: usize = 7;
 /// Tokens that must have occurred before, from the surest on.
 const NGRAMS: [usize; 3] = [6, 4, 3];
 /// Tokens back that are searched.

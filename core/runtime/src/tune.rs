@@ -34,8 +34,6 @@ use tuner::{
 
 /// What was tuned longer ago is measured again.
 const MAX_AGE_S: u64 = 90 * 86_400;
-/// From so many places of the cache on, llama.cpp's CPU backend cuts fused attention by the count of threads.
-const EXACT_PLACES: u64 = 256;
 
 /// What the cache said when the model was loaded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -119,13 +117,11 @@ impl Runtime {
             fast_cores: cpu.fast_cores,
         };
         let start = model.steering().start();
-        let exact = model.choice().context_tokens <= EXACT_PLACES;
-        let threads = if exact { Exactness::BitExact } else { Exactness::RoundingOnly };
         let mut knobs = vec![
             KnobArms {
                 knob: Knob::DecodeThreads,
                 values: tuner::thread_arms(start.n_threads, topology),
-                exactness: threads,
+                exactness: Exactness::BitExact,
             },
             KnobArms {
                 knob: Knob::BatchThreads,

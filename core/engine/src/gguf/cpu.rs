@@ -15,6 +15,13 @@ use crate::Error;
 /// The name where the library has one CPU backend, fixed when it was built.
 const BUILT_IN: &str = "built-in";
 
+/// On the processor the logits of up to so many tokens of one sequence computed together are those of each computed by itself, bit
+/// by bit, with any number of threads. 1 in builds whose CPU backend is llama.cpp's own.
+pub const ROWS_AS_ONE: u32 = match u32::from_str_radix(env!("LLAMA_PAJAMAS_ROWS_AS_ONE"), 10) {
+    Ok(n) => n,
+    Err(_) => panic!("the build script sets a number"),
+};
+
 include!(concat!(env!("OUT_DIR"), "/cpu_variants.rs"));
 
 /// One build of the CPU kernels in this library.

@@ -48,7 +48,7 @@ pub mod quantize;
 
 pub use adapter::GgufAdapter;
 pub use context::GgufContext;
-pub use cpu::{CpuVariant, CpuVariants};
+pub use cpu::{CpuVariant, CpuVariants, ROWS_AS_ONE};
 pub use dry_run::GgufDryModel;
 pub use log::{LogLevel, LogSink};
 pub use model::GgufModel;

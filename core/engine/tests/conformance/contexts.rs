@@ -178,7 +178,6 @@ fn thread_counts_change_speed_and_not_results() {
     }
 }
 
-/// One token at a time, as long as attention is not cut by the count of threads.
 #[test]
 fn thread_counts_change_no_bit() {
     for flash_attention in [Some(true), Some(false)] {

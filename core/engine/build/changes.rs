@@ -1,0 +1,137 @@
+//! What is changed in ggml's files before they are compiled: data.
+//!
+//! Owns: the places and what stands there instead. May know: the source tree. Must not know: variants, compilers.
+//!
+//! ggml computes one token by other kernels than a few together, and these round otherwise. An answer would depend on what is
+//! computed beside it: a guess that is checked, another answer, the number of threads. With these changes the logits of up to
+//! [`ROWS_AS_ONE`] tokens computed together are those of each by itself, bit by bit (`tests/rows_as_one.rs`).
+
+use std::path::{Path, PathBuf};
+
+/// Tokens computed together that round as one by one. The engine's crate has the same number in its API.
+pub(crate) const ROWS_AS_ONE: u32 = 8;
+/// Its name for compilers.
+pub(crate) const ROWS_AS_ONE_NAME: &str = "LLAMA_PAJAMAS_ROWS_AS_ONE";
+
+/// One place in a file of the CPU backend, which is there exactly once.
+struct Change {
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+const CHANGES: &[Change] = &[
+    // Rearranged weights: four rows together take other steps than one, but for Q4_0, IQ4_NL, MXFP4 and Q4_K on x86-64.
+    Change {
+        file: "repack.cpp",
+        from: "#include \"repack.h\"\n",
+        to: "#include \"repack.h\"
+#if defined(__x86_64__)
+#define LLAMA_PAJAMAS_ROWS_BY_ROW (std::is_same_v<BLOC_TYPE, block_q2_K> ? LLAMA_PAJAMAS_ROWS_AS_ONE : 3)
+#else
+#define LLAMA_PAJAMAS_ROWS_BY_ROW LLAMA_PAJAMAS_ROWS_AS_ONE
+#endif
+",
+    },
+    Change { file: "repack.cpp", from: "if (nrows > 3) {", to: "if (nrows > LLAMA_PAJAMAS_ROWS_BY_ROW) {" },
+    Change {
+        file: "repack.cpp",
+        from: "for (int iter = nrows - (nrows % 4); iter < nrows; iter++) {",
+        to: "for (int iter = nrows > LLAMA_PAJAMAS_ROWS_BY_ROW ? nrows - (nrows % 4) : 0; iter < nrows; iter++) {",
+    },
+    Change {
+        file: "repack.cpp",
+        from: "for (int64_t i11 = ith * 4; i11 < ne11 - ne11 % 4; i11 += nth * 4) {",
+        to: "const int64_t n_fours = ne11 > LLAMA_PAJAMAS_ROWS_BY_ROW ? ne11 - ne11 % 4 : 0;
+            for (int64_t i11 = ith * 4; i11 < n_fours; i11 += nth * 4) {",
+    },
+    Change {
+        file: "repack.cpp",
+        from: "const int64_t i11_processed = ne11 - ne11 % 4;",
+        to: "const int64_t i11_processed = n_fours;",
+    },
+    // One row of Q4_K sums integers over a block and then rounds; four rows round after each quarter of it, and so it does here.
+    Change {
+        file: "arch/x86/repack.cpp",
+        from: "                    q8s = _mm256_bsrli_epi128(q8s, 4);
+
+                    // Accumulate for the complete block
+                    iacc_b = _mm256_add_epi32(iacc_b, iacc_sb);
+                    iacc_min_b = _mm256_add_epi32(iacc_min_b, iacc_min_sb);
+",
+        to: "                    q8s = _mm256_bsrli_epi128(q8s, 4);
+
+                    acc_row = _mm256_fmadd_ps(_mm256_cvtepi32_ps(iacc_sb), _mm256_mul_ps(col_scale_f32, row_scale_f32), acc_row);
+                    acc_min_rows = _mm256_fmadd_ps(_mm256_cvtepi32_ps(iacc_min_sb), _mm256_mul_ps(col_dmin_f32, row_scale_f32), acc_min_rows);
+",
+    },
+    // Products of floats: tiles are summed in another order than rows.
+    Change {
+        file: "llamafile/sgemm.cpp",
+        from: "    if (n < 2)\n        return false;\n",
+        to: "    if (n < 2 || (n <= LLAMA_PAJAMAS_ROWS_AS_ONE && !ggml_is_quantized((enum ggml_type) Atype)))\n        return false;\n",
+    },
+    // Blocks of integers, by tiles.
+    Change { file: "tiled/tiled.cpp", from: "return rows >= 8 || ", to: "return rows > LLAMA_PAJAMAS_ROWS_AS_ONE || " },
+    // Two rows by two, on processors with instructions for products of small matrices.
+    Change {
+        file: "ggml-cpu.c",
+        from: "if ((nr0 % 2 != 0) || (ne11 % 2 != 0) || ",
+        to: "if (ne11 <= LLAMA_PAJAMAS_ROWS_AS_ONE || (nr0 % 2 != 0) || (ne11 % 2 != 0) || ",
+    },
+    // Attention over many positions, and the memory for it.
+    Change {
+        file: "ops.cpp",
+        from: "static void ggml_compute_forward_flash_attn_ext_f16(\n",
+        to: "#include \"attention_in_parts.h\"\n\nstatic void ggml_compute_forward_flash_attn_ext_f16(\n",
+    },
+    Change {
+        file: "ops.cpp",
+        from: "    const bool use_split_kv_path = !use_ref && ",
+        to: "    if (llama_pajamas_attention_in_parts(params, dst)) {
+        return;
+    }
+    const bool use_split_kv_path = false && ",
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "size_t n_chunks = n_tasks;\n",
+        to: "\n",
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "sizeof(float)*(neq2*n_chunks*(2+DV) + n_tasks*(DK + 2*DV));",
+        to: "sizeof(float)*(llama_pajamas_attention_floats(node) + n_tasks*(DK + 2*DV));",
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "#include \"ops.h\"\n",
+        to: "#include \"ops.h\"\n#include \"attention_parts.h\"\n",
+    },
+];
+
+/// Writes the file `relative` of the CPU backend, `original`, as it is to be compiled below `out_dir`, and returns where; the file
+/// itself where nothing is changed in it.
+pub(crate) fn apply(relative: &Path, original: PathBuf, out_dir: &Path) -> PathBuf {
+    let mut changes = CHANGES.iter().filter(|change| Path::new(change.file) == relative).peekable();
+    if changes.peek().is_none() {
+        return original;
+    }
+    let mut text = std::fs::read_to_string(&original)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", original.display()));
+    for change in changes {
+        let found = text.matches(change.from).count();
+        assert!(
+            found == 1,
+            "{}: {found} times {:?} instead of once: the list in build/changes.rs is for another llama.cpp",
+            original.display(),
+            change.from
+        );
+        text = text.replacen(change.from, change.to, 1);
+    }
+    let changed = out_dir.join("changed").join(relative);
+    let folder = changed.parent().expect("a file lies in a folder");
+    std::fs::create_dir_all(folder).expect("OUT_DIR is writable");
+    std::fs::write(&changed, text).expect("OUT_DIR is writable");
+    changed
+}
