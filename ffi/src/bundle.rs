@@ -6,10 +6,10 @@
 
 #[cfg(feature = "download")]
 #[path = "bundle/source.rs"]
-mod source;
+pub(crate) mod source;
 #[cfg(not(feature = "download"))]
 #[path = "bundle/source_disabled.rs"]
-mod source;
+pub(crate) mod source;
 
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
@@ -17,11 +17,11 @@ use std::path::Path;
 
 use llama_pajamas::CancelToken;
 use llama_pajamas::bundle::{Bundle, Progress};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::{Options, Place, init_options, optional_text, text};
 use crate::cancel::{lp_cancel, token};
-use crate::error::{lp_error, lp_status};
+use crate::error::{Failure, lp_error, lp_status};
 use crate::event::{Listener, lp_event_fn};
 use crate::guard::guarded;
 
@@ -47,17 +47,26 @@ pub unsafe extern "C" fn lp_bundle_verify(
     unsafe {
         guarded(error, || {
             let place = Place::new(json, "json")?;
-            let bundle = Bundle::open(Path::new(text(path, "path")?))?;
-            let signature = source::signature(&bundle, optional_text(trust_folder, "trust_folder")?)?;
+            let (path, trust_folder) = (text(path, "path")?, optional_text(trust_folder, "trust_folder")?);
             let listener = Listener::new(on_event, user_data);
-            let report = bundle.verify(&mut heard(&listener, token(cancel)))?;
-            let (files, absent) = (report.files.len(), report.absent.clone());
-            let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
-            report.into_result()?;
-            place
-                .fill_json(&json!({"files": files, "bytes": bytes, "absent": absent, "signature": signature}))
+            place.fill_json(&verified(path, trust_folder, &mut heard(&listener, token(cancel)))?)
         })
     }
+}
+
+/// Checks a bundle; what was found.
+pub(crate) fn verified(
+    path: &str,
+    trust_folder: Option<&str>,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Value, Failure> {
+    let bundle = Bundle::open(Path::new(path))?;
+    let signature = source::signature(&bundle, trust_folder)?;
+    let report = bundle.verify(progress)?;
+    let (files, absent) = (report.files.len(), report.absent.clone());
+    let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
+    report.into_result()?;
+    Ok(json!({"files": files, "bytes": bytes, "absent": absent, "signature": signature}))
 }
 
 /// How to pull.

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 
 use llama_pajamas::EmbedSettings;
 use llama_pajamas::engine::Pooling;
-use reader::Reader;
+pub(crate) use reader::Reader;
 
 use crate::arguments::{Number, Options, Place, copy_out, init_options, one_of};
 use crate::cancel::{lp_cancel, token};
@@ -73,7 +73,7 @@ unsafe impl Options for lp_embed_options {
 }
 
 impl lp_embed_options {
-    fn settings(&self) -> Result<EmbedSettings, Failure> {
+    pub(crate) fn settings(&self) -> Result<EmbedSettings, Failure> {
         let kinds = [None, Some(Pooling::Mean), Some(Pooling::Cls), Some(Pooling::Last)];
         Ok(EmbedSettings {
             pooling: one_of(self.pooling, &kinds, "pooling")?,

@@ -109,6 +109,13 @@ impl Failure {
     pub(crate) fn message(&self) -> &str {
         &self.0.message
     }
+
+    /// Code, one line, and details as JSON.
+    #[cfg(feature = "uniffi")]
+    pub(crate) fn told(&self) -> (ErrorCode, String, String) {
+        let Problem { code, message, details } = &*self.0;
+        (*code, message.replace('\n', " "), details.to_string())
+    }
 }
 
 /// Why a call failed. Belongs to the caller, who frees it with lp_error_free.

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use llama_pajamas::{Change, Event, StopReason, Usage, bundle};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Why an answer ended.
 #[repr(C)]
@@ -132,11 +132,8 @@ impl Listener {
 
     /// Tells how far a check or a download is.
     pub(crate) fn transfer(&self, progress: &bundle::Progress<'_>) -> ControlFlow<()> {
-        let bundle::Progress { file, done_bytes, total_bytes, eta } = progress;
-        let value = json!({
-            "file": file, "done_bytes": done_bytes, "total_bytes": total_bytes, "eta_s": eta.map(|eta| eta.as_secs_f64()),
-        });
-        self.json(lp_event_kind::LP_EVENT_TRANSFER, share(*done_bytes, *total_bytes), &value)
+        let (fraction, value) = transferred(progress);
+        self.json(lp_event_kind::LP_EVENT_TRANSFER, fraction, &value)
     }
 
     /// Tells how much is loaded.
@@ -161,7 +158,16 @@ impl Listener {
     }
 }
 
-fn text_of(value: &impl Serialize) -> String {
+/// How far a check or a download is, and what is told of it.
+pub(crate) fn transferred(progress: &bundle::Progress<'_>) -> (f64, Value) {
+    let bundle::Progress { file, done_bytes, total_bytes, eta } = progress;
+    let value = json!({
+        "file": file, "done_bytes": done_bytes, "total_bytes": total_bytes, "eta_s": eta.map(|eta| eta.as_secs_f64()),
+    });
+    (share(*done_bytes, *total_bytes), value)
+}
+
+pub(crate) fn text_of(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and numbers become JSON")
 }
 

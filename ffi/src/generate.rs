@@ -166,17 +166,7 @@ impl lp_generate_options {
                 optional_text(self.grammar, "grammar")?,
             ]
         };
-        match texts {
-            [None, None, None] => Ok(None),
-            [Some(schema), None, None] => {
-                let schema = serde_json::from_str(schema)
-                    .map_err(|error| Failure::invalid(format!("json_schema is no JSON: {error}")))?;
-                Ok(Some(Constraint::JsonSchema(schema)))
-            }
-            [None, Some(regex), None] => Ok(Some(Constraint::Regex(regex.to_owned()))),
-            [None, None, Some(grammar)] => Ok(Some(Constraint::Lark(grammar.to_owned()))),
-            _ => Err(Failure::invalid("expected at most one of json_schema, regex and grammar")),
-        }
+        constraint(texts)
     }
 
     /// # Safety
@@ -184,17 +174,31 @@ impl lp_generate_options {
     unsafe fn applied(&self) -> Result<Vec<Applied>, Failure> {
         // SAFETY: by this function's contract.
         let uses = unsafe { items(self.adapters, self.n_adapters, "adapters") }?;
-        let applied = |wish: &lp_adapter_use| {
-            if !wish.scale.is_finite() {
-                return Err(Failure::invalid(format!(
-                    "the scale of an adapter is {}, expected a number",
-                    wish.scale
-                )));
-            }
-            Ok(Applied { adapter: (*handles::get(wish.adapter)?).clone(), scale: wish.scale })
-        };
-        uses.iter().map(applied).collect()
+        uses.iter().map(|wish| applied(wish.adapter, wish.scale)).collect()
     }
+}
+
+/// The form of an answer, out of JSON schema, regular expression and grammar.
+pub(crate) fn constraint(texts: [Option<&str>; 3]) -> Result<Option<Constraint>, Failure> {
+    match texts {
+        [None, None, None] => Ok(None),
+        [Some(schema), None, None] => {
+            let schema = serde_json::from_str(schema)
+                .map_err(|error| Failure::invalid(format!("json_schema is no JSON: {error}")))?;
+            Ok(Some(Constraint::JsonSchema(schema)))
+        }
+        [None, Some(regex), None] => Ok(Some(Constraint::Regex(regex.to_owned()))),
+        [None, None, Some(grammar)] => Ok(Some(Constraint::Lark(grammar.to_owned()))),
+        _ => Err(Failure::invalid("expected at most one of json_schema, regex and grammar")),
+    }
+}
+
+/// An adapter as strong as it is wanted.
+pub(crate) fn applied(adapter: *const lp_adapter, scale: f32) -> Result<Applied, Failure> {
+    if !scale.is_finite() {
+        return Err(Failure::invalid(format!("the scale of an adapter is {scale}, expected a number")));
+    }
+    Ok(Applied { adapter: (*handles::get(adapter)?).clone(), scale })
 }
 
 /// A conversation as the caller has it.

@@ -63,6 +63,16 @@ pub(crate) fn freeing(body: impl FnOnce()) {
     });
 }
 
+/// Runs `body` for callers of other languages; a panic becomes [`ErrorCode::Panic`] with its message.
+#[cfg(feature = "uniffi")]
+pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let (mut body, mut outcome) = (Some(body), None);
+    match quietly(&mut || outcome = body.take().map(|body| body())) {
+        Ok(()) => outcome.expect("the body ran to its end"),
+        Err(panic) => Err(Failure::new(ErrorCode::Panic, format!("panic: {}", message(&*panic)))),
+    }
+}
+
 thread_local! {
     /// Calls of this thread that are under way, each in the callback of another.
     static INSIDE: Cell<usize> = const { Cell::new(0) };

@@ -25,16 +25,20 @@ pub unsafe extern "C" fn lp_host_report(json: *mut *mut c_char, error: *mut *mut
     unsafe {
         guarded(error, || {
             let place = Place::new(json, "json")?;
-            let host =
-                hardware::detect().map_err(|error| Failure::from(llama_pajamas::Error::from(error)))?;
-            place.fill_json(&Report {
-                library: env!("CARGO_PKG_VERSION"),
-                features: features(),
-                cpu_variants: GgufEngine::cpu_variants(),
-                host,
-            })
+            place.fill_json(&report()?)
         })
     }
+}
+
+/// What is told of this device and this library.
+pub(crate) fn report() -> Result<impl Serialize, Failure> {
+    let host = hardware::detect().map_err(|error| Failure::from(llama_pajamas::Error::from(error)))?;
+    Ok(Report {
+        library: env!("CARGO_PKG_VERSION"),
+        features: features(),
+        cpu_variants: GgufEngine::cpu_variants(),
+        host,
+    })
 }
 
 #[derive(Serialize)]

@@ -17,6 +17,8 @@ mod cancel;
 mod embed;
 mod error;
 mod event;
+#[cfg(feature = "uniffi")]
+mod facade;
 mod generate;
 mod guard;
 mod handles;
@@ -67,6 +69,9 @@ pub use stream::{
 #[cfg(feature = "test-hooks")]
 pub use test_hooks::lp_test_panic;
 pub use tune::{lp_model_tune, lp_tune_options, lp_tune_options_init};
+
+#[cfg(feature = "uniffi")]
+uniffi::setup_scaffolding!("llama_pajamas");
 
 /// The version of this interface: raised on incompatible change only.
 pub const LP_ABI_VERSION: u32 = 2;

@@ -6,21 +6,22 @@
 
 #[cfg(feature = "adapters")]
 #[path = "model/adapters.rs"]
-mod adapters;
+pub(crate) mod adapters;
 #[cfg(not(feature = "adapters"))]
 #[path = "model/adapters_disabled.rs"]
-mod adapters;
+pub(crate) mod adapters;
 
 use std::ffi::{c_char, c_void};
+use std::ops::ControlFlow;
 
 use llama_pajamas::engine::MemoryUse;
 use llama_pajamas::planner::Choice;
-use llama_pajamas::{CancelToken, LoadedModel, Stance};
+use llama_pajamas::{CancelToken, LoadedModel, PlanRequest, Runtime, Stance};
 use serde::Serialize;
 
 use crate::arguments::{Number, Place, copy_out, items, text, text_of};
 use crate::cancel::{lp_cancel, token};
-use crate::error::{lp_error, lp_status};
+use crate::error::{Failure, lp_error, lp_status};
 use crate::event::{Listener, lp_event_fn};
 use crate::guard::{freeing, guarded};
 use crate::handles::{self, Handle};
@@ -60,32 +61,43 @@ pub unsafe extern "C" fn lp_runtime_load(
             let place = Place::new(out, "out")?;
             let runtime = handles::get(runtime)?;
             let request = crate::arguments::options(options)?.request()?;
-            let asked = token(cancel);
-            if asked.is_cancelled() {
-                return Err(llama_pajamas::Error::Cancelled.into());
-            }
             let listener = Listener::new(on_event, user_data);
-            // The caller's token may serve other calls: a callback that stops this one does not raise it.
-            let stop = CancelToken::new();
-            let mut watch = |fraction| {
-                if listener.loading(fraction).is_break() || asked.is_cancelled() {
-                    stop.cancel();
-                }
-            };
-            let start = std::time::Instant::now();
-            let (plan, model) = runtime.plan_and_load(&request, &mut watch, &stop)?;
-            sink::metrics(|| {
-                text_of(&Figures {
-                    kind: "load",
-                    took_s: start.elapsed().as_secs_f64(),
-                    variant: plan.chosen.as_ref().map(|choice| choice.id.as_str()),
-                    memory_bytes: model.memory().total_bytes(),
-                })
-            });
-            place.fill_object(model);
+            place.fill_object(load(&runtime, &request, &token(cancel), |fraction| {
+                listener.loading(fraction)
+            })?);
             Ok(())
         })
     }
+}
+
+/// Plans and loads; `hear` is told how far it is.
+pub(crate) fn load(
+    runtime: &Runtime,
+    request: &PlanRequest,
+    asked: &CancelToken,
+    hear: impl Fn(f32) -> ControlFlow<()>,
+) -> Result<LoadedModel, Failure> {
+    if asked.is_cancelled() {
+        return Err(llama_pajamas::Error::Cancelled.into());
+    }
+    // The caller's token may serve other calls: a callback that stops this one does not raise it.
+    let stop = CancelToken::new();
+    let mut watch = |fraction| {
+        if hear(fraction).is_break() || asked.is_cancelled() {
+            stop.cancel();
+        }
+    };
+    let start = std::time::Instant::now();
+    let (plan, model) = runtime.plan_and_load(request, &mut watch, &stop)?;
+    sink::metrics(|| {
+        text_of(&Figures {
+            kind: "load",
+            took_s: start.elapsed().as_secs_f64(),
+            variant: plan.chosen.as_ref().map(|choice| choice.id.as_str()),
+            memory_bytes: model.memory().total_bytes(),
+        })
+    });
+    Ok(model)
 }
 
 /// Describes a loaded model: `*json` becomes a JSON object with "choice" (what was loaded and how, as in a plan), "memory" (bytes of
@@ -105,17 +117,22 @@ pub unsafe extern "C" fn lp_model_describe(
         guarded(error, || {
             let place = Place::new(json, "json")?;
             let model = handles::get(model)?;
-            place.fill_json(&Described {
-                choice: model.choice(),
-                memory: model.memory(),
-                engine: model.engine_build(),
-                digest: model.digest()?,
-                n_vocab: model.tokenizer().n_vocab(),
-                is_decoder: model.is_decoder(),
-                stance: model.stance(),
-            })
+            place.fill_json(&described(&model)?)
         })
     }
+}
+
+/// What is told of a loaded model.
+pub(crate) fn described(model: &LoadedModel) -> Result<impl Serialize, Failure> {
+    Ok(Described {
+        choice: model.choice(),
+        memory: model.memory(),
+        engine: model.engine_build(),
+        digest: model.digest()?,
+        n_vocab: model.tokenizer().n_vocab(),
+        is_decoder: model.is_decoder(),
+        stance: model.stance(),
+    })
 }
 
 #[derive(Serialize)]

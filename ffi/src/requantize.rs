@@ -6,7 +6,7 @@
 
 #[cfg(feature = "quantize")]
 #[path = "requantize/make.rs"]
-mod make;
+pub(crate) mod make;
 #[cfg(not(feature = "quantize"))]
 #[path = "requantize/make_disabled.rs"]
 mod make;

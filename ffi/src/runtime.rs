@@ -160,17 +160,20 @@ pub unsafe extern "C" fn lp_runtime_describe(
     unsafe {
         guarded(error, || {
             let place = Place::new(json, "json")?;
-            let runtime = handles::get(runtime)?;
-            let (engine, variants) =
-                (runtime.engine_build(), runtime.candidates().map(Variant::of).collect());
-            let described = text_of(&Described { engine, variants })?;
-            let manifest = runtime.bundle().map(|bundle| String::from_utf8_lossy(bundle.manifest_bytes()));
-            // The manifest as it stands, behind the object's other fields.
-            let rest = described.strip_suffix('}').unwrap_or(&described);
-            place.fill_text(&format!("{rest},\"bundle\":{}}}", manifest.as_deref().unwrap_or("null")));
+            place.fill_text(&described(&*handles::get(runtime)?)?);
             Ok(())
         })
     }
+}
+
+/// What was opened, as JSON.
+pub(crate) fn described(runtime: &Runtime) -> Result<String, Failure> {
+    let (engine, variants) = (runtime.engine_build(), runtime.candidates().map(Variant::of).collect());
+    let described = text_of(&Described { engine, variants })?;
+    let manifest = runtime.bundle().map(|bundle| String::from_utf8_lossy(bundle.manifest_bytes()));
+    // The manifest as it stands, behind the object's other fields.
+    let rest = described.strip_suffix('}').unwrap_or(&described);
+    Ok(format!("{rest},\"bundle\":{}}}", manifest.as_deref().unwrap_or("null")))
 }
 
 #[derive(Serialize)]

@@ -7,10 +7,10 @@
 
 #[cfg(feature = "states")]
 #[path = "session/states.rs"]
-mod states;
+pub(crate) mod states;
 #[cfg(not(feature = "states"))]
 #[path = "session/states_disabled.rs"]
-mod states;
+pub(crate) mod states;
 
 use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, PoisonError, TryLockError};
@@ -60,7 +60,10 @@ impl SessionCell {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
-    fn with<R>(&self, body: impl FnOnce(&mut Session) -> Result<R, Failure>) -> Result<R, Failure> {
+    pub(crate) fn with<R>(
+        &self,
+        body: impl FnOnce(&mut Session) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
         body(self.lock()?.as_mut().ok_or_else(taken)?)
     }
 
@@ -130,7 +133,7 @@ unsafe impl Options for lp_session_options {
 }
 
 impl lp_session_options {
-    fn open(&self, model: &LoadedModel) -> Result<Session, Failure> {
+    pub(crate) fn open(&self, model: &LoadedModel) -> Result<Session, Failure> {
         let keep_tokens = usize::try_from(self.keep_tokens).unwrap_or(usize::MAX);
         let shift = WhenFull::Shift { keep_tokens };
         let when_full = match self.when_full {

@@ -55,7 +55,7 @@ unsafe impl Options for lp_signals {
 }
 
 impl lp_signals {
-    fn signals(&self) -> Result<Signals, Failure> {
+    pub(crate) fn signals(&self) -> Result<Signals, Failure> {
         const SWITCH: [bool; 2] = [false, true];
         Ok(Signals {
             heat: one_of("heat", self.heat, &[Heat::Cool, Heat::Warm, Heat::Hot])?,

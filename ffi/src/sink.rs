@@ -77,20 +77,22 @@ pub unsafe extern "C" fn lp_set_log(
     error: *mut *mut lp_error,
 ) -> lp_status {
     // SAFETY: by this function's contract.
-    unsafe {
-        guarded(error, || {
-            let most = lp_log_level::LP_LOG_TRACE as u32;
-            let level = u8::try_from(level).ok().filter(|level| u32::from(*level) <= most);
-            let level = level
-                .ok_or_else(|| Failure::invalid(format!("level is above {most}, expected 0 to {most}")))?;
-            *LOG.write().unwrap_or_else(PoisonError::into_inner) = Sink { callback: on_log, user_data };
-            LEVEL.store(if on_log.is_some() { level } else { 0 }, Ordering::Relaxed);
-            // Where a Rust program that links this crate has a subscriber of its own, that stays.
-            SUBSCRIBE.call_once(|| drop(tracing::subscriber::set_global_default(Lines)));
-            tracing::callsite::rebuild_interest_cache();
-            Ok(())
-        })
-    }
+    unsafe { guarded(error, || log_to(level, on_log, user_data)) }
+}
+
+/// # Safety
+/// As [`lp_set_log`].
+pub(crate) unsafe fn log_to(level: u32, on_log: lp_log_fn, user_data: *mut c_void) -> Result<(), Failure> {
+    let most = lp_log_level::LP_LOG_TRACE as u32;
+    let level = u8::try_from(level).ok().filter(|level| u32::from(*level) <= most);
+    let level =
+        level.ok_or_else(|| Failure::invalid(format!("level is above {most}, expected 0 to {most}")))?;
+    *LOG.write().unwrap_or_else(PoisonError::into_inner) = Sink { callback: on_log, user_data };
+    LEVEL.store(if on_log.is_some() { level } else { 0 }, Ordering::Relaxed);
+    // Where a Rust program that links this crate has a subscriber of its own, that stays.
+    SUBSCRIBE.call_once(|| drop(tracing::subscriber::set_global_default(Lines)));
+    tracing::callsite::rebuild_interest_cache();
+    Ok(())
 }
 
 /// Sends figures of every load and answer to `on_metrics`; NULL, the state at the beginning: to nobody. Process wide, as lp_set_log.
@@ -106,11 +108,16 @@ pub unsafe extern "C" fn lp_set_metrics(
     // SAFETY: by this function's contract.
     unsafe {
         guarded(error, || {
-            *METRICS.write().unwrap_or_else(PoisonError::into_inner) =
-                Sink { callback: on_metrics, user_data };
+            metrics_to(on_metrics, user_data);
             Ok(())
         })
     }
+}
+
+/// # Safety
+/// As [`lp_set_metrics`].
+pub(crate) unsafe fn metrics_to(on_metrics: lp_metrics_fn, user_data: *mut c_void) {
+    *METRICS.write().unwrap_or_else(PoisonError::into_inner) = Sink { callback: on_metrics, user_data };
 }
 
 /// Hands figures over, where somebody wants them.

@@ -46,7 +46,7 @@ unsafe impl Options for lp_tune_options {
 }
 
 impl lp_tune_options {
-    fn settings(&self) -> Result<TuneSettings, Failure> {
+    pub(crate) fn settings(&self) -> Result<TuneSettings, Failure> {
         if !(self.budget_s > 0.0 && self.budget_s <= MOST_SECONDS) {
             let text =
                 format!("budget_s is {}, expected more than 0 and at most {MOST_SECONDS}", self.budget_s);
@@ -97,23 +97,23 @@ pub unsafe extern "C" fn lp_model_tune(
             let (runtime, model) = (handles::get(runtime)?, handles::get(model)?);
             let settings = crate::arguments::options(options)?.settings()?;
             let listener = Listener::new(on_event, user_data);
-            let budget_s = settings.budget.as_secs_f64();
             let mut hear = |step: &TuneStep<'_>| {
-                let speeds = step.race.arms.iter().map(|arm| arm.tokens_per_s);
-                let elapsed_s = step.elapsed.as_secs_f64();
-                let value = Told {
-                    knob: step.knob,
-                    elapsed_s,
-                    budget_s,
-                    values: step.values,
-                    tokens_per_s: speeds.collect(),
-                };
-                listener.json(lp_event_kind::LP_EVENT_TUNING, (elapsed_s / budget_s).min(1.0), &value)
+                let (fraction, value) = told(step, settings.budget.as_secs_f64());
+                listener.json(lp_event_kind::LP_EVENT_TUNING, fraction, &value)
             };
             let report = runtime.tune(&model, &settings, &token(cancel), &mut hear)?;
             place.fill_json(&report)
         })
     }
+}
+
+/// How far a tuning is, and what is told of it.
+pub(crate) fn told<'a>(step: &TuneStep<'a>, budget_s: f64) -> (f64, impl Serialize + use<'a>) {
+    let speeds = step.race.arms.iter().map(|arm| arm.tokens_per_s);
+    let elapsed_s = step.elapsed.as_secs_f64();
+    let told =
+        Told { knob: step.knob, elapsed_s, budget_s, values: step.values, tokens_per_s: speeds.collect() };
+    ((elapsed_s / budget_s).min(1.0), told)
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
-//! The programs in the documentation of C and C++, compiled and run as they stand there.
+//! The programs in the documentation of C, C++ and Python, compiled and run as they stand there.
 //!
-//! Owns: cutting them out of the pages. May know: the pages. Must not know: what the programs say. Needs compilers; where there are
-//! none, it says so and leaves the programs out.
+//! Owns: cutting them out of the pages. May know: the pages. Must not know: what the programs say. Needs compilers and Python;
+//! where one is not here, it says so and leaves its programs out.
 
 #![cfg(unix)]
 #![allow(missing_docs, clippy::print_stderr, reason = "tests; what is left out is told on the terminal")]
@@ -9,6 +9,9 @@
 #[path = "../../core/engine/tests/conformance/tiny_model.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the engine's tests")]
 mod tiny_model;
+
+#[path = "scenarios/python.rs"]
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +24,28 @@ fn programs_in_c_run() {
 #[test]
 fn programs_in_cpp_run() {
     check("cpp.md", "cpp", ["CXX", "c++"], &["-std=c++17"], &[("tell.cpp", 2), ("character.cpp", 1)]);
+}
+
+#[test]
+fn programs_in_python_run() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/python.md");
+    let found = blocks(&std::fs::read_to_string(page).expect("the page"), "python");
+    let programs = [("tell.py", 2), ("ask.py", 2), ("character.py", 1)];
+    assert_eq!(found.len(), programs.len());
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let model = tiny_model::TinyModel::new().write(folder.path());
+    for (code, (name, n_arguments)) in found.iter().zip(programs) {
+        assert!(code.lines().next().is_some_and(|line| line.contains(name)), "expected {name}");
+        let Some(mut run) = python::written(folder.path(), name, code) else { return };
+        run.arg(&model);
+        if n_arguments == 2 {
+            run.arg("Once upon a time");
+        }
+        let output = run.output().expect("Python, which told its version");
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && complaints.is_empty(), "{name}: {}: {complaints}", output.status);
+        assert!(!output.stdout.is_empty(), "{name} says nothing");
+    }
 }
 
 /// Compiles and runs the programs of a page, each with so many arguments: a model, and a text.

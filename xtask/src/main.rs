@@ -5,6 +5,7 @@
 
 mod allocation;
 mod interop;
+mod package;
 mod phones;
 mod profile_pages;
 mod tidy;
@@ -21,6 +22,8 @@ usage: cargo xtask tidy                 check house style: door signs, sizes, na
        cargo xtask score-allocation DIR judge chosen types by measured sensitivities, one model left out at a time
        cargo xtask fit-sensitivity DIR  make core/quantizer/data/sensitivity.toml of them
        cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew
+       cargo xtask package KIND [LIBRARY]
+                                        wheel, tarball or deb, of a library that is built or of a new one
        cargo xtask interop [--minutes N] [PART…]
                                         the interoperability suite test by test; its tools must be ready";
 
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         ["interop", ref words @ ..] => {
             interop::Request::parse(words).and_then(|request| interop::run(&workspace_root(), &request))
         }
+        ["package", kind] => package::run(&workspace_root(), kind, None),
+        ["package", kind, library] => package::run(&workspace_root(), kind, Some(Path::new(library))),
         ["profile-pages"] => profile_pages::run(&workspace_root()),
         ["score-speed", file] => phones::score_speed(Path::new(file)),
         ["score-memory", file] => phones::score_memory(Path::new(file)),

@@ -43,7 +43,34 @@ pub(super) unsafe fn pull(
     let wanted = unsafe { items(options.variants, options.n_variants, "variants") }?;
     // SAFETY: by this function's contract.
     let wanted = wanted.iter().map(|id| unsafe { text(*id, "a variant") }.map(str::to_owned));
-    let mut variants = wanted.collect::<Result<Vec<_>, Failure>>()?;
+    let variants = wanted.collect::<Result<Vec<_>, Failure>>()?;
+    fetch(
+        url,
+        destination,
+        Wanted { variants, trust_folder, authorization, proxy, cap_bytes: options.cap_bytes },
+        progress,
+    )
+}
+
+/// What to fetch and by whom it must be signed.
+pub(crate) struct Wanted<'a> {
+    /// Ids; none: all that are GGUF files.
+    pub(crate) variants: Vec<String>,
+    pub(crate) trust_folder: Option<&'a str>,
+    pub(crate) authorization: Option<&'a str>,
+    pub(crate) proxy: Option<&'a str>,
+    /// 0: no cap.
+    pub(crate) cap_bytes: u64,
+}
+
+/// Fetches what is wanted; what was done.
+pub(crate) fn fetch(
+    url: &str,
+    destination: &str,
+    wanted: Wanted<'_>,
+    progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Value, Failure> {
+    let Wanted { mut variants, trust_folder, authorization, proxy, cap_bytes } = wanted;
     let http = HttpOptions { proxy: proxy.map(str::to_owned), ..HttpOptions::default() };
     let transport = HttpTransport::new(&http).map_err(|error| Failure::invalid(error.to_string()))?;
     let downloader = Downloader::new(Arc::new(transport), Options::default());
@@ -60,7 +87,7 @@ pub(super) unsafe fn pull(
         variants: &[],
         trust: &trust,
         policy,
-        cap_bytes: (options.cap_bytes != 0).then_some(options.cap_bytes),
+        cap_bytes: (cap_bytes != 0).then_some(cap_bytes),
     };
     if variants.is_empty() {
         let (manifest, _) = pull::look(&downloader, &request, progress)?;

@@ -25,3 +25,24 @@ pub(super) unsafe fn pull(
 ) -> Result<Value, Failure> {
     Err(Failure::unsupported("pulling a bundle", "download"))
 }
+
+/// What nobody fetches.
+#[cfg(feature = "uniffi")]
+#[allow(dead_code, reason = "the fields are those of the twin")]
+pub(crate) struct Wanted<'a> {
+    pub(crate) variants: Vec<String>,
+    pub(crate) trust_folder: Option<&'a str>,
+    pub(crate) authorization: Option<&'a str>,
+    pub(crate) proxy: Option<&'a str>,
+    pub(crate) cap_bytes: u64,
+}
+
+#[cfg(feature = "uniffi")]
+pub(crate) fn fetch(
+    _url: &str,
+    _destination: &str,
+    _wanted: Wanted<'_>,
+    _progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Value, Failure> {
+    Err(Failure::unsupported("pulling a bundle", "download"))
+}

@@ -8,11 +8,11 @@ use crate::error::Failure;
 pub(crate) struct Reader(Embedder);
 
 impl Reader {
-    pub(super) fn open(model: &LoadedModel, settings: &EmbedSettings) -> Result<Self, Failure> {
+    pub(crate) fn open(model: &LoadedModel, settings: &EmbedSettings) -> Result<Self, Failure> {
         Ok(Self(model.embedder(settings)?))
     }
 
-    pub(super) fn vector(&mut self, text: &str, cancel: &CancelToken) -> Result<Vec<f32>, Failure> {
+    pub(crate) fn vector(&mut self, text: &str, cancel: &CancelToken) -> Result<Vec<f32>, Failure> {
         let vectors = self.0.embed(text, cancel)?.vectors;
         Ok(vectors.into_iter().next().unwrap_or_default())
     }

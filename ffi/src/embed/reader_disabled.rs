@@ -10,11 +10,11 @@ use crate::error::Failure;
 pub(crate) struct Reader(Infallible);
 
 impl Reader {
-    pub(super) fn open(_model: &LoadedModel, _settings: &EmbedSettings) -> Result<Self, Failure> {
+    pub(crate) fn open(_model: &LoadedModel, _settings: &EmbedSettings) -> Result<Self, Failure> {
         Err(Failure::unsupported("embedding", "embeddings"))
     }
 
-    pub(super) fn vector(&mut self, _text: &str, _cancel: &CancelToken) -> Result<Vec<f32>, Failure> {
+    pub(crate) fn vector(&mut self, _text: &str, _cancel: &CancelToken) -> Result<Vec<f32>, Failure> {
         match self.0 {}
     }
 }

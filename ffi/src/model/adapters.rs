@@ -7,6 +7,6 @@ use llama_pajamas::{Adapter, LoadedModel};
 
 use crate::error::Failure;
 
-pub(super) fn load(model: &LoadedModel, path: &Path) -> Result<Arc<dyn Adapter>, Failure> {
+pub(crate) fn load(model: &LoadedModel, path: &Path) -> Result<Arc<dyn Adapter>, Failure> {
     Ok(model.load_adapter(path)?)
 }

@@ -7,6 +7,6 @@ use llama_pajamas::{Adapter, LoadedModel};
 
 use crate::error::Failure;
 
-pub(super) fn load(_model: &LoadedModel, _path: &Path) -> Result<Arc<dyn Adapter>, Failure> {
+pub(crate) fn load(_model: &LoadedModel, _path: &Path) -> Result<Arc<dyn Adapter>, Failure> {
     Err(Failure::unsupported("loading an adapter", "adapters"))
 }

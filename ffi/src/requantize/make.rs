@@ -2,12 +2,13 @@
 //!
 //! Owns: the translation of options and errors. May know: the runtime's requantizing. Must not know: how rows are rounded.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use llama_pajamas::quantizer::recipe::Recipe;
 use llama_pajamas::requantize::{Error, Make, Outcome, Progress, Request};
 use llama_pajamas::{CancelToken, ErrorCode, Runtime};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::lp_requantize_options;
 use crate::arguments::{optional_text, text};
@@ -27,13 +28,26 @@ pub(super) unsafe fn make(
 ) -> Result<Outcome, Failure> {
     // SAFETY: by this function's contract.
     let request = unsafe { request(options) }?;
+    run(runtime, request, cancel, &mut |fraction, value| {
+        listener.json(lp_event_kind::LP_EVENT_REQUANTIZING, fraction, value)
+    })
+}
+
+/// Does the work; `hear` is told how far it is and may stop it.
+pub(crate) fn run(
+    runtime: &Runtime,
+    request: Request,
+    cancel: &CancelToken,
+    hear: &mut dyn FnMut(f64, &Value) -> ControlFlow<()>,
+) -> Result<Outcome, Failure> {
     let work = runtime.requantize(request).map_err(failure)?;
     let mut told = None;
     while !work.is_finished() {
         let progress = work.progress();
         if told != Some(progress) {
             told = Some(progress);
-            if tell(listener, &progress) {
+            let (fraction, value) = described(&progress);
+            if hear(fraction, &value).is_break() {
                 work.cancel();
             }
         }
@@ -45,13 +59,29 @@ pub(super) unsafe fn make(
     work.wait().map_err(failure)
 }
 
-/// Whether to stop.
-fn tell(listener: &Listener, progress: &Progress) -> bool {
+fn described(progress: &Progress) -> (f64, Value) {
     let Progress { stage, done, total, eta, paused } = progress;
     let value = json!({
         "stage": stage, "done": done, "total": total, "eta_s": eta.map(|eta| eta.as_secs_f64()), "paused": paused,
     });
-    listener.json(lp_event_kind::LP_EVENT_REQUANTIZING, share(*done, *total), &value).is_break()
+    (share(*done, *total), value)
+}
+
+/// What to make, by its name.
+pub(crate) fn recipe(precision: &str) -> Result<Recipe, Failure> {
+    Recipe::from_name(precision).ok_or_else(|| {
+        let known: Vec<_> = Recipe::names().collect();
+        Failure::invalid(format!("precision is {precision}, expected one of {}", known.join(", ")))
+    })
+}
+
+/// How long it may take; 0: as long as it does.
+pub(crate) fn time_budget(seconds: f64) -> Result<Option<Duration>, Failure> {
+    if seconds == 0.0 {
+        return Ok(None);
+    }
+    let budget = Duration::try_from_secs_f64(seconds);
+    budget.map(Some).map_err(|error| Failure::invalid(format!("time_budget_s is {seconds}: {error}")))
 }
 
 /// # Safety
@@ -67,17 +97,8 @@ unsafe fn request(options: &lp_requantize_options) -> Result<Request, Failure> {
     };
     // SAFETY: by this function's contract.
     let (precision, sample) = unsafe { (text(options.precision, "precision")?, text(options.text, "text")?) };
-    let recipe = Recipe::from_name(precision).ok_or_else(|| {
-        let known: Vec<_> = Recipe::names().collect();
-        Failure::invalid(format!("precision is {precision}, expected one of {}", known.join(", ")))
-    })?;
-    let time_budget = match options.time_budget_s {
-        0.0 => None,
-        seconds => Some(
-            Duration::try_from_secs_f64(seconds)
-                .map_err(|error| Failure::invalid(format!("time_budget_s is {seconds}: {error}")))?,
-        ),
-    };
+    let recipe = recipe(precision)?;
+    let time_budget = time_budget(options.time_budget_s)?;
     Ok(Request {
         parent: parent.map(str::to_owned),
         replaces: replaces.map(str::to_owned),

@@ -4,14 +4,14 @@ use llama_pajamas::Session;
 
 use crate::error::Failure;
 
-pub(super) fn save(session: &mut Session) -> Result<Vec<u8>, Failure> {
+pub(crate) fn save(session: &mut Session) -> Result<Vec<u8>, Failure> {
     Ok(session.save()?)
 }
 
-pub(super) fn restore(session: &mut Session, bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn restore(session: &mut Session, bytes: &[u8]) -> Result<(), Failure> {
     Ok(session.restore(bytes)?)
 }
 
-pub(super) fn fork(session: &mut Session) -> Result<Session, Failure> {
+pub(crate) fn fork(session: &mut Session) -> Result<Session, Failure> {
     Ok(session.fork()?)
 }

@@ -8,14 +8,14 @@ fn refusal() -> Failure {
     Failure::unsupported("saving and copying sessions", "states")
 }
 
-pub(super) fn save(_session: &mut Session) -> Result<Vec<u8>, Failure> {
+pub(crate) fn save(_session: &mut Session) -> Result<Vec<u8>, Failure> {
     Err(refusal())
 }
 
-pub(super) fn restore(_session: &mut Session, _bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn restore(_session: &mut Session, _bytes: &[u8]) -> Result<(), Failure> {
     Err(refusal())
 }
 
-pub(super) fn fork(_session: &mut Session) -> Result<Session, Failure> {
+pub(crate) fn fork(_session: &mut Session) -> Result<Session, Failure> {
     Err(refusal())
 }

@@ -1,12 +1,14 @@
-//! One table of scenarios, run by Rust, C and C++: all print the same, and what the table expects.
+//! One table of scenarios, run by Rust, C, C++ and Python: all print the same, and what the table expects.
 //!
 //! Owns: compiling the programs of `bindings/` against their headers and the library of this build, running them, and comparing lines.
-//! May know: the table. Must not know: what the steps do. Languages whose compiler is not here are left out, with a line that says so.
+//! May know: the table. Must not know: what the steps do. Languages whose compiler or interpreter is not here are left out, with a line
+//! that says so. Kotlin and Swift, whose compilers take minutes, run the same table in `scripts/check-bindings`.
 
 #![cfg(unix)]
 #![allow(missing_docs, clippy::print_stderr, reason = "tests; what is left out is told on the terminal")]
 
 mod fixtures;
+mod python;
 mod rust;
 mod table;
 
@@ -59,21 +61,25 @@ fn every_language_prints_the_same_lines() {
             wrong.push(format!("{told}\n    expected {}", line.expected));
         }
     }
-    for language in &LANGUAGES {
-        let Some(program) = compile(language, folder.path()) else { continue };
-        let files = own(language.name);
-        let output = Command::new(&program).arg(bindings().join("scenarios.tsv")).arg(&files).output();
-        let output = output.expect("the program that was compiled");
+    let compiled = LANGUAGES
+        .iter()
+        .filter_map(|language| Some((language.name, Command::new(compile(language, folder.path())?))));
+    for (name, mut program) in
+        compiled.chain(python::program(folder.path(), "scenarios.py").map(|program| ("Python", program)))
+    {
+        let files = own(name);
+        let output = program.arg(bindings().join("scenarios.tsv")).arg(&files).output();
+        let output = output.expect("a program that is there");
         let told = nameless(&String::from_utf8_lossy(&output.stdout), &files);
         for (expected, got) in reference.lines().zip(told.lines()) {
             if expected != got {
-                wrong.push(format!("{}: {got}\n    Rust: {expected}", language.name));
+                wrong.push(format!("{name}: {got}\n    Rust: {expected}"));
             }
         }
         let complaints = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() || told.lines().count() != lines.len() || !complaints.is_empty() {
             let count = told.lines().count();
-            wrong.push(format!("{}: {}, {count} lines\n{complaints}", language.name, output.status));
+            wrong.push(format!("{name}: {}, {count} lines\n{complaints}", output.status));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
