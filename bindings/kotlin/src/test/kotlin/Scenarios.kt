@@ -124,7 +124,7 @@ class Scenario(private val files: String) {
         when (line.step) {
             "versions" -> return "abi=${abiVersion()} library=${libraryVersion()}"
             "host" -> return if (hostReport().contains("\"cpu\":{")) "ok" else "no processor"
-            "open" -> runtime = Runtime.open(place(), RuntimeOptions(cpuVariant = line.text("cpu_variant")))
+            "open" -> runtime = Runtime.open(place(), RuntimeOptions(cpuVariant = line.text("cpu_variant"))).also { runtime?.close() }
             "describe" -> {
                 val variants = of(runtime).describe().substringBefore(",\"bundle\":")
                 val count = variants.split("\"description\":").size - 1
@@ -138,7 +138,7 @@ class Scenario(private val files: String) {
             }
             "load" -> {
                 val stops = line.text("break") != null
-                model = of(runtime).load(planOptions(line), cancel) { !stops }
+                model = of(runtime).load(planOptions(line), cancel) { !stops }.also { model?.close() }
             }
             "describe_model" -> {
                 val told = of(model).describe()
@@ -154,7 +154,8 @@ class Scenario(private val files: String) {
                 val wishes = listOf(null, WhenFull.SHIFT, WhenFull.GROW)
                 val wish = line.number("when_full").toInt()
                 if (wish >= wishes.size) throw Refused()
-                session = of(model).session(SessionOptions(contextTokens = line.given("context")?.toUInt(), whenFull = wishes[wish]))
+                val options = SessionOptions(contextTokens = line.given("context")?.toUInt(), whenFull = wishes[wish])
+                session = of(model).session(options).also { session?.close() }
             }
             "generate", "chat" -> return generate(line, cancel)
             "stream", "stream_chat" -> return stream(line)
@@ -164,7 +165,7 @@ class Scenario(private val files: String) {
                 return "ok bytes=${state.size}"
             }
             "restore" -> of(session).restore(line.text("bytes")?.toByteArray() ?: state)
-            "fork" -> session = of(session).fork()
+            "fork" -> session = of(session).fork().also { session?.close() }
             "adapter" -> adapter = of(model).loadAdapter(place())
             "embedder" -> embedder = of(model).embedder(EmbedOptions(maxTokens = line.given("max")?.toUInt()))
             "embed" -> {
