@@ -215,7 +215,12 @@ class Scenario:
         session, options, how = self.of("session"), self.generate_options(line), line.text("cancel") or ""
         heard, first = Heard(), threading.Event()
         cancel_at, break_at = int(how) if how.isdigit() else 0, int(line.number("break"))
-        other = threading.Thread(target=lambda: first.wait() and cancel.cancel())
+
+        def raise_it() -> None:
+            first.wait()
+            cancel.cancel()
+
+        other = threading.Thread(target=raise_it)
         if how == "thread":
             other.start()
 
@@ -342,7 +347,7 @@ class Scenario:
 
         try:
             _native.verify_bundle(str(self.files / "bundle"), None, None, Thrower())
-        except _native.LlamaPajamasError.Failed as failed:
+        except _native.LlamaPajamasError.Failed as failed:  # type: ignore[attr-defined]
             raise lp.Error(failed.code, failed.reason, failed.details) from None
         return "ok"
 

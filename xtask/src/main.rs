@@ -23,7 +23,8 @@ usage: cargo xtask tidy                 check house style: door signs, sizes, na
        cargo xtask fit-sensitivity DIR  make core/quantizer/data/sensitivity.toml of them
        cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew
        cargo xtask package KIND [LIBRARY]
-                                        wheel, tarball or deb, of a library that is built or of a new one
+                                        wheel, tarball, deb, aar or xcframework, of a library that is built
+                                        (for aar: a folder of them) or of a new one
        cargo xtask interop [--minutes N] [PART…]
                                         the interoperability suite test by test; its tools must be ready";
 

@@ -2,6 +2,9 @@
 //!
 //! Everything lands in `package/` below the target folder, under a name that tells version and machine. Nothing is uploaded.
 
+mod android;
+mod apple;
+
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +20,9 @@ pub(crate) fn run(root: &Path, kind: &str, library: Option<&Path>) -> Result<()>
         "wheel" => wheel(root, library)?,
         "tarball" => tarball(root, library)?,
         "deb" => deb(root, library)?,
-        other => bail!("unknown package {other}, expected wheel, tarball or deb"),
+        "aar" => android::archive(root, library)?,
+        "xcframework" => apple::framework(root)?,
+        other => bail!("unknown package {other}, expected wheel, tarball, deb, aar or xcframework"),
     };
     println!("{}", made.display());
     Ok(())

@@ -29,7 +29,7 @@ def call(function: Callable[..., T], *arguments: Any) -> T:
     """Calls the library; its failures become Error."""
     try:
         return function(*arguments)
-    except native.LlamaPajamasError.Failed as failed:
+    except native.LlamaPajamasError.Failed as failed:  # type: ignore[attr-defined] # a class that is added at run time
         raise Error(failed.code, failed.reason, failed.details) from None
 
 

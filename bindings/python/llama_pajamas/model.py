@@ -47,8 +47,12 @@ class Model:
 
     def watch(self, every_s: float = 2.0, on_change: Optional[Callable[[dict[str, Any]], None]] = None) -> "Watch":
         """Reads the device's signals on a thread of its own; ``on_change`` runs on that thread."""
-        hear = None if on_change is None else Listener(lambda event: on_change(json.loads(event.json)))
-        return Watch(call(self._raw.watch, max(1, round(every_s * 1000)), hear))
+        def hear(event: native.Event) -> None:
+            if on_change is not None and isinstance(event, native.Event.CHANGE):
+                on_change(json.loads(event.json))
+
+        listener = None if on_change is None else Listener(hear)
+        return Watch(call(self._raw.watch, max(1, round(every_s * 1000)), listener))
 
     def close(self) -> None:
         """Closes it; its weights leave memory with the last session, embedder, adapter or watch of it."""
