@@ -47,7 +47,7 @@ fn tarball(root: &Path, library: Option<&Path>) -> Result<PathBuf> {
     let name = format!("llama-pajamas-{}-{}", env!("CARGO_PKG_VERSION"), machine(&library)?);
     let folder = folder(root)?;
     let prefix = folder.join(&name);
-    installed(root, &library, &prefix)?;
+    installed(root, &library, &prefix, "${pcfiledir}/../..")?;
     let made = folder.join(format!("{name}.tar.gz"));
     checked(Command::new("tar").arg("-C").arg(&folder).arg("-czf").arg(&made).arg(&name))?;
     fs::remove_dir_all(&prefix).with_context(|| format!("removing {}", prefix.display()))?;
@@ -60,12 +60,7 @@ fn deb(root: &Path, library: Option<&Path>) -> Result<PathBuf> {
     let name = format!("libllama-pajamas_{}_{architecture}", env!("CARGO_PKG_VERSION"));
     let folder = folder(root)?;
     let tree = folder.join(&name);
-    installed(root, &library, &tree.join("usr"))?;
-    // The file speaks of where it is installed, not of where it was made.
-    let described = tree.join("usr/lib/pkgconfig/llama_pajamas.pc");
-    let text = fs::read_to_string(&described)?;
-    let lines = text.lines().map(|line| if line.starts_with("prefix=") { "prefix=/usr" } else { line });
-    fs::write(&described, lines.collect::<Vec<_>>().join("\n") + "\n")?;
+    installed(root, &library, &tree.join("usr"), "/usr")?;
     fs::create_dir_all(tree.join("DEBIAN"))?;
     fs::write(
         tree.join("DEBIAN/control"),
@@ -83,11 +78,17 @@ fn deb(root: &Path, library: Option<&Path>) -> Result<PathBuf> {
     Ok(made)
 }
 
-fn installed(root: &Path, library: &Path, prefix: &Path) -> Result<()> {
+/// Lays the library out below `prefix`, whose pkg-config file speaks of `told` instead: of where it will lie.
+fn installed(root: &Path, library: &Path, prefix: &Path, told: &str) -> Result<()> {
     if prefix.exists() {
         fs::remove_dir_all(prefix).with_context(|| format!("removing {}", prefix.display()))?;
     }
     checked(Command::new(root.join("scripts/install-library")).arg("--library").arg(library).arg(prefix))?;
+    let described = prefix.join("lib/pkgconfig/llama_pajamas.pc");
+    let text = fs::read_to_string(&described).with_context(|| format!("reading {}", described.display()))?;
+    let place = format!("prefix={told}");
+    let lines = text.lines().map(|line| if line.starts_with("prefix=") { place.as_str() } else { line });
+    fs::write(&described, lines.collect::<Vec<_>>().join("\n") + "\n")?;
     let licenses = prefix.join("share/doc/llama-pajamas");
     fs::create_dir_all(&licenses)?;
     for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
