@@ -155,8 +155,8 @@ pub(crate) struct Quantize {
     /// Formats to write
     #[arg(long, value_delimiter = ',', value_enum, default_value = "gguf")]
     pub(crate) formats: Vec<ModelFormat>,
-    /// Variants to write: high, balanced or extreme (types by role), llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16, or MLX's, e.g.
-    /// 4bit, 3bit-g32, 4bit-mixed, mxfp4, nvfp4; each goes to the formats that know it
+    /// Variants to write: high, balanced or extreme (types by role), llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16, MLX's, e.g.
+    /// 4bit, 3bit-g32, 4bit-mixed, mxfp4, nvfp4, or ONNX's: int4, int8, fp16, fp32 (-exact, -fp16, -portable); each goes to the formats that know it
     #[arg(
         long,
         value_delimiter = ',',
@@ -253,6 +253,10 @@ pub(crate) struct Wishes {
     /// Projector of a single GGUF file, which reads pictures and sound; bundles have their own
     #[arg(long, value_name = "FILE")]
     pub(crate) mmproj: Option<PathBuf>,
+    /// ONNX Runtime's library, or a folder that has it, for variants that are graphs of ONNX [default: beside the command, then
+    /// the system's library folders]
+    #[arg(long, value_name = "PATH", env = "LLAMA_PAJAMAS_ONNXRUNTIME")]
+    pub(crate) onnx_library: Option<PathBuf>,
     /// Compute in a process of its own: a GPU driver that ends its process does not end this one
     #[arg(long)]
     pub(crate) isolate: bool,

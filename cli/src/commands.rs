@@ -40,7 +40,7 @@ use llama_pajamas::{
     Applied, CancelToken, Dry, GenerateSettings, LoadedModel, Mirostat, PlanRequest, Runtime,
     RuntimeSettings, Step,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens what `model` names, after the signature check that `wishes` ask for. What came from a hub stays in the cache
 /// as long as the second part lives.
@@ -58,9 +58,27 @@ fn open(
     let tuning_folder = wishes.network.cache().ok();
     let engine = wishes.isolate.then(|| isolate::engine(cpu_variant.as_deref())).transpose()?;
     let projector = wishes.mmproj.clone();
-    let settings =
-        RuntimeSettings { cpu_variant, tuning_folder, engine, projector, ..RuntimeSettings::default() };
+    let onnx_libraries = onnx_libraries(wishes.onnx_library.as_deref());
+    let settings = RuntimeSettings {
+        cpu_variant,
+        tuning_folder,
+        engine,
+        projector,
+        onnx_libraries,
+        ..RuntimeSettings::default()
+    };
     Ok((Runtime::open(&located.path, settings)?, located))
+}
+
+/// Where ONNX Runtime's library may be: where it is named, else beside the command and in the system's folders.
+fn onnx_libraries(named: Option<&Path>) -> Vec<PathBuf> {
+    const FOLDERS: [&str; 4] =
+        ["/usr/local/lib", "/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+    if let Some(named) = named {
+        return vec![named.to_path_buf()];
+    }
+    let beside = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.to_path_buf()));
+    beside.into_iter().chain(FOLDERS.map(PathBuf::from)).collect()
 }
 
 /// Plans and loads, with what reads pictures where they are wished for; steps down the ladder are told on the error channel.

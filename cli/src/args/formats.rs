@@ -9,6 +9,8 @@ pub(crate) enum ModelFormat {
     Gguf,
     /// A directory for MLX
     Mlx,
+    /// A directory for ONNX Runtime
+    Onnx,
 }
 
 impl ModelFormat {
@@ -17,6 +19,7 @@ impl ModelFormat {
         match self {
             Self::Gguf => "gguf",
             Self::Mlx => "mlx",
+            Self::Onnx => "onnx",
         }
     }
 }

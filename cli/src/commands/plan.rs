@@ -24,8 +24,9 @@ pub(crate) fn run(args: &Plan, screen: &Screen) -> Result<()> {
         let Wishes { network, trust, .. } = &args.wishes;
         let mut candidates = candidates(&args.model, &args.precision, network, trust.as_deref(), screen)?;
         if args.target.host.is_some() {
-            // What is not on this machine may be on that one.
-            let missing = |candidate: &Candidate| matches!(candidate.blocked, Some((Code::Missing, _)));
+            // What is not on this machine may be on that one, as may what computes it.
+            let missing =
+                |candidate: &Candidate| matches!(candidate.blocked, Some((Code::Missing | Code::Engine, _)));
             candidates.iter_mut().filter(|one| missing(one)).for_each(|one| one.blocked = None);
         }
         let seen = machine(&args.target)?;

@@ -3,13 +3,14 @@
 
 use crate::args::ModelFormat;
 use anyhow::{Result, bail};
-use llama_pajamas::quantizer::{mlx, recipe::Recipe};
+use llama_pajamas::quantizer::{mlx, onnx, recipe::Recipe};
 
 /// What each format makes.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Precisions {
     pub(crate) gguf: Vec<Recipe>,
     pub(crate) mlx: Vec<mlx::Recipe>,
+    pub(crate) onnx: Vec<onnx::Recipe>,
 }
 
 impl Precisions {
@@ -21,8 +22,14 @@ impl Precisions {
             let gguf = Recipe::from_name(name);
             let mlx = mlx::Recipe::from_name(name);
             precisions.gguf.extend(gguf.filter(|_| wanted(ModelFormat::Gguf)));
+            let onnx = onnx::Recipe::from_name(name);
             precisions.mlx.extend(mlx.filter(|_| wanted(ModelFormat::Mlx)));
-            let known = [(ModelFormat::Gguf, gguf.is_some()), (ModelFormat::Mlx, mlx.is_some())];
+            precisions.onnx.extend(onnx.filter(|_| wanted(ModelFormat::Onnx)));
+            let known = [
+                (ModelFormat::Gguf, gguf.is_some()),
+                (ModelFormat::Mlx, mlx.is_some()),
+                (ModelFormat::Onnx, onnx.is_some()),
+            ];
             let by: Vec<ModelFormat> =
                 known.into_iter().filter(|(_, knows)| *knows).map(|(format, _)| format).collect();
             if !by.iter().any(|format| wanted(*format)) {
@@ -35,9 +42,12 @@ impl Precisions {
                 }
             }
         }
-        for (format, is_empty) in
-            [(ModelFormat::Gguf, precisions.gguf.is_empty()), (ModelFormat::Mlx, precisions.mlx.is_empty())]
-        {
+        let made = [
+            (ModelFormat::Gguf, precisions.gguf.is_empty()),
+            (ModelFormat::Mlx, precisions.mlx.is_empty()),
+            (ModelFormat::Onnx, precisions.onnx.is_empty()),
+        ];
+        for (format, is_empty) in made {
             if formats.contains(&format) && is_empty && !names.is_empty() {
                 let got = names.join(",");
                 bail!(
@@ -55,6 +65,7 @@ fn all_names(formats: &[ModelFormat]) -> String {
     let names = formats.iter().map(|format| match format {
         ModelFormat::Gguf => Recipe::names().collect::<Vec<_>>().join(", "),
         ModelFormat::Mlx => mlx::Recipe::names().to_string(),
+        ModelFormat::Onnx => onnx::Recipe::names().to_string(),
     });
     names.collect::<Vec<_>>().join("; ")
 }
@@ -73,6 +84,9 @@ mod tests {
         let made = of("Q4_K_M,4bit,balanced", &both).expect("known");
         assert_eq!((made.gguf.len(), made.mlx.len()), (2, 2));
         assert_eq!(made.mlx[0].name(), "4bit");
+        let all = of("Q4_K_M,4bit,int4", &[ModelFormat::Gguf, ModelFormat::Mlx, ModelFormat::Onnx]);
+        let all = all.expect("known");
+        assert_eq!((all.gguf.len(), all.mlx.len(), all.onnx[0].name()), (1, 1, "int4".to_string()));
         let alone = of("balanced", &[ModelFormat::Mlx]).expect("known");
         assert_eq!((alone.gguf.len(), alone.mlx[0].name()), (0, "4bit-mixed".to_string()));
         let refused =

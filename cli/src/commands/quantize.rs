@@ -76,7 +76,7 @@ struct Made<'a> {
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
-    let Precisions { gguf, mut mlx } = Precisions::of(&args.precision, &args.formats)?;
+    let Precisions { gguf, mut mlx, onnx } = Precisions::of(&args.precision, &args.formats)?;
     let wants = |format| args.formats.contains(&format);
     if wants(ModelFormat::Mlx) {
         let other = [("--fit-device", args.fitting.fit_device.is_some()), ("--copy", args.copy)];
@@ -110,6 +110,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         output: args.output.clone(),
         precisions: gguf,
         mlx,
+        onnx,
         targets: args
             .fitting
             .target_size

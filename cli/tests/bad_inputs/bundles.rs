@@ -269,11 +269,11 @@ fn choices() -> Vec<Case> {
             });
             vec![stage.run("bundle", &[]), Door::command(&["plan", &stage.text("bundle")])]
         }),
-        case("choice: variants of other engines alone", &["bundle", "GGUF"], |stage| {
+        case("choice: variants of other engines alone", &["gguf/Q8_0", "no engine for mlx here"], |stage| {
             edit_json(&stage.bundle().join("manifest.json"), |m| m["variants"][0]["format"] = json!("mlx"));
             vec![stage.run("bundle", &[])]
         }),
-        case("choice: no variants", &["bundle", "at least one GGUF variant"], |stage| {
+        case("choice: no variants", &["bundle", "at least one GGUF or ONNX variant"], |stage| {
             edit_json(&stage.bundle().join("manifest.json"), |m| m["variants"] = json!([]));
             vec![stage.run("bundle", &[])]
         }),

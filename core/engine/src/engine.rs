@@ -13,6 +13,11 @@ pub trait Engine: Send + Sync {
     /// The engine's stable name: `gguf`.
     fn name(&self) -> &'static str;
 
+    /// Whether it loads files of the kind that `path`'s name says; asked where there are several engines.
+    fn loads(&self, path: &Path) -> bool {
+        path.extension().is_none_or(|kind| kind != "onnx")
+    }
+
     /// What computes: name, version and the kernels in use. Measurements hold for one build only.
     fn build(&self) -> String {
         self.name().to_owned()

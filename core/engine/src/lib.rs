@@ -20,6 +20,7 @@ mod model;
 mod residency;
 mod sequences;
 mod settings;
+mod several;
 mod watch;
 
 #[cfg(feature = "gguf")]
@@ -27,6 +28,9 @@ pub mod gguf;
 
 #[cfg(feature = "isolate")]
 pub mod isolate;
+
+#[cfg(feature = "onnx")]
+pub mod onnx;
 
 pub use adapter::{Adapter, AdapterKind, Applied};
 pub use cancel::CancelToken;
@@ -40,6 +44,7 @@ pub use model::{DryModel, Form, Model};
 pub use residency::PagingStats;
 pub use sequences::{Part, Separate, Sequences};
 pub use settings::{ContextSettings, KvType, LoadSettings, Pooling, Purpose};
+pub use several::Several;
 pub use watch::{Product, Watch};
 
 /// A token id: an index into the model's vocabulary, `0 .. n_vocab`.

@@ -26,9 +26,12 @@ pub struct QualityEstimate {
 }
 
 impl QualityEstimate {
-    /// The prior of a precision; an unknown one is taken for poor.
+    /// The prior of a precision; what stands behind a `-` counts where it has a prior of its own. An unknown one is taken for
+    /// poor.
     pub fn guess(precision: &str) -> Self {
-        let kld_mean = PRIORS.kld_mean.get(&precision.to_ascii_uppercase()).copied().unwrap_or(3.0);
+        let name = precision.to_ascii_uppercase();
+        let stem = || PRIORS.kld_mean.get(name.split('-').next()?);
+        let kld_mean = PRIORS.kld_mean.get(&name).or_else(stem).copied().unwrap_or(3.0);
         Self { kld_mean, interval: [kld_mean / 2.0, kld_mean * 2.0], measured: false }
     }
 
@@ -51,6 +54,11 @@ mod tests {
         let figures: Vec<f64> =
             order.iter().map(|precision| QualityEstimate::guess(precision).kld_mean).collect();
         assert!(figures.is_sorted(), "{figures:?}");
+        for (name, like) in
+            [("int4-exact", "Q4_0"), ("4bit-g32", "Q4_0"), ("4bit-mixed", "Q4_K_M"), ("x-y", "z")]
+        {
+            assert_eq!(QualityEstimate::guess(name), QualityEstimate::guess(like), "{name}");
+        }
     }
 
     #[test]

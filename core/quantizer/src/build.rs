@@ -4,6 +4,7 @@
 mod card;
 mod inputs;
 mod mlx;
+mod onnx;
 mod remake;
 mod way;
 
@@ -40,6 +41,8 @@ pub struct BuildRequest {
     pub output: PathBuf,
     /// Recipes of directories for MLX, in order.
     pub mlx: Vec<crate::mlx::Recipe>,
+    /// Recipes of directories for ONNX Runtime, in order.
+    pub onnx: Vec<crate::onnx::Recipe>,
     /// Recipes, in order; ignored where tensors are copied, which leaves the model's own.
     pub precisions: Vec<Recipe>,
     /// Sizes to choose types for, by what [`BuildRequest::sensitivity`] says.
@@ -149,6 +152,7 @@ pub fn build_bundle(
         Some(directories) => directories.plans(request.threads, watch)?,
         None => Vec::new(),
     };
+    let graph_plans = onnx::plans(source.as_ref(), request, importance, moments.as_ref())?;
     let precisions = ways.iter().map(Way::nearest_recipe).collect::<Result<Vec<_>>>()?;
     let mut report = BuildReport {
         variants: Vec::new(),
@@ -162,6 +166,11 @@ pub fn build_bundle(
         report.warnings.extend(job.warnings.iter().map(|warning| format!("{}: {warning}", job.label)));
     }
     report.variants.extend(directory_plans.iter().map(|plan| mlx::describe(plan, request.threads)));
+    for plan in &graph_plans {
+        report.variants.push(onnx::describe(plan, request.threads));
+        let of_plan = plan.warnings().iter().map(|warning| format!("{}: {warning}", plan.label()));
+        report.warnings.extend(of_plan);
+    }
     report
         .warnings
         .extend(directories.iter().flat_map(|of| of.warnings()).map(|warning| format!("mlx: {warning}")));
@@ -205,6 +214,9 @@ pub fn build_bundle(
         if let Some(directories) = &directories {
             directories.write(plan, request, &mut writer, watch)?;
         }
+    }
+    for plan in &graph_plans {
+        onnx::write(plan, source.as_ref(), request, &mut writer, watch)?;
     }
     writer.publish()?;
     Ok(report)

@@ -41,6 +41,14 @@ pub enum Error {
         /// The cause.
         source: formats::safetensors::Error,
     },
+    /// An ONNX model cannot be written.
+    #[error("{path}: {source}")]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: formats::onnx::Error,
+    },
     /// An importance matrix is broken.
     #[error("{path}: {source}")]
     Imatrix {

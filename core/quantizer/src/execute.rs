@@ -34,10 +34,11 @@ pub struct Summary {
 
 /// Rows of one matrix of one tensor.
 #[derive(Clone, Copy)]
-struct Chunk {
-    tensor: usize,
-    first_row: u64,
-    n_rows: u64,
+pub(crate) struct Portion {
+    /// Number in the job.
+    pub(crate) tensor: usize,
+    pub(crate) first_row: u64,
+    pub(crate) n_rows: u64,
 }
 
 /// Workers that `threads` means: 0 is one per core that this process may use.
@@ -96,7 +97,7 @@ pub(crate) fn write_rest(
     pipeline::run(
         step,
         |index, weights: &mut Vec<f32>, blocks| {
-            quantize_chunk(job, source, chunks[index], &inputs, weights, blocks)
+            quantize_portion(job, source, chunks[index], &inputs, weights, blocks)
         },
         |index, blocks| {
             writer.write(blocks).map_err(gguf)?;
@@ -111,7 +112,7 @@ pub(crate) fn write_rest(
 }
 
 /// The chunk's share of its tensor's stored bytes; the shares of all chunks add up exactly.
-fn source_bytes(job: &Job, source: &dyn TensorSource, chunk: Chunk) -> u64 {
+fn source_bytes(job: &Job, source: &dyn TensorSource, chunk: Portion) -> u64 {
     let plan = &job.tensors[chunk.tensor];
     let stored = u128::from(source.tensors()[plan.index].source_bytes);
     let until = |row: u64| (stored * u128::from(row) / u128::from(plan.n_rows())) as u64;
@@ -123,14 +124,14 @@ fn rows_per_chunk(plan: &TensorPlan) -> u64 {
 }
 
 /// Chunks of the whole job in file order; none crosses a matrix, whose importance is its own.
-fn cut(job: &Job) -> Vec<Chunk> {
+fn cut(job: &Job) -> Vec<Portion> {
     let mut chunks = Vec::new();
     for (tensor, plan) in job.tensors.iter().enumerate() {
         let (per_matrix, per_chunk) = (plan.rows_per_matrix(), rows_per_chunk(plan));
         for first_of_matrix in (0..plan.n_rows()).step_by(per_matrix as usize) {
             for first in (0..per_matrix).step_by(per_chunk as usize) {
                 let n_rows = per_chunk.min(per_matrix - first);
-                chunks.push(Chunk { tensor, first_row: first_of_matrix + first, n_rows });
+                chunks.push(Portion { tensor, first_row: first_of_matrix + first, n_rows });
             }
         }
     }
@@ -138,10 +139,10 @@ fn cut(job: &Job) -> Vec<Chunk> {
 }
 
 /// Fills `blocks` with the chunk as the file holds it; `weights` is work memory.
-fn quantize_chunk(
+pub(crate) fn quantize_portion(
     job: &Job,
     source: &dyn TensorSource,
-    chunk: Chunk,
+    chunk: Portion,
     inputs: &Inputs,
     weights: &mut Vec<f32>,
     blocks: &mut Vec<u8>,
@@ -255,7 +256,7 @@ fn resize<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) {
 }
 
 /// Importance of the columns of the chunk's matrix, where the file knows the tensor in this shape.
-fn importance_of<'a>(job: &'a Job, plan: &TensorPlan, chunk: Chunk) -> Option<&'a [f32]> {
+fn importance_of<'a>(job: &'a Job, plan: &TensorPlan, chunk: Portion) -> Option<&'a [f32]> {
     let importance = job.importance.as_ref()?;
     let (columns, matrices) = (plan.dims[0], plan.dims.get(2).copied().unwrap_or(1));
     importance.n_values(&plan.name).filter(|&n| n == columns * matrices)?;

@@ -13,6 +13,7 @@ mod importance;
 mod judge;
 pub mod mlx;
 mod moments;
+pub mod onnx;
 mod pipeline;
 mod plan;
 mod progress;

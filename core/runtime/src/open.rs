@@ -1,21 +1,29 @@
 //! Opening a bundle or a single file, and planning for it. Knows manifests and hosts; must not load weights.
 
 mod devices;
+mod engines;
+mod header;
+#[cfg(feature = "quantize")]
+mod stated;
+#[cfg(not(feature = "quantize"))]
+#[path = "open/stated_disabled.rs"]
+mod stated;
 
 pub use devices::{backend_devices, supplied_devices};
+pub(crate) use header::{digest_of, read_header};
 
 use crate::tune::{seen_memory, seen_speeds};
 use crate::{Error, Result};
-use bundle::{Bundle, Format, Presence, Sha256Digest, Variant};
+use bundle::{Bundle, Format, Presence, Variant};
 use engine::Engine;
+use engines::Engines;
 use families::Description;
 use families::projector::Encoder;
 use formats::gguf::{Header, TensorSpec};
 use hardware::{Host, Supplied};
+use header::open_reader;
 use planner::speed::Work;
 use planner::{Candidate, Code, Plan, Projector, QualityEstimate, Request};
-use std::fmt::Write as _;
-use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +36,9 @@ pub struct RuntimeSettings {
     pub engine: Option<Arc<dyn Engine>>,
     /// CPU kernel variant to force, by name; `None`: the best. Only for the built-in engine.
     pub cpu_variant: Option<String>,
+    /// ONNX Runtime's library, or folders that may have it, in order: it computes variants that are graphs of ONNX (feature
+    /// `onnx`), and is opened where there are such. Only beside the built-in engine.
+    pub onnx_libraries: Vec<PathBuf>,
     /// The projector of a single GGUF file; bundles have their own. Read where a plan is for images.
     pub projector: Option<PathBuf>,
     /// Folder in which what is measured of models on this machine is kept between starts, made when needed; `None`: nothing
@@ -67,12 +78,11 @@ impl Runtime {
     ///
     /// # Errors
     /// Neither a bundle nor a GGUF file, a broken one, or a host that cannot be described.
-    pub fn open(path: &Path, settings: RuntimeSettings) -> Result<Self> {
+    pub fn open(path: &Path, mut settings: RuntimeSettings) -> Result<Self> {
+        let bundle = if Bundle::is_bundle(path) { Some(Bundle::open(path)?) } else { None };
+        let has_graphs = bundle.as_ref().is_some_and(has_graphs);
+        let Engines { engine, no_onnx } = Engines::of(&mut settings, has_graphs)?;
         let (tuning_folder, is_here) = (settings.tuning_folder, settings.host.is_none());
-        let engine = match settings.engine {
-            Some(engine) => engine,
-            None => built_in(settings.cpu_variant)?,
-        };
         let host = match settings.host {
             Some(host) => host,
             None => {
@@ -81,9 +91,8 @@ impl Runtime {
                 host
             }
         };
-        let bundle = if Bundle::is_bundle(path) { Some(Bundle::open(path)?) } else { None };
         let variants = match &bundle {
-            Some(bundle) => open_variants(bundle)?,
+            Some(bundle) => open_variants(bundle, no_onnx.as_deref())?,
             None => vec![open_file(path, settings.projector)?],
         };
         let RuntimeSettings { memory_cap_bytes, device_memory_cap_bytes, .. } = settings;
@@ -176,67 +185,13 @@ impl Runtime {
 /// As [`Runtime::open`].
 pub fn candidates_at(path: &Path) -> Result<Vec<Candidate>> {
     if Bundle::is_bundle(path) {
-        let opened = open_variants(&Bundle::open(path)?)?;
+        let opened = open_variants(&Bundle::open(path)?, None)?;
         return Ok(opened.into_iter().map(|opened| opened.candidate).collect());
     }
     let gguf = |source| Error::Gguf { path: path.into(), source };
     let (reader, bytes) = open_reader(path)?;
     let header = Header::read_beginning(reader, bytes).map_err(gguf)?;
     Ok(vec![candidate_of(path, header)?])
-}
-
-#[cfg(feature = "gguf")]
-fn built_in(cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
-    let options = engine::gguf::EngineOptions { cpu_variant, ..Default::default() };
-    Ok(Arc::new(engine::gguf::GgufEngine::start(options)?))
-}
-
-#[cfg(not(feature = "gguf"))]
-fn built_in(_cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
-    Err(Error::Request {
-        what: "engine",
-        expected: "one, or the feature `gguf`".into(),
-        got: "neither".into(),
-    })
-}
-
-/// The header of a GGUF file.
-pub(crate) fn read_header(path: &Path) -> Result<Header> {
-    let (reader, bytes) = open_reader(path)?;
-    Header::read(reader, bytes).map_err(|source| Error::Gguf { path: path.into(), source })
-}
-
-/// A digest of the model at `path`: its header, and the beginning and the middle of every tensor.
-pub(crate) fn digest_of(path: &Path) -> Result<String> {
-    const PART_BYTES: u64 = 4096;
-    let io = |source| Error::Io { path: path.into(), source };
-    let header = read_header(path)?;
-    let mut file = std::fs::File::open(path).map_err(io)?;
-    let mut text = String::new();
-    for (key, value) in header.metadata.iter() {
-        let _ = writeln!(text, "{key} {value:?}"); // a String takes everything
-    }
-    let _ = write!(text, "{:?}", header.tensors);
-    let mut digests = Sha256Digest::of(text.as_bytes()).as_bytes().to_vec();
-    let mut bytes = Vec::new();
-    for tensor in &header.tensors {
-        let begin = header.data_offset + tensor.offset;
-        for offset in [0, tensor.bytes / 2] {
-            file.seek(SeekFrom::Start(begin + offset)).map_err(io)?;
-            bytes.clear();
-            let wanted = PART_BYTES.min(tensor.bytes - offset);
-            (&mut file).take(wanted).read_to_end(&mut bytes).map_err(io)?;
-            digests.extend_from_slice(Sha256Digest::of(&bytes).as_bytes());
-        }
-    }
-    Ok(Sha256Digest::of(&digests).to_string())
-}
-
-fn open_reader(path: &Path) -> Result<(BufReader<std::fs::File>, u64)> {
-    let io = |source| Error::Io { path: path.into(), source };
-    let file = std::fs::File::open(path).map_err(io)?;
-    let bytes = file.metadata().map_err(io)?.len();
-    Ok((BufReader::with_capacity(1 << 16, file), bytes))
 }
 
 fn describe(path: &Path, header: &Header) -> Result<Description> {
@@ -309,8 +264,13 @@ pub(crate) fn unread_bytes(description: &Description, routed_bytes: u64) -> u64 
     routed_bytes / u64::from(moe.n_experts.max(1)) * unread
 }
 
+/// Whether one of its variants is a graph of ONNX.
+fn has_graphs(bundle: &Bundle) -> bool {
+    bundle.variants().iter().any(|variant| variant.format == Format::Onnx)
+}
+
 /// All variants share one architecture, which the first file that is here tells.
-fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
+fn open_variants(bundle: &Bundle, no_onnx: Option<&str>) -> Result<Vec<Opened>> {
     let mut description: Option<Description> = None;
     let mut variants = Vec::new();
     for variant in bundle.variants() {
@@ -319,12 +279,13 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
             Presence::Complete => bundle.files(&variant.id)?.into_iter().next(),
             _ => None,
         };
-        if let (None, Some(path), Format::Gguf) = (&description, &path, variant.format) {
+        if let (None, Some(path), Format::Gguf | Format::Onnx) = (&description, &path, variant.format) {
             description = Some(describe(path, &read_header(path)?)?);
         }
         let blocked = match (&presence, variant.format) {
-            (_, Format::Mlx | Format::Onnx) => {
-                Some((Code::Engine, format!("no engine for {} here", variant.format.name())))
+            (_, Format::Mlx) => Some((Code::Engine, "no engine for mlx here".to_string())),
+            (_, Format::Onnx) if no_onnx.is_some() => {
+                no_onnx.map(|reason| (Code::Engine, reason.to_string()))
             }
             (Presence::Absent, _) => Some((Code::Missing, "pull it first".into())),
             (Presence::Damaged(error), _) => Some((Code::Missing, format!("{error}: pull it again"))),
@@ -335,11 +296,12 @@ fn open_variants(bundle: &Bundle) -> Result<Vec<Opened>> {
         };
         variants.push((variant, path, blocked));
     }
+    let description = description.or_else(|| stated::description(bundle));
     let Some(description) = description else { return Err(nothing_here(bundle)) };
     let opened = variants.into_iter().map(|(variant, path, blocked)| {
         // Where a file is here its header tells each tensor; a header that does not read shows when it is loaded.
-        let gguf = path.as_deref().filter(|_| variant.format == Format::Gguf);
-        let header = gguf.and_then(|path| read_header(path).ok());
+        let told = path.as_deref().filter(|_| variant.format != Format::Mlx);
+        let header = told.and_then(|path| read_header(path).ok());
         let tensors = header.as_ref().map(specs).unwrap_or_default();
         let candidate = Candidate {
             id: variant.id.clone(),
@@ -375,9 +337,9 @@ fn projector_of(bundle: &Bundle, variant: &Variant) -> Option<Projector> {
 
 /// Why no file of the bundle can be opened: the first damage, else what there is instead.
 fn nothing_here(bundle: &Bundle) -> Error {
-    let gguf = bundle.variants().iter().filter(|variant| variant.format == Format::Gguf);
+    let told = bundle.variants().iter().filter(|variant| variant.format != Format::Mlx);
     let mut ids = Vec::new();
-    for variant in gguf {
+    for variant in told {
         match bundle.presence(variant) {
             Presence::Damaged(error) => return Error::Bundle(error),
             _ => ids.push(variant.id.as_str()),
@@ -387,6 +349,6 @@ fn nothing_here(bundle: &Bundle) -> Error {
         true => "none".to_string(),
         false => format!("none of {}: pull one first", ids.join(", ")),
     };
-    let expected = format!("at least one GGUF variant in {}", bundle.root().display());
+    let expected = format!("at least one GGUF or ONNX variant in {}", bundle.root().display());
     Error::Request { what: "bundle", expected, got }
 }

@@ -1,0 +1,53 @@
+//! The engines of this build: llama.cpp's, and ONNX Runtime's where its library is there.
+//! Knows features; must not load models.
+
+use crate::{Result, RuntimeSettings};
+use engine::{Engine, Several};
+use std::sync::Arc;
+
+#[cfg(feature = "onnx")]
+#[path = "engines/onnx_runtime.rs"]
+mod onnx_runtime;
+#[cfg(not(feature = "onnx"))]
+#[path = "engines/onnx_runtime_disabled.rs"]
+mod onnx_runtime;
+
+/// What computes, and why no graphs of ONNX are computed, where that is so.
+pub(super) struct Engines {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) no_onnx: Option<String>,
+}
+
+impl Engines {
+    /// The app's own engine, or those that are built in; ONNX Runtime's where there are graphs to compute.
+    pub(super) fn of(settings: &mut RuntimeSettings, has_graphs: bool) -> Result<Self> {
+        if let Some(engine) = settings.engine.take() {
+            let loads_graphs = engine.loads(std::path::Path::new("model.onnx"));
+            let no_onnx = (!loads_graphs).then(|| format!("the engine {} computes no graphs", engine.name()));
+            return Ok(Self { engine, no_onnx });
+        }
+        let main = built_in(settings.cpu_variant.take())?;
+        if !has_graphs {
+            return Ok(Self { engine: main, no_onnx: None });
+        }
+        Ok(match onnx_runtime::start(settings) {
+            Ok(graphs) => Self { engine: Arc::new(Several::new(main, vec![graphs])), no_onnx: None },
+            Err(reason) => Self { engine: main, no_onnx: Some(reason) },
+        })
+    }
+}
+
+#[cfg(feature = "gguf")]
+fn built_in(cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
+    let options = engine::gguf::EngineOptions { cpu_variant, ..Default::default() };
+    Ok(Arc::new(engine::gguf::GgufEngine::start(options)?))
+}
+
+#[cfg(not(feature = "gguf"))]
+fn built_in(_cpu_variant: Option<String>) -> Result<Arc<dyn Engine>> {
+    Err(crate::Error::Request {
+        what: "engine",
+        expected: "one, or the feature `gguf`".into(),
+        got: "neither".into(),
+    })
+}
