@@ -6,6 +6,11 @@ mod answer;
 mod calibrate;
 mod fitting;
 mod formats;
+#[cfg(feature = "onnx")]
+mod graphs;
+#[cfg(not(feature = "onnx"))]
+#[path = "args/graphs_disabled.rs"]
+mod graphs;
 mod guessing;
 mod hardware;
 mod iq;
@@ -22,6 +27,9 @@ pub(crate) use answer::{Chat, Run};
 pub(crate) use calibrate::{Moments, Reading, Sensitivity};
 pub(crate) use fitting::{Fitting, JudgingText};
 pub(crate) use formats::ModelFormat;
+pub(crate) use graphs::QuantizeWhat;
+#[cfg(feature = "onnx")]
+pub(crate) use graphs::{Graph, GraphGoal, GraphKind, GraphPrecision, PixelScale, Ranges, Speech, Vision};
 pub(crate) use guessing::Guessing;
 pub(crate) use hardware::Hardware;
 pub(crate) use iq::{GenerateCalibration, Imatrix, Iq};
@@ -71,8 +79,8 @@ pub(crate) enum Colour {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a bundle from a checkpoint directory or a GGUF file
-    Quantize(Quantize),
+    /// Make a bundle from a checkpoint directory or a GGUF file; `vision` and `speech` make ONNX models smaller
+    Quantize(QuantizeWhat),
     /// Make a further variant of a bundle out of its own parent variant, in the background
     Requantize(Box<Requantize>),
     /// Measure what flows into a model's weights, for rounding with error feedback

@@ -10,6 +10,11 @@ pub(crate) mod embed;
 pub(crate) mod evaluate;
 mod fit;
 mod foresee;
+#[cfg(feature = "onnx")]
+pub(crate) mod graphs;
+#[cfg(not(feature = "onnx"))]
+#[path = "commands/graphs_disabled.rs"]
+pub(crate) mod graphs;
 pub(crate) mod hardware;
 pub(crate) mod info;
 pub(crate) mod iq;

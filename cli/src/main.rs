@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
     let screen = Screen::new(&cli.global);
     let outcome = match &cli.command {
-        Command::Quantize(args) => commands::quantize::run(args, &screen),
+        Command::Quantize(args) => commands::graphs::quantize(args, &screen),
         Command::Requantize(args) => commands::requantize::run(args, &screen),
         Command::Moments(args) => commands::calibrate::moments(args, &screen),
         Command::Sensitivity(args) => commands::calibrate::sensitivity(args, &screen),

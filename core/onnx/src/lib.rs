@@ -4,6 +4,7 @@
 //! messages go to `tracing`.
 
 mod error;
+pub mod files;
 pub mod library;
 pub mod provider;
 #[cfg(feature = "quantize")]

@@ -4,6 +4,7 @@
 mod architecture;
 mod emit;
 mod evaluate;
+mod feeding;
 mod fp16;
 mod graph;
 mod passes;
@@ -19,6 +20,7 @@ mod weights;
 
 pub use architecture::Architecture;
 pub use evaluate::Feed;
+pub use feeding::{PictureForm, Scale, SoundForm, sound_samples};
 pub use passes::Cleaning;
 pub use plan::{Choice, Plan};
 pub use progress::Step;

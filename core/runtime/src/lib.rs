@@ -66,6 +66,8 @@ pub use evaluator;
 pub use families;
 pub use formats;
 pub use hardware;
+#[cfg(feature = "onnx")]
+pub use onnx;
 pub use planner::{self, Plan};
 #[cfg(feature = "quantize")]
 pub use quantizer;

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 /// How much of a model is quantized.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Coverage {
-    /// Part of the multiplications, 0 to 1.
+    /// Part of the multiplications that are computed in eight bits, 0 to 1.
     pub macs: f64,
-    /// Part of the weights.
+    /// Part of the weights that are stored in eight bits.
     pub weights: f64,
     /// Nodes with weights, quantized and in all.
     pub nodes: (usize, usize),
@@ -77,7 +77,7 @@ pub(crate) fn verify(
     progress: &mut Progress<'_>,
 ) -> Result<Verification, Error> {
     let coverage = plan.map(|plan| coverage(items, plan));
-    if coverage.is_some_and(|coverage| coverage.macs <= 0.0) {
+    if coverage.is_some_and(|coverage| coverage.weights <= 0.0) {
         let kinds: Vec<&str> = items.iter().map(|item| item.operator.as_str()).collect();
         let name = crate::quantize::precision_name(request.precision);
         return Err(Error::Nothing(format!(
@@ -123,13 +123,14 @@ pub(crate) fn verify(
 
 fn coverage(items: &[Item], plan: &Plan) -> Coverage {
     let quantized = |item: &&Item| plan.choice(&item.name) != Choice::Float;
-    let part = |of: fn(&Item) -> u64| {
+    let computed = |item: &&Item| matches!(plan.choice(&item.name), Choice::Int8 | Choice::Dynamic);
+    let part = |of: fn(&Item) -> u64, is_part: &dyn Fn(&&Item) -> bool| {
         let all: u64 = items.iter().map(of).sum();
-        items.iter().filter(quantized).map(of).sum::<u64>() as f64 / all.max(1) as f64
+        items.iter().filter(is_part).map(of).sum::<u64>() as f64 / all.max(1) as f64
     };
     Coverage {
-        macs: part(|item| item.macs),
-        weights: part(|item| item.n_weights),
+        macs: part(|item| item.macs, &computed),
+        weights: part(|item| item.n_weights, &quantized),
         nodes: (items.iter().filter(quantized).count(), items.len()),
     }
 }

@@ -53,7 +53,19 @@ fn bytes(tensor: &TensorProto) -> usize {
 }
 
 fn is_constant(node: &NodeProto, constant: &HashSet<String>) -> bool {
-    if has_graph(node) || node.op_type().starts_with("Random") || node.op_type() == "Bernoulli" {
+    // Drawn at random, or no tensor of numbers.
+    let others = [
+        "Random",
+        "Bernoulli",
+        "Multinomial",
+        "Sequence",
+        "Optional",
+        "SplitToSequence",
+        "String",
+        "Regex",
+        "Tfidf",
+    ];
+    if has_graph(node) || others.iter().any(|name| node.op_type().starts_with(name)) {
         return false;
     }
     let from_shapes = matches!(node.op_type(), "Shape" | "Size");
