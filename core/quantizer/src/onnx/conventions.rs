@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn others_are_refused_by_name() {
-        let error = Network::of(&description("cohere", 4)).expect_err("unknown").to_string();
+        let other = Description { architecture: "command-r".into(), ..description("gemma2", 4) };
+        let error = Network::of(&other).expect_err("unknown").to_string();
         assert!(error.contains("`command-r`") && error.contains("qwen3moe"), "{error}");
     }
 }
