@@ -69,7 +69,15 @@ const CHANGES: &[Change] = &[
     Change {
         file: "llamafile/sgemm.cpp",
         from: "    if (n < 2)\n        return false;\n",
-        to: "    if (n < 2 || (n <= LLAMA_PAJAMAS_ROWS_AS_ONE && !ggml_is_quantized((enum ggml_type) Atype)))\n        return false;\n",
+        to: "    if (Ctype == GGML_TYPE_F32 &&
+        llama_pajamas_few_rows(params, m, n, k, A, lda, B, ldb, (float *)C, ldc, Atype, Btype))
+        return true;
+    if (n < 2 || (n <= LLAMA_PAJAMAS_ROWS_AS_ONE && !ggml_is_quantized((enum ggml_type) Atype)))\n        return false;\n",
+    },
+    Change {
+        file: "llamafile/sgemm.cpp",
+        from: "#include \"simd-mappings.h\"\n",
+        to: "#include \"simd-mappings.h\"\n#include \"few_rows.h\"\n",
     },
     // Blocks of integers, by tiles.
     Change { file: "tiled/tiled.cpp", from: "return rows >= 8 || ", to: "return rows > LLAMA_PAJAMAS_ROWS_AS_ONE || " },

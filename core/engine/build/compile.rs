@@ -36,13 +36,14 @@ const CHECK: CpuFile = around("cpu-feats.cpp");
 
 /// Where preludes are: what is compiled before the files themselves, or within them.
 const PRELUDES: &str = "src/gguf";
-const PRELUDE_FILES: [&str; 6] = [
+const PRELUDE_FILES: [&str; 7] = [
     "avx2_names.h",
     "avx2_in_pairs.h",
     "unused_layouts.h",
     "unused_products.h",
     "attention_in_parts.h",
     "attention_parts.h",
+    "few_rows.h",
 ];
 
 /// The file of a hundred small operations, and of fused attention.

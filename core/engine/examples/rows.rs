@@ -4,7 +4,7 @@
 //!
 //!     cargo run --release -p llama-pajamas-engine --example rows -- MODEL.gguf [POSITIONS [ROUNDS]]
 //!
-//! One thread, behind POSITIONS tokens (64); the counts take turns for ROUNDS rounds (30), and the processor time of this thread
+//! One thread, behind POSITIONS tokens (64); the counts take turns for ROUNDS rounds (7), and the processor time of this thread
 //! counts, so that other processes disturb little. Linux alone tells that time.
 
 #![allow(clippy::print_stdout, reason = "the result goes to standard output")]
@@ -17,6 +17,8 @@ use llama_pajamas_engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas_engine::{CancelToken, ContextSettings, Engine as _, LoadSettings, Logits, Token};
 
 const MOST: usize = 9;
+/// Least time of a measurement, in seconds.
+const BLOCK_S: f64 = 0.1;
 
 /// Seconds that this thread has computed.
 fn computed_s() -> Result<f64, Box<dyn Error>> {
@@ -28,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let path = words.first().ok_or("usage: rows MODEL.gguf [POSITIONS [ROUNDS]]")?;
     let number = |index: usize, default: usize| words.get(index).map_or(Ok(default), |word| word.parse());
-    let (n_before, n_rounds) = (number(1, 64)?, number(2, 30)?);
+    let (n_before, n_rounds) = (number(1, 64)?, number(2, 7)?);
     let engine = GgufEngine::start(EngineOptions::default())?;
     let settings = LoadSettings { gpu_layers: 0, ..LoadSettings::default() };
     let model = engine.load(Path::new(path), &settings, &mut |_| ControlFlow::Continue(()))?;
@@ -46,13 +48,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut times = vec![Vec::new(); MOST];
     for round in 0..=n_rounds {
         for n in 1..=MOST {
-            let start = computed_s()?;
-            context.decode(&tokens[n_before..n_before + n], Logits::All, &cancel)?;
+            let (start, mut n_calls) = (computed_s()?, 0);
+            // The time moves by steps of some milliseconds.
+            while n_calls == 0 || computed_s()? - start < BLOCK_S {
+                context.decode(&tokens[n_before..n_before + n], Logits::All, &cancel)?;
+                context.truncate(n_before)?;
+                n_calls += 1;
+            }
             // The first round warms up.
             if round > 0 {
-                times[n - 1].push(computed_s()? - start);
+                times[n - 1].push((computed_s()? - start) / f64::from(n_calls));
             }
-            context.truncate(n_before)?;
         }
     }
     let medians: Vec<f64> = times

@@ -17,6 +17,9 @@ use std::time::Duration;
 pub(crate) const MAX_GUESS: usize = 7;
 /// Tokens that must have occurred before, from the surest on.
 const NGRAMS: [usize; 3] = [6, 4, 3];
+/// So many tokens in a row must have been what a guess would have said before one is computed: where text repeats itself that is soon so,
+/// elsewhere hardly ever, and to know it costs no computation.
+const SURE_AFTER: usize = 3;
 /// Tokens back that are searched.
 const WINDOW: usize = 4096;
 /// After a guess that failed altogether no other is made for so many tokens, doubled each time in a row.
@@ -32,6 +35,9 @@ pub(crate) struct Guesser {
     rest: u32,
     next_rest: u32,
     length: usize,
+    /// What would be guessed first after the last token, and how many such tokens in a row came.
+    foretold: Option<Token>,
+    streak: usize,
     /// Seconds that a single token and that a token of a guess took, on average.
     single_s: Option<f64>,
     guessed_s: Option<f64>,
@@ -46,6 +52,8 @@ impl Guesser {
             rest: 0,
             next_rest: FIRST_REST,
             length: 3,
+            foretold: None,
+            streak: 0,
             single_s: None,
             guessed_s: None,
             drafting: Duration::ZERO,
@@ -80,7 +88,10 @@ impl Guesser {
         // Pictures are not written.
         let follows = look_up(&window, most);
         let follows: Vec<Token> = follows.iter().copied().take_while(|token| *token >= 0).collect();
+        self.streak = if self.foretold.take() == Some(next) { self.streak + 1 } else { 0 };
+        self.foretold = follows.first().copied();
         match drafter.filter(|_| follows.is_empty()) {
+            None if self.streak < SURE_AFTER => Vec::new(),
             None => follows,
             Some(drafter) => {
                 let Drafted { tokens, took } = drafter.draft(tokens, next, most);
@@ -103,6 +114,9 @@ impl Guesser {
             true => (self.length * 2).min(MAX_GUESS),
             false => (right + 1).min(MAX_GUESS),
         };
+        // What comes next was not foretold: after a guess that was right the row goes on all the same.
+        self.foretold = None;
+        self.streak = if right == guessed { SURE_AFTER } else { 0 };
         let loses = match (self.single_s, self.guessed_s) {
             (Some(single), Some(guessed)) => guessed > single,
             _ => false,
@@ -149,28 +163,46 @@ mod tests {
         assert_eq!(look_up(&[1, 2], 3), [0; 0]);
     }
 
+    /// Has `guesser` see the tokens of `text` from `begin` on, one by one; the guess behind all of them.
+    fn read(guesser: &mut Guesser, text: &[Token], begin: usize) -> Vec<Token> {
+        (begin..text.len()).map(|at| guesser.guess(&text[..at], text[at], 8, None)).last().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_repeats_is_guessed_once_it_was_foretold() {
+        let text: Vec<Token> = [1, 2, 3, 4, 5, 6, 7, 8].repeat(3);
+        let mut guesser = Guesser::new(true);
+        assert_eq!(read(&mut guesser, &text, 0), [0; 0], "nothing to compare with");
+        guesser.took_single(Duration::from_millis(10));
+        // Three tokens of the second round are found again, and three more were foretold.
+        assert_eq!(read(&mut guesser, &text[..13], 0), [0; 0]);
+        assert_eq!(guesser.guess(&text[..13], text[13], 8, None), [7, 8, 1]);
+        assert_eq!(guesser.guess(&text[..13], 9, 8, None), [0; 0], "another token came");
+    }
+
     #[test]
     fn guesses_that_lose_are_given_a_rest() {
-        let mut text: Vec<Token> = [1, 2, 3, 4, 5].repeat(3);
-        text.pop();
+        let text: Vec<Token> = [1, 2, 3, 4, 5].repeat(6);
         let mut guesser = Guesser::new(true);
-        assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0], "nothing to compare with");
         guesser.took_single(Duration::from_millis(10));
-        assert_eq!(guesser.guess(&text, 5, 8, None), [1, 2, 3]);
-        assert_eq!(guesser.guess(&text, 5, 1, None), [1]);
+        assert_eq!(read(&mut guesser, &text[..15], 0), [1, 2, 3]);
         guesser.took_guess(3, 3, Duration::from_millis(20));
-        assert_eq!(guesser.guess(&text, 5, 8, None).len(), 5, "right ones grow, here up to the text's end");
-        guesser.took_guess(3, 0, Duration::from_millis(20));
+        assert_eq!(
+            guesser.guess(&text[..18], text[18], 8, None).len(),
+            5,
+            "right ones grow, here up to the text's end"
+        );
+        guesser.took_guess(5, 0, Duration::from_millis(20));
         for _ in 0..FIRST_REST {
-            assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
+            assert_eq!(guesser.guess(&text[..18], text[18], 8, None), [0; 0]);
         }
-        assert_eq!(guesser.guess(&text, 5, 8, None).len(), 1);
+        assert_eq!(read(&mut guesser, &text[..25], 18), [1]);
         // Right, and slower than one by one all the same.
         guesser.took_guess(1, 1, Duration::from_millis(50));
         for _ in 0..2 * FIRST_REST {
             assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
         }
         guesser.turn_off();
-        assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
+        assert_eq!(read(&mut guesser, &text, 0), [0; 0]);
     }
 }
