@@ -88,8 +88,13 @@ impl Guesser {
         // Pictures are not written.
         let follows = look_up(&window, most);
         let follows: Vec<Token> = follows.iter().copied().take_while(|token| *token >= 0).collect();
-        self.streak = if self.foretold.take() == Some(next) { self.streak + 1 } else { 0 };
+        if let Some(foretold) = self.foretold.take() {
+            self.streak = if foretold == next { self.streak + 1 } else { 0 };
+        }
         self.foretold = follows.first().copied();
+        if follows.is_empty() {
+            self.streak = 0;
+        }
         match drafter.filter(|_| follows.is_empty()) {
             None if self.streak < SURE_AFTER => Vec::new(),
             None => follows,
