@@ -2,9 +2,11 @@
 //! Knows paths and the GGUF container; must not hold a test.
 
 pub mod intended;
+mod outside;
 pub mod random_text;
 mod tiny;
 
+pub use outside::Outside;
 pub use tiny::{Reference, tiny_model, tiny_models, tiny_models_called};
 
 use formats::gguf::{GgmlType, Header, Metadata, TensorInfo};

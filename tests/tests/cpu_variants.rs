@@ -6,31 +6,16 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the child answers on standard output")]
 
+mod small;
+
 use llama_pajamas::CancelToken;
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine};
 use llama_pajamas::engine::{ContextSettings, Engine, LoadSettings, Logits, Token};
-use llama_pajamas_tests::committed;
-use quantizer::recipe::FileType;
-use quantizer::{BuildRequest, ProjectorWish, build_bundle};
+use small::{PRECISIONS, small_bundle};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
-/// Floats, and the types that need no importance matrix.
-const PRECISIONS: [FileType; 12] = [
-    FileType::BF16,
-    FileType::F16,
-    FileType::Q8_0,
-    FileType::Q5_0,
-    FileType::Q4_1,
-    FileType::Q4_0,
-    FileType::Q6_K,
-    FileType::Q5_K_M,
-    FileType::Q4_K_M,
-    FileType::Q3_K_M,
-    FileType::Q2_K,
-    FileType::IQ4_XS,
-];
 /// Tells a child which variant to use, and the bundle.
 const VARIANT: &str = "LLAMA_PAJAMAS_TEST_CPU_VARIANT";
 const BUNDLE: &str = "LLAMA_PAJAMAS_TEST_BUNDLE";
@@ -46,16 +31,7 @@ fn all_variants_give_the_same_logits_bit_by_bit() {
     println!("variants: {}", usable.iter().map(|variant| variant.name).collect::<Vec<_>>().join(", "));
     let work = tempfile::tempdir().unwrap();
     let bundle = work.path().join("bundle");
-    let request = BuildRequest {
-        model: committed("models/pajama-stories-4m"),
-        model_id: "stories".into(),
-        output: bundle.clone(),
-        precisions: PRECISIONS.map(Into::into).to_vec(),
-        projector: ProjectorWish::None,
-        threads: 2,
-        ..BuildRequest::default()
-    };
-    build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).unwrap();
+    small_bundle(&PRECISIONS, &bundle);
     let baseline = child(usable[0].name, &bundle);
     assert_eq!(baseline.len(), PRECISIONS.len());
     for variant in &usable[1..] {

@@ -5,42 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
 
 use bundle::Bundle;
-use llama_pajamas_tests::{committed, oracle, repository, run, shared, tiny_models_called};
+use llama_pajamas_tests::{Outside, committed, oracle, repository, run, shared, tiny_models_called};
 use quantizer::mlx::{Grid, Recipe};
 use quantizer::{BuildRequest, Calibration, build_bundle, collect_moments, open_source};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-/// mlx-lm in a process of its own, which does one job after the other.
-struct Outside(Child);
-
-impl Outside {
-    fn new() -> Self {
-        let script = repository().join("scripts/oracles/mlx_side.py");
-        let mut command = Command::new(oracle("venv/bin/python"));
-        command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        Self(command.spawn().unwrap())
-    }
-
-    fn job(&mut self, job: &Value) -> Value {
-        writeln!(self.0.stdin.as_mut().unwrap(), "{job}").unwrap();
-        let mut line = String::new();
-        // Whatever else it prints goes to stderr: one line answers one job.
-        BufReader::with_capacity(1, self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{job}: {error}"))
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use std::process::Command;
 
 /// Makes the variants of `recipes` and checks that every length is as foretold.
 fn made(model: &Path, recipes: &[Recipe], moments: Option<&Path>, output: &Path) {
@@ -95,7 +68,7 @@ fn every_grid_packs_what_mlx_packs() {
     let work = tempfile::tempdir().unwrap();
     let script = repository().join("scripts/oracles/mlx_side.py");
     run(Command::new(oracle("venv/bin/python")).arg(script).arg("checkpoints").arg(work.path()));
-    let mut outside = Outside::new();
+    let mut outside = Outside::python("mlx_side.py");
     let mut n_same = 0;
     for float in ["float32", "float16", "bfloat16"] {
         let checkpoint = work.path().join(float);
@@ -159,7 +132,7 @@ fn mlx_lm_generates_the_same_tokens_as_from_its_own_conversion() {
             models.push((shared("models").join(name), grid, text.clone()));
         }
     }
-    let mut outside = Outside::new();
+    let mut outside = Outside::python("mlx_side.py");
     let mut unequal = Vec::new();
     for (at, (model, grid, more)) in models.iter().enumerate() {
         let output = work.path().join(format!("bundle-{at}"));
@@ -201,7 +174,7 @@ fn moments_of(model: &Path, out: &Path) {
 #[test]
 fn grids_by_error_diverge_less_than_mixed_recipes_of_the_same_bytes() {
     let work = tempfile::tempdir().unwrap();
-    let mut outside = Outside::new();
+    let mut outside = Outside::python("mlx_side.py");
     let mut worse = Vec::new();
     println!(
         "{:16} {:10} {:>9} {:>9} {:>9} {:>9} {:>9}",

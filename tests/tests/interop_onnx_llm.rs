@@ -7,48 +7,19 @@
 use bundle::Bundle;
 use engine::onnx::{EngineOptions, OnnxEngine};
 use engine::{CancelToken, Context, ContextSettings, Engine, Logits};
-use llama_pajamas_tests::{onnx_library, oracle, repository, shared, tiny_models_called};
+use llama_pajamas_tests::{Outside, onnx_library, oracle, repository, shared, tiny_models_called};
 use quantizer::onnx::{Flavour, Precision, Recipe};
 use quantizer::{BuildRequest, build_bundle};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-/// A program that answers one line for each line.
-struct Outside(Child);
-
-impl Outside {
-    fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        Self(command.spawn().unwrap())
-    }
-
-    fn python() -> Self {
-        let script = repository().join("scripts/oracles/onnx_llm_side.py");
-        Self::start(Command::new(oracle("venv/bin/python")).arg(script))
-    }
-
-    fn javascript() -> Self {
-        let script = repository().join("scripts/oracles/onnx_llm.mjs");
-        Self::start(Command::new("node").arg(script).current_dir(oracle("transformers-js")))
-    }
-
-    fn job(&mut self, job: &Value) -> Value {
-        writeln!(self.0.stdin.as_mut().unwrap(), "{job}").unwrap();
-        let mut line = String::new();
-        BufReader::with_capacity(1, self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{job}: {error}"))
-    }
-}
-
-impl Drop for Outside {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// transformers.js.
+fn javascript() -> Outside {
+    let script = repository().join("scripts/oracles/onnx_llm.mjs");
+    Outside::start(Command::new("node").arg(script).current_dir(oracle("transformers-js")))
 }
 
 fn engine() -> Arc<OnnxEngine> {
@@ -175,7 +146,7 @@ fn logits_are_those_of_transformers_on_the_same_codes() {
     let mut models: Vec<(PathBuf, &[&str])> =
         tiny_models_called(work.path(), &names).into_iter().zip(TINY.map(|(_, recipes)| recipes)).collect();
     models.extend(WHOLE.map(|(name, recipes)| (shared("models").join(name), recipes)));
-    let mut outside = Outside::python();
+    let mut outside = Outside::python("onnx_llm_side.py");
     let mut unequal = Vec::new();
     for (model, recipes) in models {
         let tokens = prompt(40, vocabulary(&model));
@@ -212,7 +183,7 @@ fn others_generate_the_same_tokens() {
     let work = tempfile::tempdir().unwrap();
     let tiny = tiny_models_called(work.path(), &["phi3", "gemma2", "gemma3"]);
     let whole = ["pajama-7m", "pajama-moe-21m"].map(|name| shared("models").join(name));
-    let (mut python, mut javascript) = (Outside::python(), Outside::javascript());
+    let (mut python, mut javascript) = (Outside::python("onnx_llm_side.py"), javascript());
     let mut unequal = Vec::new();
     for (at, model) in whole.iter().chain(&tiny).enumerate() {
         let folder = made(model, "int4", &work.path().join(format!("bundle-{at}")));

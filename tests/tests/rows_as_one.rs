@@ -5,33 +5,18 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "what was compared is worth a line")]
 
+mod small;
+
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine, ROWS_AS_ONE};
 use llama_pajamas::engine::{ContextSettings, Engine, KvType, LoadSettings, Logits, Model, Token};
 use llama_pajamas::{
     CancelToken, Event, GenerateSettings, PlanRequest, Runtime, RuntimeSettings, Sampling, SessionSettings,
 };
-use llama_pajamas_tests::committed;
 use quantizer::recipe::FileType;
-use quantizer::{BuildRequest, ProjectorWish, build_bundle};
+use small::{PRECISIONS, small_bundle};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
-/// Floats, and the types that need no importance matrix.
-const PRECISIONS: [FileType; 12] = [
-    FileType::BF16,
-    FileType::F16,
-    FileType::Q8_0,
-    FileType::Q5_0,
-    FileType::Q4_1,
-    FileType::Q4_0,
-    FileType::Q6_K,
-    FileType::Q5_K_M,
-    FileType::Q4_K_M,
-    FileType::Q3_K_M,
-    FileType::Q2_K,
-    FileType::IQ4_XS,
-];
 /// Where the tokens that are compared begin: in few positions, and across the seams of attention's first and second part and of the
 /// second and third.
 const BEGINS: [usize; 3] = [13, 500, 1012];
@@ -65,25 +50,11 @@ fn settings(n_threads: u32) -> ContextSettings {
     }
 }
 
-/// A bundle of the small model in `precisions`.
-fn make(precisions: &[FileType], bundle: &Path) {
-    let request = BuildRequest {
-        model: committed("models/pajama-stories-4m"),
-        model_id: "stories".into(),
-        output: bundle.to_owned(),
-        precisions: precisions.iter().copied().map(Into::into).collect(),
-        projector: ProjectorWish::None,
-        threads: 2,
-        ..BuildRequest::default()
-    };
-    build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).unwrap();
-}
-
 #[test]
 fn a_few_tokens_together_have_the_logits_of_each_alone() {
     let work = tempfile::tempdir().unwrap();
     let bundle = work.path().join("bundle");
-    make(&PRECISIONS, &bundle);
+    small_bundle(&PRECISIONS, &bundle);
     let engine = GgufEngine::start(EngineOptions::default()).unwrap();
     for (index, precision) in PRECISIONS.into_iter().enumerate() {
         let path = bundle.join(format!("gguf/{}/model.gguf", precision.name()));
@@ -127,7 +98,7 @@ fn a_few_tokens_together_have_the_logits_of_each_alone() {
 fn an_answer_with_guesses_is_the_answer_without() {
     let work = tempfile::tempdir().unwrap();
     let bundle = work.path().join("bundle");
-    make(&[FileType::Q4_K_M], &bundle);
+    small_bundle(&[FileType::Q4_K_M], &bundle);
     let runtime = Runtime::open(&bundle, RuntimeSettings::default()).unwrap();
     let request = PlanRequest { n_threads: Some(1), context_tokens: Some(1024), ..PlanRequest::default() };
     let model = runtime.load(&runtime.plan(&request), &mut |_| {}, &CancelToken::new()).unwrap();

@@ -6,9 +6,10 @@
 //! computed beside it: a guess that is checked, another answer, the number of threads. With these changes the logits of up to
 //! [`ROWS_AS_ONE`] tokens computed together are those of each by itself, bit by bit (`tests/rows_as_one.rs`).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Tokens computed together that round as one by one. The engine's crate has the same number in its API.
+/// Tokens computed together that round as one by one. The engine's API has the number from here.
 pub(crate) const ROWS_AS_ONE: u32 = 8;
 /// Its name for compilers.
 pub(crate) const ROWS_AS_ONE_NAME: &str = "LLAMA_PAJAMAS_ROWS_AS_ONE";
@@ -117,6 +118,11 @@ const CHANGES: &[Change] = &[
         to: "#include \"ops.h\"\n#include \"attention_parts.h\"\n",
     },
 ];
+
+/// The folders of files that are changed, relative to the CPU backend's: what these include from beside them is found there.
+pub(crate) fn folders() -> BTreeSet<&'static Path> {
+    CHANGES.iter().filter_map(|change| Path::new(change.file).parent()).collect()
+}
 
 /// Writes the file `relative` of the CPU backend, `original`, as it is to be compiled below `out_dir`, and returns where; the file
 /// itself where nothing is changed in it.

@@ -282,9 +282,7 @@ fn backend_build(
         .define("GGML_USE_LLAMAFILE", None)
         .define(changes::ROWS_AS_ONE_NAME, changes::ROWS_AS_ONE.to_string().as_str())
         .includes(source.ggml_includes())
-        .include(source.ggml_cpu().join("llamafile"))
-        .include(source.ggml_cpu().join("tiled"))
-        .include(source.ggml_cpu().join("arch/x86"))
+        .includes(changes::folders().into_iter().map(|folder| source.ggml_cpu().join(folder)))
         .include(PRELUDES)
         .out_dir(out_dir);
     if variant.repacks {

@@ -81,21 +81,17 @@ impl Runtime {
     pub fn open(path: &Path, mut settings: RuntimeSettings) -> Result<Self> {
         let bundle = if Bundle::is_bundle(path) { Some(Bundle::open(path)?) } else { None };
         let has_graphs = bundle.as_ref().is_some_and(has_graphs);
-        let Engines { engine, no_onnx } = Engines::of(&mut settings, has_graphs)?;
-        let (tuning_folder, is_here) = (settings.tuning_folder, settings.host.is_none());
-        let host = match settings.host {
-            Some(host) => host,
-            None => {
-                let mut host = hardware::detect()?;
-                host.supply(&Supplied { devices: supplied_devices(&*engine), ..Supplied::default() });
-                host
-            }
-        };
+        let is_here = settings.host.is_none();
+        let mut host = settings.host.take().map_or_else(hardware::detect, Ok)?;
+        let Engines { engine, no_onnx } = Engines::of(&mut settings, has_graphs.then_some(&host))?;
+        if is_here {
+            host.supply(&Supplied { devices: supplied_devices(&*engine), ..Supplied::default() });
+        }
         let variants = match &bundle {
             Some(bundle) => open_variants(bundle, no_onnx.as_deref())?,
             None => vec![open_file(path, settings.projector)?],
         };
-        let RuntimeSettings { memory_cap_bytes, device_memory_cap_bytes, .. } = settings;
+        let RuntimeSettings { memory_cap_bytes, device_memory_cap_bytes, tuning_folder, .. } = settings;
         let caps = (memory_cap_bytes, device_memory_cap_bytes);
         Ok(Self { host, engine, variants, bundle, tuning_folder, is_here, caps })
     }

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 /// Raw inputs, made by the outside tools from the shared data.
-pub struct Inputs {
+pub(crate) struct Inputs {
     folder: tempfile::TempDir,
 }
 
@@ -23,7 +23,7 @@ const CONTEXT: usize = 64;
 const STEP: usize = 512;
 
 impl Inputs {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let script = repository().join("scripts/oracles/onnx_side.py");
         let mut command = Command::new(oracle("venv/bin/python"));
@@ -31,12 +31,12 @@ impl Inputs {
         Self { folder }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A file made by onnxruntime's own quantizer of a model.
-    pub fn outside(&self, way: &str, model: &Path, kind: &str) -> Vec<u8> {
+    pub(crate) fn outside(&self, way: &str, model: &Path, kind: &str) -> Vec<u8> {
         let (script, out) = (repository().join("scripts/oracles/onnx_side.py"), self.path("outside.onnx"));
         let mut command = Command::new(oracle("venv/bin/python"));
         command.arg(script).arg(way).arg(model).arg(&out);
@@ -52,17 +52,17 @@ impl Inputs {
         [("input".to_string(), tensor)].into()
     }
 
-    pub fn photo(&self) -> Samples {
+    pub(crate) fn photo(&self) -> Samples {
         Samples { sequences: vec![vec![self.picture("photo.f32")]], carried: Vec::new() }
     }
 
     /// Parts of the photo, never the photo itself.
-    pub fn crops(&self) -> Samples {
+    pub(crate) fn crops(&self) -> Samples {
         let crop = |number: usize| vec![self.picture(&format!("crop_{number:02}.f32"))];
         Samples { sequences: (0..32).map(crop).collect(), carried: Vec::new() }
     }
 
-    pub fn digits(&self) -> Vec<(Feed, u8)> {
+    pub(crate) fn digits(&self) -> Vec<(Feed, u8)> {
         let (pixels, labels) =
             (std::fs::read(self.path("digits.u8")).unwrap(), std::fs::read(self.path("labels.u8")).unwrap());
         let digit = |(pixels, &label): (&[u8], &u8)| {
@@ -75,7 +75,7 @@ impl Inputs {
     }
 
     /// The recording cut into steps; `part` of it, in seconds.
-    pub fn speech(&self, part: std::ops::Range<f32>) -> Samples {
+    pub(crate) fn speech(&self, part: std::ops::Range<f32>) -> Samples {
         let all = floats(&self.path("speech.f32"));
         let place = |seconds: f32| ((seconds * 16000.0) as usize).min(all.len());
         let sound = &all[place(part.start)..place(part.end)];
@@ -95,12 +95,12 @@ impl Inputs {
 }
 
 /// A session and what it is fed with.
-pub struct Judged {
+pub(crate) struct Judged {
     session: Session,
 }
 
 impl Judged {
-    pub fn new(library: &Library, model: &[u8]) -> Self {
+    pub(crate) fn new(library: &Library, model: &[u8]) -> Self {
         Self {
             session: Session::of_bytes(library, model, &Options { threads: 1, ..Options::default() })
                 .unwrap(),
@@ -117,7 +117,7 @@ impl Judged {
     }
 
     /// How many times as fast as `other`, on the first step of samples: the least time of each, taken in turn.
-    pub fn speed(&mut self, other: &mut Self, samples: &Samples, n: usize) -> f64 {
+    pub(crate) fn speed(&mut self, other: &mut Self, samples: &Samples, n: usize) -> f64 {
         let mut least = (f64::INFINITY, f64::INFINITY);
         for _ in 0..5 {
             least = (least.0.min(self.time(samples, n / 5)), least.1.min(other.time(samples, n / 5)));
@@ -141,7 +141,7 @@ impl Judged {
     }
 
     /// Part of the digits that are read right.
-    pub fn accuracy(&mut self, digits: &[(Feed, u8)]) -> f64 {
+    pub(crate) fn accuracy(&mut self, digits: &[(Feed, u8)]) -> f64 {
         let right = digits.iter().filter(|(feed, label)| {
             let feed: Vec<_> = feed.clone().into_iter().collect();
             let outputs = self.run(&feed);
@@ -153,7 +153,7 @@ impl Judged {
     }
 
     /// Faces with a score above 0.7, best first, each the best of those that overlap it.
-    pub fn faces(&mut self, samples: &Samples) -> Vec<[f32; 4]> {
+    pub(crate) fn faces(&mut self, samples: &Samples) -> Vec<[f32; 4]> {
         let feed: Vec<_> = samples.sequences[0][0].clone().into_iter().collect();
         let outputs = self.run(&feed);
         let (scores, boxes) = (outputs[0].as_floats().unwrap(), outputs[1].as_floats().unwrap());
@@ -174,7 +174,7 @@ impl Judged {
     }
 
     /// Probability of speech at each step, the model's own state carried.
-    pub fn speech(&mut self, samples: &Samples) -> Vec<f32> {
+    pub(crate) fn speech(&mut self, samples: &Samples) -> Vec<f32> {
         let mut probabilities = Vec::new();
         for steps in &samples.sequences {
             let mut state = samples.carried[0].start.clone();
@@ -190,7 +190,7 @@ impl Judged {
     }
 }
 
-pub fn overlap(one: &[f32; 4], two: &[f32; 4]) -> f32 {
+pub(crate) fn overlap(one: &[f32; 4], two: &[f32; 4]) -> f32 {
     let side = |low: usize| (one[low + 2].min(two[low + 2]) - one[low].max(two[low])).max(0.0);
     let area = |place: &[f32; 4]| (place[2] - place[0]) * (place[3] - place[1]);
     let both = side(0) * side(1);
@@ -198,7 +198,7 @@ pub fn overlap(one: &[f32; 4], two: &[f32; 4]) -> f32 {
 }
 
 /// Recall, precision (pairs that overlap by half) and mean overlap of the pairs.
-pub fn compare_faces(expected: &[[f32; 4]], got: &[[f32; 4]]) -> (f64, f64, f64) {
+pub(crate) fn compare_faces(expected: &[[f32; 4]], got: &[[f32; 4]]) -> (f64, f64, f64) {
     let best = |place: &[f32; 4], among: &[[f32; 4]]| {
         among.iter().map(|other| overlap(place, other)).fold(0.0, f32::max)
     };
@@ -210,7 +210,7 @@ pub fn compare_faces(expected: &[[f32; 4]], got: &[[f32; 4]]) -> (f64, f64, f64)
 }
 
 /// Part of the steps with the same decision.
-pub fn same_decisions(expected: &[f32], got: &[f32]) -> f64 {
+pub(crate) fn same_decisions(expected: &[f32], got: &[f32]) -> f64 {
     let same = expected.iter().zip(got).filter(|(one, two)| (**one > 0.5) == (**two > 0.5)).count();
     same as f64 / expected.len() as f64
 }

@@ -3,6 +3,7 @@
 
 use crate::{Result, RuntimeSettings};
 use engine::{Engine, Several};
+use hardware::Host;
 use std::sync::Arc;
 
 #[cfg(feature = "onnx")]
@@ -19,18 +20,19 @@ pub(super) struct Engines {
 }
 
 impl Engines {
-    /// The app's own engine, or those that are built in; ONNX Runtime's where there are graphs to compute.
-    pub(super) fn of(settings: &mut RuntimeSettings, has_graphs: bool) -> Result<Self> {
+    /// The app's own engine, or those that are built in; ONNX Runtime's where there are graphs to compute, on the host that is
+    /// handed in then.
+    pub(super) fn of(settings: &mut RuntimeSettings, of_graphs: Option<&Host>) -> Result<Self> {
         if let Some(engine) = settings.engine.take() {
             let loads_graphs = engine.loads(std::path::Path::new("model.onnx"));
             let no_onnx = (!loads_graphs).then(|| format!("the engine {} computes no graphs", engine.name()));
             return Ok(Self { engine, no_onnx });
         }
         let main = built_in(settings.cpu_variant.take())?;
-        if !has_graphs {
+        let Some(host) = of_graphs else {
             return Ok(Self { engine: main, no_onnx: None });
-        }
-        Ok(match onnx_runtime::start(settings) {
+        };
+        Ok(match onnx_runtime::start(&settings.onnx_libraries, host) {
             Ok(graphs) => Self { engine: Arc::new(Several::new(main, vec![graphs])), no_onnx: None },
             Err(reason) => Self { engine: main, no_onnx: Some(reason) },
         })

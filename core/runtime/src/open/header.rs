@@ -47,24 +47,17 @@ pub(crate) fn digest_of(path: &Path) -> Result<String> {
     }
     let _ = write!(text, "{:?}", header.tensors);
     let mut digests = Sha256Digest::of(text.as_bytes()).as_bytes().to_vec();
-    let weights = match header_beside(path) {
-        Some(_) => PathBuf::from(format!("{}_data", path.display())),
-        None => path.to_path_buf(),
-    };
+    let is_graph = header_beside(path).is_some();
+    let weights =
+        if is_graph { PathBuf::from(format!("{}_data", path.display())) } else { path.to_path_buf() };
     let io = |source| Error::Io { path: weights.clone(), source };
     let mut file = std::fs::File::open(&weights).map_err(io)?;
-    let parts: Vec<(u64, u64)> = match header_beside(path) {
-        Some(_) => {
-            let length = file.metadata().map_err(io)?.len();
-            (0..N_PARTS).map(|part| (length / N_PARTS * part, length / N_PARTS)).collect()
-        }
-        None => {
-            let tensors =
-                header.tensors.iter().map(|tensor| (header.data_offset + tensor.offset, tensor.bytes));
-            tensors
-                .flat_map(|(begin, bytes)| [(begin, bytes), (begin + bytes / 2, bytes - bytes / 2)])
-                .collect()
-        }
+    let parts: Vec<(u64, u64)> = if is_graph {
+        let length = file.metadata().map_err(io)?.len();
+        (0..N_PARTS).map(|part| (length / N_PARTS * part, length / N_PARTS)).collect()
+    } else {
+        let tensors = header.tensors.iter().map(|tensor| (header.data_offset + tensor.offset, tensor.bytes));
+        tensors.flat_map(|(begin, bytes)| [(begin, bytes), (begin + bytes / 2, bytes - bytes / 2)]).collect()
     };
     let mut bytes = Vec::new();
     for (begin, length) in parts {
