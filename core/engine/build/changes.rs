@@ -6,8 +6,8 @@
 //! computed beside it: a guess that is checked, another answer, the number of threads. With these changes the logits of up to
 //! [`ROWS_AS_ONE`] tokens computed together are those of each by itself, bit by bit (`tests/rows_as_one.rs`).
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Tokens computed together that round as one by one. The engine's API has the number from here.
 pub(crate) const ROWS_AS_ONE: u32 = 8;
@@ -124,28 +124,29 @@ pub(crate) fn folders() -> BTreeSet<&'static Path> {
     CHANGES.iter().filter_map(|change| Path::new(change.file).parent()).collect()
 }
 
-/// Writes the file `relative` of the CPU backend, `original`, as it is to be compiled below `out_dir`, and returns where; the file
-/// itself where nothing is changed in it.
-pub(crate) fn apply(relative: &Path, original: PathBuf, out_dir: &Path) -> PathBuf {
-    let mut changes = CHANGES.iter().filter(|change| Path::new(change.file) == relative).peekable();
-    if changes.peek().is_none() {
-        return original;
-    }
-    let mut text = std::fs::read_to_string(&original)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", original.display()));
-    for change in changes {
-        let found = text.matches(change.from).count();
+/// Writes the files of the CPU backend in `original` that are changed into `changed`, and nothing else is left there.
+pub(crate) fn write(original: &Path, changed: &Path) {
+    let mut texts = BTreeMap::new();
+    for Change { file, from, to } in CHANGES {
+        let path = original.join(file);
+        let text = texts.entry(file).or_insert_with(|| {
+            std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+        });
+        let found = text.matches(from).count();
         assert!(
             found == 1,
-            "{}: {found} times {:?} instead of once: the list in build/changes.rs is for another llama.cpp",
-            original.display(),
-            change.from
+            "{}: {found} times {from:?} instead of once: the list in build/changes.rs is for another llama.cpp",
+            path.display()
         );
-        text = text.replacen(change.from, change.to, 1);
+        *text = text.replacen(from, to, 1);
     }
-    let changed = out_dir.join("changed").join(relative);
-    let folder = changed.parent().expect("a file lies in a folder");
-    std::fs::create_dir_all(folder).expect("OUT_DIR is writable");
-    std::fs::write(&changed, text).expect("OUT_DIR is writable");
-    changed
+    // What an earlier list changed must not stay.
+    let _ = std::fs::remove_dir_all(changed);
+    for (file, text) in texts {
+        let path = changed.join(file);
+        let folder = path.parent().expect("a file lies in a folder");
+        std::fs::create_dir_all(folder).expect("OUT_DIR is writable");
+        std::fs::write(&path, text).expect("OUT_DIR is writable");
+    }
 }

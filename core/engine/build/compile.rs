@@ -167,7 +167,7 @@ pub(crate) fn fast_attention(source: &Source, variant: &Variant, out_dir: &Path)
     let out_dir = out_dir.join(variant.name).join("attention");
     let mut build = backend_build(source, variant, Entry::Borrower, Language::Cxx, &out_dir);
     build.opt_level(3).flags(variant.flags).define(ATTENTION, FAST_ATTENTION);
-    build.file(changes::apply(Path::new(OPERATIONS), source.cpu_file(OPERATIONS), &out_dir));
+    build.file(source.cpu_file(OPERATIONS));
     build.compile_intermediates().pop().expect("one file gives one object")
 }
 
@@ -191,9 +191,7 @@ pub(crate) fn cpu_backend(
             }
             let flags = file.sums.flags(variant);
             let set = (Language::of(file.name), file.place.opt_level(variant, entry), file.prelude, flags);
-            let path = folder.join(file.name);
-            let changed = changes::apply(&path, source.cpu_file(&path), &out_dir);
-            sets.entry(set).or_default().push(changed);
+            sets.entry(set).or_default().push(source.cpu_file(folder.join(file.name)));
         }
     }
     for ((language, level, prelude, integer_flags), files) in sets {

@@ -29,7 +29,7 @@ fn main() {
         return;
     }
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let source = source::Source::locate();
+    let source = source::Source::locate(&out_dir);
     let target = variants::Target::from_env();
     compile::shim(&source);
     let rows_as_one = if source.has_own_cpu_backend { 1 } else { changes::ROWS_AS_ONE };

@@ -1,8 +1,9 @@
 //! Where llama.cpp's sources lie.
 //!
-//! Owns: finding the tree that the llama.cpp crate was built from. May know: the CMake cache of
-//! that build. Must not know: what is done with the sources.
+//! Owns: finding the tree that the llama.cpp crate was built from, and the files that stand for some of its own. May know: the CMake
+//! cache of that build. Must not know: what is done with the sources, what is changed in them.
 
+use crate::changes;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +13,14 @@ pub(crate) struct Source {
     pub(crate) root: PathBuf,
     /// Whether the crate's own build has a CPU backend.
     pub(crate) has_own_cpu_backend: bool,
+    /// Where changed files of the CPU backend lie, under their names.
+    changed: PathBuf,
 }
 
 impl Source {
-    /// Reads the CMake cache of the llama.cpp crate, which names the tree.
-    pub(crate) fn locate() -> Self {
+    /// Reads the CMake cache of the llama.cpp crate, which names the tree, and changes files of it below `out_dir`: once for all
+    /// variants, whose functions name their file and are alike only if it is the same.
+    pub(crate) fn locate(out_dir: &Path) -> Self {
         let package_dir = PathBuf::from(
             env::var_os("DEP_LLAMA_GGML_CMAKE_DIR")
                 .expect("llama-cpp-sys-2 announces its CMake package in DEP_LLAMA_GGML_CMAKE_DIR"),
@@ -33,12 +37,14 @@ impl Source {
             entry(&cache, "CMAKE_HOME_DIRECTORY")
                 .unwrap_or_else(|| panic!("no CMAKE_HOME_DIRECTORY in {}", cache_file.display())),
         );
-        let source = Self { has_own_cpu_backend: !is_off(entry(&cache, "GGML_CPU")), root };
+        let changed = out_dir.join("changed");
+        let source = Self { has_own_cpu_backend: !is_off(entry(&cache, "GGML_CPU")), root, changed };
         assert!(
             source.ggml_cpu().join("ggml-cpu.c").is_file(),
             "no CPU backend sources in {}",
             source.ggml_cpu().display()
         );
+        changes::write(&source.ggml_cpu(), &source.changed);
         source
     }
 
@@ -52,8 +58,12 @@ impl Source {
         [self.root.join("ggml/include"), self.root.join("ggml/src"), self.ggml_cpu()]
     }
 
-    /// A file of the CPU backend, which must exist.
+    /// A file of the CPU backend, which must exist; as it was changed, where it was.
     pub(crate) fn cpu_file(&self, relative: impl AsRef<Path>) -> PathBuf {
+        let changed = self.changed.join(&relative);
+        if changed.is_file() {
+            return changed;
+        }
         let path = self.ggml_cpu().join(relative);
         assert!(
             path.is_file(),

@@ -2,7 +2,7 @@
 //! Knows features; must not load models.
 
 use crate::{Result, RuntimeSettings};
-use engine::{Engine, Several};
+use engine::Engine;
 use hardware::Host;
 use std::sync::Arc;
 
@@ -32,10 +32,8 @@ impl Engines {
         let Some(host) = of_graphs else {
             return Ok(Self { engine: main, no_onnx: None });
         };
-        Ok(match onnx_runtime::start(&settings.onnx_libraries, host) {
-            Ok(graphs) => Self { engine: Arc::new(Several::new(main, vec![graphs])), no_onnx: None },
-            Err(reason) => Self { engine: main, no_onnx: Some(reason) },
-        })
+        let (engine, no_onnx) = onnx_runtime::beside(main, &settings.onnx_libraries, host);
+        Ok(Self { engine, no_onnx })
     }
 }
 

@@ -5,7 +5,11 @@ use hardware::Host;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why there is none.
-pub(super) fn start(_places: &[PathBuf], _host: &Host) -> Result<Arc<dyn Engine>, String> {
-    Err("this build has no engine for onnx (feature `onnx`)".into())
+/// `main` alone, and why.
+pub(super) fn beside(
+    main: Arc<dyn Engine>,
+    _places: &[PathBuf],
+    _host: &Host,
+) -> (Arc<dyn Engine>, Option<String>) {
+    (main, Some("this build has no engine for onnx (feature `onnx`)".into()))
 }
