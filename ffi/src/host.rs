@@ -32,7 +32,8 @@ pub unsafe extern "C" fn lp_host_report(json: *mut *mut c_char, error: *mut *mut
 
 /// What is told of this device and this library.
 pub(crate) fn report() -> Result<impl Serialize, Failure> {
-    let host = hardware::detect().map_err(|error| Failure::from(llama_pajamas::Error::from(error)))?;
+    let mut host = hardware::detect().map_err(|error| Failure::from(llama_pajamas::Error::from(error)))?;
+    host.supply(&crate::java::supplied());
     Ok(Report {
         library: env!("CARGO_PKG_VERSION"),
         features: features(),
@@ -55,6 +56,7 @@ fn features() -> Vec<&'static str> {
         ("constrain", cfg!(feature = "constrain")),
         ("download", cfg!(feature = "download")),
         ("embeddings", cfg!(feature = "embeddings")),
+        ("jni", cfg!(feature = "jni")),
         ("quantize", cfg!(feature = "quantize")),
         ("states", cfg!(feature = "states")),
     ];

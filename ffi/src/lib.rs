@@ -23,6 +23,11 @@ mod generate;
 mod guard;
 mod handles;
 mod host;
+#[cfg(feature = "jni")]
+mod java;
+#[cfg(not(feature = "jni"))]
+#[path = "java_disabled.rs"]
+mod java;
 mod memory;
 mod model;
 mod requantize;

@@ -137,7 +137,12 @@ pub unsafe extern "C" fn lp_runtime_open(
             let asked = crate::arguments::options(options)?;
             let cpu_variant = optional_text(asked.cpu_variant, "cpu_variant")?.map(str::to_owned);
             let tuning_folder = optional_text(asked.tuning_folder, "tuning_folder")?.map(PathBuf::from);
-            let settings = RuntimeSettings { cpu_variant, tuning_folder, ..Default::default() };
+            let settings = RuntimeSettings {
+                cpu_variant,
+                tuning_folder,
+                supplied: crate::java::supplied(),
+                ..Default::default()
+            };
             place.fill_object(Runtime::open(Path::new(path), settings)?);
             Ok(())
         })

@@ -21,6 +21,7 @@ usage: cargo xtask tidy                 check house style: door signs, sizes, na
        cargo xtask fit-costs FILE       make a source of core/planner/data/cost_classes.toml of them
        cargo xtask score-allocation DIR judge chosen types by measured sensitivities, one model left out at a time
        cargo xtask fit-sensitivity DIR  make core/quantizer/data/sensitivity.toml of them
+       cargo xtask documents            write the programs of examples/ into the pages that show them
        cargo xtask profile-pages        write docs/hardware/ and docs/would-it-run.md anew
        cargo xtask package KIND [LIBRARY]
                                         wheel, tarball, deb, aar or xcframework, of a library that is built
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["tidy"] => tidy::run(&workspace_root()),
+        ["documents"] => tidy::write_documents(&workspace_root()),
         ["interop", ref words @ ..] => {
             interop::Request::parse(words).and_then(|request| interop::run(&workspace_root(), &request))
         }

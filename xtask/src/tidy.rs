@@ -3,8 +3,11 @@
 
 mod code_map;
 mod dependencies;
+mod documents;
 mod interop;
 mod sources;
+
+pub(crate) use documents::write as write_documents;
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -39,6 +42,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     complaints.extend(dependencies::check(root)?);
     complaints.extend(interop::check(root, &paths)?);
     complaints.extend(code_map::check(root, &paths)?);
+    complaints.extend(documents::check(root, &paths)?);
     for complaint in &complaints {
         println!("{}: {}", complaint.place, complaint.message);
     }

@@ -34,6 +34,8 @@ pub struct RuntimeSettings {
     pub host: Option<Host>,
     /// The engine; `None`: the built-in one for GGUF.
     pub engine: Option<Arc<dyn Engine>>,
+    /// What only the app can ask the system for; laid over what is detected of this host.
+    pub supplied: Supplied,
     /// CPU kernel variant to force, by name; `None`: the best. Only for the built-in engine.
     pub cpu_variant: Option<String>,
     /// ONNX Runtime's library, or folders that may have it, in order: it computes variants that are graphs of ONNX (feature
@@ -85,7 +87,9 @@ impl Runtime {
         let mut host = settings.host.take().map_or_else(hardware::detect, Ok)?;
         let Engines { engine, no_onnx } = Engines::of(&mut settings, has_graphs.then_some(&host))?;
         if is_here {
-            host.supply(&Supplied { devices: supplied_devices(&*engine), ..Supplied::default() });
+            let mut supplied = std::mem::take(&mut settings.supplied);
+            supplied.devices.extend(supplied_devices(&*engine));
+            host.supply(&supplied);
         }
         let variants = match &bundle {
             Some(bundle) => open_variants(bundle, no_onnx.as_deref())?,

@@ -27,6 +27,7 @@ impl RuntimeOptions {
         RuntimeSettings {
             cpu_variant: self.cpu_variant,
             tuning_folder: self.tuning_folder.map(PathBuf::from),
+            supplied: crate::java::supplied(),
             ..RuntimeSettings::default()
         }
     }

@@ -43,14 +43,26 @@ pub(super) fn archive(root: &Path, libraries: Option<&Path>) -> Result<PathBuf> 
         let library = libraries.join(abi).join(LIBRARY);
         // Android asks for 16 KB.
         let check = root.join("scripts/check-library");
-        checked(Command::new(check).arg(&library).args(["--uniffi", "--test-hooks", "--page", "16384"]))?;
+        checked(Command::new(check).arg(&library).args([
+            "--uniffi",
+            "--jni",
+            "--test-hooks",
+            "--page",
+            "16384",
+        ]))?;
         let place = tree.join("jni").join(abi);
         fs::create_dir_all(&place)?;
         fs::copy(&library, place.join(LIBRARY)).with_context(|| format!("copying {}", library.display()))?;
     }
     let maven = root.join("bindings/kotlin/pom.xml");
+    let android = android_jar()?;
     checked(
-        Command::new("mvn").args(["-q", "-B", "-f"]).arg(&maven).args(["-Dmaven.test.skip=true", "package"]),
+        Command::new("mvn")
+            .args(["-q", "-B", "-f"])
+            .arg(&maven)
+            .args(["-Pandroid", "-Dmaven.test.skip=true"])
+            .arg(format!("-Dandroid.jar={}", android.display()))
+            .arg("package"),
     )?;
     let jar = root.join(format!("bindings/kotlin/target/llama-pajamas-{}.jar", env!("CARGO_PKG_VERSION")));
     fs::copy(&jar, tree.join("classes.jar")).with_context(|| format!("copying {}", jar.display()))?;
@@ -72,6 +84,23 @@ pub(super) fn archive(root: &Path, libraries: Option<&Path>) -> Result<PathBuf> 
     Ok(made)
 }
 
+/// Android's classes: `ANDROID_JAR`, or the newest platform of the SDK at `ANDROID_HOME`.
+fn android_jar() -> Result<PathBuf> {
+    if let Some(jar) = std::env::var_os("ANDROID_JAR") {
+        return Ok(jar.into());
+    }
+    let home = std::env::var_os("ANDROID_HOME").context("expected ANDROID_HOME or ANDROID_JAR")?;
+    let platforms = Path::new(&home).join("platforms");
+    let entries = fs::read_dir(&platforms).with_context(|| format!("reading {}", platforms.display()))?;
+    let level = |path: &Path| {
+        let name = path.file_name()?.to_str()?.strip_prefix("android-")?;
+        name.split(['.', '-']).next()?.parse::<u32>().ok()
+    };
+    let jars = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let newest = jars.filter(|path| path.join("android.jar").is_file()).max_by_key(|path| level(path));
+    Ok(newest.with_context(|| format!("no platform in {}", platforms.display()))?.join("android.jar"))
+}
+
 fn built(root: &Path, out: &Path) -> Result<PathBuf> {
     let ndk = Command::new("cargo").args(["ndk", "--version"]).output().context("running cargo")?;
     ensure!(ndk.status.success(), "expected cargo-ndk and Android's NDK, or a folder of libraries");
@@ -83,6 +112,6 @@ fn built(root: &Path, out: &Path) -> Result<PathBuf> {
         .args(["-P", API, "-o"])
         .arg(out);
     build.args(["rustc", "--profile", "dist", "-p", "llama-pajamas-ffi", "--lib", "--crate-type", "cdylib"]);
-    checked(build.args(["--features", "uniffi", "--", "-C", "link-arg=-Wl,-z,max-page-size=16384"]))?;
+    checked(build.args(["--features", "jni,uniffi", "--", "-C", "link-arg=-Wl,-z,max-page-size=16384"]))?;
     Ok(out.to_owned())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Folder of a crate, and the workspace crates it may use (dev-dependencies are free).
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("core/formats", &[]),
     ("core/families", &["formats"]),
     ("core/hardware", &[]),
@@ -35,6 +35,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("ffi", &["llama-pajamas"]),
     ("server", &["llama-pajamas"]),
     ("cli", &["llama-pajamas", "llama-pajamas-server"]),
+    ("examples/rust", &["llama-pajamas"]),
     ("tests", &["formats"]),
     ("xtask", &["formats", "families", "hardware", "planner", "quantizer"]),
 ];

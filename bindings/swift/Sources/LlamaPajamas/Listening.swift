@@ -42,3 +42,13 @@ func waiting<T: Sendable>(stop: @escaping @Sendable () -> Void, _ call: @escapin
         stop()
     }
 }
+
+/// The same for calls that a token stops.
+func waiting<T: Sendable>(_ call: @escaping @Sendable (CancelToken) throws -> T) async throws -> T {
+    let cancel = CancelToken()
+    do {
+        return try await waiting(stop: { cancel.cancel() }) { try call(cancel) }
+    } catch LlamaPajamasError.Failed(code: .cancelled, reason: _, details: _) {
+        throw CancellationError()
+    }
+}

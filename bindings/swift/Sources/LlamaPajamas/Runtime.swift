@@ -25,12 +25,7 @@ public final class Runtime: Sendable {
 
     /// The same on a thread for waiting; a task that is cancelled meanwhile stops it.
     public func loadAsync(_ options: PlanOptions = PlanOptions(), onEvent: Hear? = nil) async throws -> Model {
-        let cancel = CancelToken()
-        do {
-            return try await waiting(stop: { cancel.cancel() }) { try self.load(options, cancel: cancel, onEvent: onEvent) }
-        } catch LlamaPajamasError.Failed(code: .cancelled, reason: _, details: _) {
-            throw CancellationError()
-        }
+        try await waiting { cancel in try self.load(options, cancel: cancel, onEvent: onEvent) }
     }
 
     /// Races settings of a model on this device and uses the best from now on. Tells `.tuning`. What was found, as JSON.
@@ -59,4 +54,11 @@ public func pull(
     try listened(onEvent) {
         try pullBundle(manifestUrl: manifestUrl, destination: destination, options: options, cancel: cancel, listener: $0)
     }
+}
+
+/// The same on a thread for waiting; a task that is cancelled meanwhile stops it, and the next call goes on from there.
+public func pullAsync(
+    _ manifestUrl: String, to destination: String, _ options: PullOptions = PullOptions(), onEvent: Hear? = nil
+) async throws -> String {
+    try await waiting { cancel in try pull(manifestUrl, to: destination, options, cancel: cancel, onEvent: onEvent) }
 }

@@ -54,3 +54,11 @@ fun pull(
     cancel: CancelToken? = null,
     onEvent: Hear? = null,
 ): String = listened(onEvent) { pullBundle(manifestUrl, destination, options, cancel, it) }
+
+/** The same on a thread for waiting; a coroutine that is cancelled meanwhile stops it, and the next call goes on from there. */
+suspend fun pullAsync(
+    manifestUrl: String,
+    destination: String,
+    options: PullOptions = PullOptions(),
+    onEvent: Hear? = null,
+): String = waiting { cancel -> pull(manifestUrl, destination, options, cancel, onEvent) }
