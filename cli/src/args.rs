@@ -4,6 +4,8 @@
 mod adapters;
 mod answer;
 mod calibrate;
+#[cfg(feature = "onnx")]
+mod export;
 mod fitting;
 mod formats;
 #[cfg(feature = "onnx")]
@@ -25,6 +27,8 @@ mod tune;
 pub(crate) use adapters::{AdapterFile, Adapters};
 pub(crate) use answer::{Chat, Run};
 pub(crate) use calibrate::{Moments, Reading, Sensitivity};
+#[cfg(feature = "onnx")]
+pub(crate) use export::{Export, ExportPrecision};
 pub(crate) use fitting::{Fitting, JudgingText};
 pub(crate) use formats::ModelFormat;
 pub(crate) use graphs::QuantizeWhat;
@@ -81,6 +85,9 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Make a bundle from a checkpoint directory or a GGUF file; `vision` and `speech` make ONNX models smaller
     Quantize(QuantizeWhat),
+    /// Write a vision or speech model's checkpoint as graphs of ONNX
+    #[cfg(feature = "onnx")]
+    Export(Export),
     /// Make a further variant of a bundle out of its own parent variant, in the background
     Requantize(Box<Requantize>),
     /// Measure what flows into a model's weights, for rounding with error feedback

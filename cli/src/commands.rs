@@ -8,6 +8,8 @@ mod contest;
 mod drift;
 pub(crate) mod embed;
 pub(crate) mod evaluate;
+#[cfg(feature = "onnx")]
+pub(crate) mod export;
 mod fit;
 mod foresee;
 #[cfg(feature = "onnx")]

@@ -40,6 +40,8 @@ fn main() -> ExitCode {
     let screen = Screen::new(&cli.global);
     let outcome = match &cli.command {
         Command::Quantize(args) => commands::graphs::quantize(args, &screen),
+        #[cfg(feature = "onnx")]
+        Command::Export(args) => commands::export::run(args, &screen),
         Command::Requantize(args) => commands::requantize::run(args, &screen),
         Command::Moments(args) => commands::calibrate::moments(args, &screen),
         Command::Sensitivity(args) => commands::calibrate::sensitivity(args, &screen),

@@ -4,6 +4,8 @@
 //! messages go to `tracing`.
 
 mod error;
+#[cfg(feature = "export")]
+pub mod export;
 pub mod files;
 pub mod library;
 pub mod provider;
