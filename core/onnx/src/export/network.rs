@@ -241,7 +241,7 @@ impl Builder<'_> {
                 let made = self.linear(linear, (width, n), &first, "first/made")?;
                 self.graph.float_output(&made, output, &[Err("batch_size"), Ok(n)]);
             }
-            End::AtEnd { output, linear, end, largest } => {
+            End::Closing { output, linear, end, largest } => {
                 let token = self.checkpoint.number(&self.row.config, end)? as i64;
                 let scores = if token == *largest {
                     TOKENS.to_string()
@@ -316,7 +316,7 @@ fn output_of(end: &End) -> Option<&str> {
     match end {
         End::Hidden { output, .. }
         | End::First { output, .. }
-        | End::AtEnd { output, .. }
+        | End::Closing { output, .. }
         | End::Vocabulary { output, .. } => Some(output),
         End::Caches { .. } => None,
     }

@@ -121,7 +121,7 @@ pub(super) enum End {
         optional: bool,
     },
     /// What a matrix makes of the vector where a text ends.
-    AtEnd {
+    Closing {
         output: String,
         linear: String,
         /// The token that ends a text.
