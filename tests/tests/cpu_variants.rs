@@ -1,5 +1,6 @@
 //! All variants of the CPU kernels in one library: every logit of a quantized model is the same in every bit, whichever
-//! computes it. A process has one variant, so the test starts itself once for each that the processor can run.
+//! computes it, and the same for a few tokens together. A process has one variant, so the test starts itself once for each that the
+//! processor can run.
 //!
 //! Knows the engine and the quantizer; must not know how variants are built.
 
@@ -23,6 +24,8 @@ const ANSWER: &str = "logits:";
 /// Tokens that are read at once, and one by one behind them.
 const READ: usize = 37;
 const WRITTEN: usize = 12;
+/// Tokens behind them that are computed together once more.
+const TOGETHER: [usize; 4] = [2, 4, 6, 8];
 
 #[test]
 fn all_variants_give_the_same_logits_bit_by_bit() {
@@ -79,9 +82,24 @@ fn as_a_child() {
         };
         context.decode(&tokens[..READ], Logits::All, &cancel).unwrap();
         (0..READ).for_each(|row| add(context.logits(row).unwrap()));
+        let mut alone = Vec::new();
         for token in &tokens[READ..] {
             context.decode(&[*token], Logits::Last, &cancel).unwrap();
+            alone.push(context.logits(0).unwrap().to_vec());
             add(context.logits(0).unwrap());
+        }
+        for together in TOGETHER {
+            context.truncate(READ).unwrap();
+            for (call, alone) in tokens[READ..].chunks(together).zip(alone.chunks(together)) {
+                context.decode(call, Logits::All, &cancel).unwrap();
+                for (row, alone) in alone.iter().enumerate() {
+                    assert!(
+                        context.logits(row).unwrap() == alone,
+                        "{} by {together}, {row}",
+                        precision.name()
+                    );
+                }
+            }
         }
         println!("{ANSWER} {} {digest:016x}", precision.name());
     }

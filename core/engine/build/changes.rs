@@ -22,13 +22,15 @@ struct Change {
 }
 
 const CHANGES: &[Change] = &[
-    // Rearranged weights: four rows together take other steps than one, but for Q4_0, IQ4_NL, MXFP4 and Q4_K on x86-64.
+    // Rearranged weights: four rows together take other steps than one, but for Q4_0, IQ4_NL and MXFP4 on x86-64.
     Change {
         file: "repack.cpp",
         from: "#include \"repack.h\"\n",
         to: "#include \"repack.h\"
+#include \"few_rows.h\"
 #if defined(__x86_64__)
-#define LLAMA_PAJAMAS_ROWS_BY_ROW (std::is_same_v<BLOC_TYPE, block_q2_K> ? LLAMA_PAJAMAS_ROWS_AS_ONE : 3)
+#define LLAMA_PAJAMAS_ROWS_BY_ROW \\
+    (std::is_same_v<BLOC_TYPE, block_q2_K> || std::is_same_v<BLOC_TYPE, block_q4_K> ? LLAMA_PAJAMAS_ROWS_AS_ONE : 3)
 #else
 #define LLAMA_PAJAMAS_ROWS_BY_ROW LLAMA_PAJAMAS_ROWS_AS_ONE
 #endif
@@ -51,34 +53,55 @@ const CHANGES: &[Change] = &[
         from: "const int64_t i11_processed = ne11 - ne11 % 4;",
         to: "const int64_t i11_processed = n_fours;",
     },
-    // One row of Q4_K sums integers over a block and then rounds; four rows round after each quarter of it, and so it does here.
+    Change {
+        file: "repack.cpp",
+        from: "        // If there are more than three rows in src1, use gemm; otherwise, use gemv.\n",
+        to: "        if constexpr (std::is_same_v<BLOC_TYPE, block_q4_K> && INTER_SIZE == 8 && NB_COLS == 8) {
+            const int64_t n_blocks = ne00 / QK_K;
+            const llama_pajamas_product product = { 0, ncols, n_blocks, nrows, src0_ptr + src0_start * nb01, n_blocks, src1_ptr, n_blocks,
+                                                    (float *) dst_ptr + src0_start, (int64_t) (nb1 / nb0), GGML_TYPE_Q4_K, GGML_TYPE_Q8_K };
+            if (nrows > 1 && nrows <= LLAMA_PAJAMAS_ROWS_AS_ONE && llama_pajamas_few_rows_q4_k(&product)) {
+                return;
+            }
+        }
+",
+    },
     Change {
         file: "arch/x86/repack.cpp",
-        from: "                    q8s = _mm256_bsrli_epi128(q8s, 4);
-
-                    // Accumulate for the complete block
-                    iacc_b = _mm256_add_epi32(iacc_b, iacc_sb);
-                    iacc_min_b = _mm256_add_epi32(iacc_min_b, iacc_min_sb);
-",
-        to: "                    q8s = _mm256_bsrli_epi128(q8s, 4);
-
-                    acc_row = _mm256_fmadd_ps(_mm256_cvtepi32_ps(iacc_sb), _mm256_mul_ps(col_scale_f32, row_scale_f32), acc_row);
-                    acc_min_rows = _mm256_fmadd_ps(_mm256_cvtepi32_ps(iacc_min_sb), _mm256_mul_ps(col_dmin_f32, row_scale_f32), acc_min_rows);
-",
+        from: "void ggml_gemv_q4_K_8x8_q8_K(int n",
+        to: "#include \"few_rows_q4_k.h\"\n\nvoid ggml_gemv_q4_K_8x8_q8_K(int n",
     },
     // Products of floats: tiles are summed in another order than rows.
     Change {
         file: "llamafile/sgemm.cpp",
         from: "    if (n < 2)\n        return false;\n",
-        to: "    if (Ctype == GGML_TYPE_F32 &&
-        llama_pajamas_few_rows(params, m, n, k, A, lda, B, ldb, (float *)C, ldc, Atype, Btype))
-        return true;
+        to: "    if (Ctype == GGML_TYPE_F32) {
+        const struct llama_pajamas_product product = { m * params->ith / params->nth, m * (params->ith + 1) / params->nth, k, n,
+                                                       A, lda, B, ldb, (float *)C, ldc, Atype, Btype };
+        if (llama_pajamas_few_rows(&product))
+            return true;
+    }
     if (n < 2 || (n <= LLAMA_PAJAMAS_ROWS_AS_ONE && !ggml_is_quantized((enum ggml_type) Atype)))\n        return false;\n",
     },
     Change {
         file: "llamafile/sgemm.cpp",
         from: "#include \"simd-mappings.h\"\n",
         to: "#include \"simd-mappings.h\"\n#include \"few_rows.h\"\n",
+    },
+    Change {
+        file: "arch/x86/quants.c",
+        from: "void ggml_vec_dot_q8_0_q8_0(int n",
+        to: "#include \"few_rows_avx2.h\"\n\nvoid ggml_vec_dot_q8_0_q8_0(int n",
+    },
+    Change {
+        file: "arch/x86/quants.c",
+        from: "void quantize_row_q8_K(const float",
+        to: "#include \"rows_to_q8_k.h\"\n\nvoid quantize_row_q8_K(const float",
+    },
+    Change {
+        file: "arch/x86/quants.c",
+        from: "    quantize_row_q8_K_ref(x, y, k);",
+        to: "    llama_pajamas_row_to_q8_k(x, y, k);",
     },
     // Blocks of integers, by tiles.
     Change { file: "tiled/tiled.cpp", from: "return rows >= 8 || ", to: "return rows > LLAMA_PAJAMAS_ROWS_AS_ONE || " },

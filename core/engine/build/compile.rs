@@ -36,7 +36,7 @@ const CHECK: CpuFile = around("cpu-feats.cpp");
 
 /// Where preludes are: what is compiled before the files themselves, or within them.
 const PRELUDES: &str = "src/gguf";
-const PRELUDE_FILES: [&str; 7] = [
+const PRELUDE_FILES: [&str; 10] = [
     "avx2_names.h",
     "avx2_in_pairs.h",
     "unused_layouts.h",
@@ -44,6 +44,9 @@ const PRELUDE_FILES: [&str; 7] = [
     "attention_in_parts.h",
     "attention_parts.h",
     "few_rows.h",
+    "few_rows_avx2.h",
+    "few_rows_q4_k.h",
+    "rows_to_q8_k.h",
 ];
 
 /// The file of a hundred small operations, and of fused attention.

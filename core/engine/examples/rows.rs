@@ -2,9 +2,9 @@
 //!
 //! Owns: a measurement. May know: the public API. Must not know: what the figures are for.
 //!
-//!     cargo run --release -p llama-pajamas-engine --example rows -- MODEL.gguf [POSITIONS [ROUNDS]]
+//!     cargo run --release -p llama-pajamas-engine --example rows -- MODEL.gguf [POSITIONS [ROUNDS [COUNT]]]
 //!
-//! One thread, behind POSITIONS tokens (64); the counts take turns for ROUNDS rounds (7), and the processor time of this thread
+//! One thread, behind POSITIONS tokens (64); one token and all counts to 9, or COUNT alone, take turns for ROUNDS rounds (7), and the processor time of this thread
 //! counts, so that other processes disturb little. Linux alone tells that time.
 
 #![allow(clippy::print_stdout, reason = "the result goes to standard output")]
@@ -28,9 +28,10 @@ fn computed_s() -> Result<f64, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let path = words.first().ok_or("usage: rows MODEL.gguf [POSITIONS [ROUNDS]]")?;
+    let path = words.first().ok_or("usage: rows MODEL.gguf [POSITIONS [ROUNDS [COUNT]]]")?;
     let number = |index: usize, default: usize| words.get(index).map_or(Ok(default), |word| word.parse());
-    let (n_before, n_rounds) = (number(1, 64)?, number(2, 7)?);
+    let (n_before, n_rounds, count) = (number(1, 64)?, number(2, 7)?, number(3, 0)?);
+    let counts: Vec<usize> = if count > 0 { vec![1, count.min(MOST)] } else { (1..=MOST).collect() };
     let engine = GgufEngine::start(EngineOptions::default())?;
     let settings = LoadSettings { gpu_layers: 0, ..LoadSettings::default() };
     let model = engine.load(Path::new(path), &settings, &mut |_| ControlFlow::Continue(()))?;
@@ -45,9 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokens: Vec<Token> = (0..n_before + MOST).map(|at| (at * 7919 % n_vocab) as Token).collect();
     let cancel = CancelToken::new();
     context.decode(&tokens[..n_before], Logits::None, &cancel)?;
-    let mut times = vec![Vec::new(); MOST];
+    let mut times = vec![Vec::new(); counts.len()];
     for round in 0..=n_rounds {
-        for n in 1..=MOST {
+        for (times, &n) in times.iter_mut().zip(&counts) {
             let (start, mut n_calls) = (computed_s()?, 0);
             // The time moves by steps of some milliseconds.
             while n_calls == 0 || computed_s()? - start < BLOCK_S {
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             // The first round warms up.
             if round > 0 {
-                times[n - 1].push((computed_s()? - start) / f64::from(n_calls));
+                times.push((computed_s()? - start) / f64::from(n_calls));
             }
         }
     }
@@ -69,8 +70,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         })
         .collect();
     println!("one token: {:.3} ms", medians[0] * 1e3);
-    for (index, median) in medians.iter().enumerate().skip(1) {
-        println!("{} tokens: {:.2} times", index + 1, median / medians[0]);
+    for (n, median) in counts.iter().zip(&medians).skip(1) {
+        println!("{n} tokens: {:.2} times", median / medians[0]);
     }
     Ok(())
 }

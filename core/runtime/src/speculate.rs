@@ -5,59 +5,39 @@
 //! 2023 (prompt lookup decoding). Must not know who computes.
 
 mod draft;
+mod odds;
 
 pub(crate) use draft::Drafter;
 
 use draft::Drafted;
 use engine::Token;
+use odds::{Origin, Worth};
 use std::time::Duration;
 
 /// Most tokens of a guess: with the token before it as many as the engine's processor kernels compute as one by one, bit by bit
 /// (`engine::gguf::ROWS_AS_ONE`).
 pub(crate) const MAX_GUESS: usize = 7;
-/// Tokens that must have occurred before, from the surest on.
-const NGRAMS: [usize; 3] = [6, 4, 3];
-/// So many tokens in a row must have been what a guess would have said before one is computed: where text repeats itself that is soon so,
-/// elsewhere hardly ever, and to know it costs no computation.
-const SURE_AFTER: usize = 3;
+/// Tokens that must have occurred before, and most that are compared.
+const LEAST_MATCH: usize = 3;
+const MOST_MATCH: usize = 32;
 /// Tokens back that are searched.
 const WINDOW: usize = 4096;
-/// After a guess that failed altogether no other is made for so many tokens, doubled each time in a row.
-const FIRST_REST: u32 = 8;
-const LONGEST_REST: u32 = 256;
-/// How much of the newest measurement goes into an average.
-const SHARE: f64 = 0.2;
 
 /// Guesses for one answer.
 #[derive(Debug)]
 pub(crate) struct Guesser {
     is_on: bool,
-    rest: u32,
-    next_rest: u32,
-    length: usize,
-    /// What would be guessed first after the last token, and how many such tokens in a row came.
-    foretold: Option<Token>,
-    streak: usize,
-    /// Seconds that a single token and that a token of a guess took, on average.
-    single_s: Option<f64>,
-    guessed_s: Option<f64>,
-    /// How long the last guess took before it was checked.
+    worth: Worth,
+    /// What would be guessed first after the last token, and how many tokens before it say so.
+    foretold: Option<(Token, usize)>,
+    /// Where the last guess came from, and how long that took.
+    origin: Origin,
     drafting: Duration,
 }
 
 impl Guesser {
     pub(crate) fn new(is_on: bool) -> Self {
-        Self {
-            is_on,
-            rest: 0,
-            next_rest: FIRST_REST,
-            length: 3,
-            foretold: None,
-            streak: 0,
-            single_s: None,
-            guessed_s: None,
-            drafting: Duration::ZERO,
-        }
+        Self { is_on, worth: Worth::new(), foretold: None, origin: Origin::Draft, drafting: Duration::ZERO }
     }
 
     /// Nothing is guessed any more.
@@ -74,32 +54,40 @@ impl Guesser {
         drafter: Option<&mut Drafter>,
     ) -> Vec<Token> {
         self.drafting = Duration::ZERO;
-        // Without the time of a single token nothing can be compared.
-        if !self.is_on || room == 0 || self.single_s.is_none() {
+        if !self.is_on || room == 0 {
             return Vec::new();
         }
-        if self.rest > 0 {
-            self.rest -= 1;
-            return Vec::new();
-        }
-        let most = self.length.min(room).min(MAX_GUESS);
         let mut window = tokens[tokens.len().saturating_sub(WINDOW)..].to_vec();
         window.push(next);
+        // What was foretold teaches, computed or not.
+        if let Some((foretold, matched)) = self.foretold.take() {
+            self.worth.saw(Origin::Text { matched }, 0, foretold == next);
+        }
+        let (follows, matched) = look_up(&window, room.min(MAX_GUESS));
         // Pictures are not written.
-        let follows = look_up(&window, most);
-        let follows: Vec<Token> = follows.iter().copied().take_while(|token| *token >= 0).collect();
-        if let Some(foretold) = self.foretold.take() {
-            self.streak = if foretold == next { self.streak + 1 } else { 0 };
-        }
-        self.foretold = follows.first().copied();
-        if follows.is_empty() {
-            self.streak = 0;
-        }
+        let mut follows: Vec<Token> = follows.iter().copied().take_while(|token| *token >= 0).collect();
+        self.foretold = follows.first().map(|token| (*token, matched));
+        self.origin = match (&drafter, follows.is_empty()) {
+            (Some(_), true) => Origin::Draft,
+            _ => Origin::Text { matched },
+        };
         match drafter.filter(|_| follows.is_empty()) {
-            None if self.streak < SURE_AFTER => Vec::new(),
-            None => follows,
+            None => {
+                let length = self.worth.best_length(self.origin, follows.len());
+                follows.truncate(length);
+                follows
+            }
             Some(drafter) => {
-                let Drafted { tokens, took } = drafter.draft(tokens, next, most);
+                let length = self.worth.best_length(self.origin, room.min(MAX_GUESS));
+                if length == 0 {
+                    self.worth.passed(self.origin);
+                    return Vec::new();
+                }
+                let Drafted { tokens, took } = drafter.draft(tokens, next, length);
+                if tokens.is_empty() {
+                    // It doubts, and that took time too.
+                    self.worth.saw(self.origin, 0, false);
+                }
                 self.drafting = took;
                 tokens
             }
@@ -108,50 +96,33 @@ impl Guesser {
 
     /// A single token took so long.
     pub(crate) fn took_single(&mut self, time: Duration) {
-        average(&mut self.single_s, time.as_secs_f64());
+        self.worth.took_single(time.as_secs_f64());
     }
 
     /// A guess of `guessed` tokens took so long to check with the token before it; `right` of them were right.
     pub(crate) fn took_guess(&mut self, guessed: usize, right: usize, time: Duration) {
         let time = time + std::mem::take(&mut self.drafting);
-        average(&mut self.guessed_s, time.as_secs_f64() / (right + 1) as f64);
-        self.length = match right == guessed {
-            true => (self.length * 2).min(MAX_GUESS),
-            false => (right + 1).min(MAX_GUESS),
-        };
-        // What comes next was not foretold: after a guess that was right the row goes on all the same.
+        self.worth.took_guess(self.origin, guessed, time.as_secs_f64());
+        for at in 0..guessed.min(right + 1) {
+            self.worth.saw(self.origin, at, at < right);
+        }
+        // What was foretold first has been counted.
         self.foretold = None;
-        self.streak = if right == guessed { SURE_AFTER } else { 0 };
-        let loses = match (self.single_s, self.guessed_s) {
-            (Some(single), Some(guessed)) => guessed > single,
-            _ => false,
-        };
-        if loses || right == 0 {
-            self.rest = self.next_rest;
-            self.next_rest = (self.next_rest * 2).min(LONGEST_REST);
-            // What is measured after the rest counts anew.
-            self.guessed_s = None;
-        } else {
-            self.next_rest = FIRST_REST;
-        }
     }
 }
 
-fn average(value: &mut Option<f64>, new: f64) {
-    *value = Some(value.map_or(new, |old| old + SHARE * (new - old)));
-}
-
-/// What followed the last tokens where they occurred last.
-fn look_up(window: &[Token], most: usize) -> &[Token] {
-    for n in NGRAMS {
-        let Some(at) = window.len().checked_sub(n) else { continue };
-        let (before, last) = (&window[..window.len() - 1], &window[at..]);
-        if let Some(found) = before.windows(n).rposition(|earlier| earlier == last) {
-            let follows = &window[found + n..];
-            return &follows[..follows.len().min(most)];
+/// What followed the last tokens where most of them occurred before, the last such place, and how many they are.
+fn look_up(window: &[Token], most: usize) -> (&[Token], usize) {
+    let n = window.len();
+    let (mut longest, mut found) = (LEAST_MATCH - 1, n);
+    for end in (LEAST_MATCH..n).rev() {
+        let matched =
+            (1..=end.min(MOST_MATCH)).take_while(|&back| window[end - back] == window[n - back]).count();
+        if matched > longest {
+            (longest, found) = (matched, end);
         }
     }
-    &[]
+    (&window[found..n.min(found + most)], longest)
 }
 
 #[cfg(test)]
@@ -160,12 +131,12 @@ mod tests {
 
     #[test]
     fn what_followed_last_time_is_guessed() {
-        assert_eq!(look_up(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), [4, 5]);
+        assert_eq!(look_up(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), (&[4, 5][..], 3));
         // The latest place counts, and the longer match before it.
-        assert_eq!(look_up(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), [8]);
-        assert_eq!(look_up(&[0, 1, 2, 3, 7, 9, 1, 2, 3, 8, 0, 1, 2, 3], 1), [7]);
-        assert_eq!(look_up(&[5, 5, 5, 5], 3), [5]);
-        assert_eq!(look_up(&[1, 2], 3), [0; 0]);
+        assert_eq!(look_up(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), (&[8][..], 3));
+        assert_eq!(look_up(&[0, 1, 2, 3, 7, 9, 1, 2, 3, 8, 0, 1, 2, 3], 1), (&[7][..], 4));
+        assert_eq!(look_up(&[5, 5, 5, 5], 3), (&[5][..], 3));
+        assert_eq!(look_up(&[1, 2], 3).0, [0; 0]);
     }
 
     /// Has `guesser` see the tokens of `text` from `begin` on, one by one; the guess behind all of them.
@@ -174,39 +145,25 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_guessed_once_it_was_foretold() {
-        let text: Vec<Token> = [1, 2, 3, 4, 5, 6, 7, 8].repeat(3);
+    fn what_repeats_is_guessed_and_what_fails_is_left() {
+        let text: Vec<Token> = [1, 2, 3, 4, 5, 6, 7, 8].repeat(6);
         let mut guesser = Guesser::new(true);
         assert_eq!(read(&mut guesser, &text, 0), [0; 0], "nothing to compare with");
-        guesser.took_single(Duration::from_millis(10));
-        // Three tokens of the second round are found again, and three more were foretold.
-        assert_eq!(read(&mut guesser, &text[..13], 0), [0; 0]);
-        assert_eq!(guesser.guess(&text[..13], text[13], 8, None), [7, 8, 1]);
-        assert_eq!(guesser.guess(&text[..13], 9, 8, None), [0; 0], "another token came");
-    }
-
-    #[test]
-    fn guesses_that_lose_are_given_a_rest() {
-        let text: Vec<Token> = [1, 2, 3, 4, 5].repeat(6);
         let mut guesser = Guesser::new(true);
         guesser.took_single(Duration::from_millis(10));
-        assert_eq!(read(&mut guesser, &text[..15], 0), [1, 2, 3]);
+        let first = (0..text.len()).find(|&at| !guesser.guess(&text[..at], text[at], 8, None).is_empty());
+        // Three tokens of the second round are found again, and some more must come.
+        let first = first.expect("what repeats is guessed");
+        assert!((10..18).contains(&first), "{first}");
         guesser.took_guess(3, 3, Duration::from_millis(20));
-        assert_eq!(
-            guesser.guess(&text[..18], text[18], 8, None).len(),
-            5,
-            "right ones grow, here up to the text's end"
-        );
-        guesser.took_guess(5, 0, Duration::from_millis(20));
-        for _ in 0..FIRST_REST {
-            assert_eq!(guesser.guess(&text[..18], text[18], 8, None), [0; 0]);
+        // Right, and cheap: soon all that kernels compute together.
+        assert_eq!(guesser.guess(&text[..first + 4], text[first + 4], 3, None).len(), 3);
+        guesser.took_guess(7, 7, Duration::from_millis(30));
+        assert_eq!(guesser.guess(&text[..first + 12], text[first + 12], 8, None).len(), MAX_GUESS);
+        for _ in 0..6 {
+            guesser.took_guess(7, 0, Duration::from_millis(30));
         }
-        assert_eq!(read(&mut guesser, &text[..25], 18), [1]);
-        // Right, and slower than one by one all the same.
-        guesser.took_guess(1, 1, Duration::from_millis(50));
-        for _ in 0..2 * FIRST_REST {
-            assert_eq!(guesser.guess(&text, 5, 8, None), [0; 0]);
-        }
+        assert_eq!(guesser.guess(&text[..first + 12], text[first + 12], 8, None), [0; 0]);
         guesser.turn_off();
         assert_eq!(read(&mut guesser, &text, 0), [0; 0]);
     }

@@ -81,7 +81,11 @@ fn a_small_model_that_knows_the_text_saves_computations() {
 #[test]
 fn a_small_model_that_errs_changes_nothing_and_is_given_a_rest() {
     let large = Fake { token_time: Some(|_| Duration::from_millis(1)), ..reciting(PLAIN) };
-    let small = Fake { is_sure: true, ..reciting(&PLAIN.to_uppercase()) };
+    let small = Fake {
+        is_sure: true,
+        token_time: Some(|_| Duration::from_micros(500)),
+        ..reciting(&PLAIN.to_uppercase())
+    };
     let [(plain, steps), _] = answers(&large, &greedy());
     let (guessed, computed) = drafted(&large, &small);
     assert_eq!((plain.text(), &plain.usage.stop_reason), (guessed.text(), &guessed.usage.stop_reason));
