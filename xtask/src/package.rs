@@ -119,7 +119,7 @@ fn glibc(root: &Path, library: &Path) -> Result<String> {
         return Ok(String::new());
     }
     let mut check = Command::new(root.join("scripts/check-library"));
-    let output = check.arg(library).args(["--uniffi", "--test-hooks"]).output()?;
+    let output = check.arg(library).args(["--uniffi", "--jni", "--test-hooks"]).output()?;
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "scripts/check-library: {}", String::from_utf8_lossy(&output.stderr));
     let version = if told.contains("packed relocations: 2.36") {
