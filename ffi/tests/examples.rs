@@ -21,12 +21,14 @@ use std::process::{Command, Stdio};
 /// What comes behind the model, and on the standard input.
 struct Words {
     name: &'static str,
+    /// Runs of which one has to succeed: a program that measures time may be held up by others.
+    tries: u32,
     behind: Option<&'static str>,
     typed: &'static str,
 }
 
 const fn words(name: &'static str, behind: Option<&'static str>, typed: &'static str) -> Words {
-    Words { name, behind, typed }
+    Words { name, tries: 1, behind, typed }
 }
 
 const TEXT: Option<&str> = Some("Once upon a time");
@@ -52,7 +54,8 @@ fn programs_in_cpp_run() {
 #[test]
 fn a_game_waits_in_no_frame() {
     let flags = ["-std=c++17", "-fno-exceptions", "-fno-rtti", "-O1"];
-    check("cpp", ["CXX", "c++"], &flags, &[words("npc.cpp", Some("90"), "")]);
+    let game = Words { tries: 3, ..words("npc.cpp", Some("90"), "") };
+    check("cpp", ["CXX", "c++"], &flags, &[game]);
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn programs_in_python_run() {
     for program in &programs {
         let text = std::fs::read_to_string(examples().join("python").join(program.name)).expect("a program");
         let Some(command) = python::written(folder.path(), program.name, &text) else { return };
-        run(command, program, &model);
+        told(run(command, program, &model));
     }
 }
 
@@ -100,12 +103,16 @@ fn check(language: &str, compiler: [&str; 2], flags: &[&str], programs: &[Words]
             .output()
             .expect("the compiler that told its version");
         assert!(output.status.success(), "{}: {}", program.name, String::from_utf8_lossy(&output.stderr));
-        run(Command::new(&made), program, &model);
+        let mut outcome = run(Command::new(&made), program, &model);
+        for _ in 1..program.tries {
+            outcome = outcome.or_else(|_| run(Command::new(&made), program, &model));
+        }
+        told(outcome);
     }
 }
 
 /// Runs it; it has to succeed, to say something, and to complain of nothing.
-fn run(mut command: Command, program: &Words, model: &Path) {
+fn run(mut command: Command, program: &Words, model: &Path) -> Result<(), String> {
     let name = program.name;
     command.arg(model).args(program.behind);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -115,12 +122,15 @@ fn run(mut command: Command, program: &Words, model: &Path) {
     let output = child.wait_with_output().expect("a program that was started");
     let complaints = String::from_utf8_lossy(&output.stderr);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && complaints.is_empty(),
-        "{name}: {}: {complaints}{said}",
-        output.status
-    );
-    assert!(!said.is_empty(), "{name} says nothing");
+    if !output.status.success() || !complaints.is_empty() {
+        return Err(format!("{name}: {}: {complaints}{said}", output.status));
+    }
+    if said.is_empty() { Err(format!("{name} says nothing")) } else { Ok(()) }
+}
+
+#[track_caller]
+fn told(outcome: Result<(), String>) {
+    assert_eq!(outcome, Ok(()));
 }
 
 fn examples() -> PathBuf {

@@ -267,7 +267,8 @@ static void tuning(const lp_runtime *runtime, const lp_model *model) {
     options.budget_s = 4.0;
     OK(lp_model_tune(runtime, model, &options, NULL, listen, &heard, &json, &error));
     EXPECT(strstr(json, "\"knobs\":[") && strstr(json, "\"setting\":{"));
-    EXPECT(strstr(json, "\"halted\":null") == NULL || heard.n_tuning > 0);
+    /* On a machine that others use to the full every block may be late, and then none is told. */
+    EXPECT(strstr(json, "\"halted\":null") == NULL || heard.n_tuning > 0 || strstr(json, "\"too_late\"") != NULL);
     EXPECT(heard.n_tuning == 0 || strstr(heard.json, "\"tokens_per_s\":["));
     lp_string_free(json);
     options.budget_s = -1.0;

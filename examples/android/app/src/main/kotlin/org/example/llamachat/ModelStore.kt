@@ -74,7 +74,7 @@ class FetchModel(context: Context, parameters: WorkerParameters) : CoroutineWork
     }
 
     override suspend fun getForegroundInfo(): ForegroundInfo {
-        val manager = applicationContext.getSystemService(NotificationManager::class.java)
+        val manager = requireNotNull(applicationContext.getSystemService(NotificationManager::class.java))
         manager.createNotificationChannel(NotificationChannel(CHANNEL, "Model", NotificationManager.IMPORTANCE_LOW))
         val shown = Notification.Builder(applicationContext, CHANNEL)
             .setSmallIcon(android.R.drawable.stat_sys_download)
