@@ -22,6 +22,8 @@ mod requantize;
 mod sampling;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "onnx")]
+mod transcribe;
 mod tune;
 
 pub(crate) use adapters::{AdapterFile, Adapters};
@@ -43,6 +45,8 @@ pub(crate) use requantize::Requantize;
 pub(crate) use sampling::Sampling;
 #[cfg(feature = "serve")]
 pub(crate) use serve::Serve;
+#[cfg(feature = "onnx")]
+pub(crate) use transcribe::Transcribe;
 pub(crate) use tune::Tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -113,6 +117,9 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Turn texts into vectors, or score them for a query
     Embed(Embed),
+    /// Write down what is said in a recording, with a Whisper model that `export` wrote
+    #[cfg(feature = "onnx")]
+    Transcribe(Transcribe),
     /// Measure how far variants are from the original, and write it into the bundle
     Validate(Box<Validate>),
     /// Put tasks to variants, keep the scores in the bundle and write its report

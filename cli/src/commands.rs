@@ -34,6 +34,8 @@ pub(crate) mod run;
 #[cfg(feature = "serve")]
 pub(crate) mod serve;
 mod small;
+#[cfg(feature = "onnx")]
+pub(crate) mod transcribe;
 pub(crate) mod tune;
 pub(crate) mod validate;
 

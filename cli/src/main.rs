@@ -9,6 +9,8 @@ mod fetch;
 mod interrupt;
 mod isolation;
 mod markdown;
+#[cfg(feature = "onnx")]
+mod recording;
 mod screen;
 
 use args::{Cli, Command};
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Serve(args) => commands::serve::run(args, &screen),
         Command::Embed(args) => commands::embed::run(args, &screen),
+        #[cfg(feature = "onnx")]
+        Command::Transcribe(args) => commands::transcribe::run(args, &screen),
         Command::Validate(args) => commands::validate::run(args, &screen),
         Command::Evaluate(args) => commands::evaluate::run(args, &screen),
         Command::Compare(args) => commands::evaluate::compare(args, &screen),

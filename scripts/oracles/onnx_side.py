@@ -2,7 +2,7 @@
 
     onnx_side.py inputs SHARED OUT        raw tensors: OUT/{photo,crop_*}.f32, OUT/speech.f32, OUT/digits.u8, OUT/labels.u8
     onnx_side.py static MODEL OUT INPUTS KIND   quantize_static (by channel, min-max, after its own preparation) with the digits,
-                                                faces or speech of the folder INPUTS
+                                                faces, speech or pictures of the folder INPUTS
     onnx_side.py dynamic MODEL OUT              quantize_dynamic
     onnx_side.py yolo OUT                       a random graph in the shape of a YOLO detector
 """
@@ -59,6 +59,11 @@ def feeds(folder, kind, model):
     elif kind == "faces":
         for file in sorted(folder.glob("crop_*.f32")):
             yield {"input": np.fromfile(file, np.float32).reshape(1, 3, 240, 320)}
+    elif kind == "pictures":
+        for file in sorted(folder.glob("picture_*.f32")):
+            pixels = np.fromfile(file, np.float32)
+            side = int((len(pixels) / 3) ** 0.5)
+            yield {"pixel_values": pixels.reshape(1, 3, side, side)}
     else:
         import onnxruntime
 

@@ -1,8 +1,12 @@
 """Tiny random models of vision and speech with what transformers computes of them, and ONNX's checker: one JSON line for each
 job on standard input.
 
-    {"job": "make", "kind", "folder"}      a checkpoint of a kind (vit, vit-bare, clip, clip-legacy, whisper, whisper-wide) in `folder`,
+    {"job": "make", "kind", "folder"}      a checkpoint of a kind (vit, vit-bare, vit-wide, clip, clip-legacy, whisper, whisper-wide) in `folder`,
                                            with inputs and outputs in `folder`/reference.safetensors
+    {"job": "speak", "folder"}             a tiny Whisper with tokenizer and configurations in `folder`, sounds in `folder`/sounds.safetensors, and
+                                           the segments that transformers' `generate` gives for each
+    {"job": "mel", "sound", "bands", "out"}   the features of 32-bit floats at 16 kHz, by PyTorch and by NumPy
+    {"job": "pixels", "picture", "kind", "folder"}   an image processor's configuration, the picture's bytes and its tensor
     {"job": "check", "graph"}              runs ONNX's checker with shape inference; tells domains and the version of operators
 """
 
@@ -35,6 +39,13 @@ def vit(bare=False, **more):
     made = model(pixels)
     named = {"last_hidden_state": made.last_hidden_state} if bare else {"logits": made.logits}
     return model, {"pixel_values": pixels}, named
+
+
+def vit_wide():
+    """Large enough for eight bits to matter: classes by which of many pictures are told apart."""
+    config = transformers.ViTConfig(hidden_size=128, num_hidden_layers=6, num_attention_heads=4, intermediate_size=512, image_size=64,
+                                    patch_size=8, num_labels=10)
+    return disturbed(transformers.ViTForImageClassification(config)), {}, {}
 
 
 def clip(end=3):
@@ -72,6 +83,7 @@ def whisper(**more):
 KINDS = {
     "vit": vit,
     "vit-bare": lambda: vit(bare=True, hidden_act="gelu_pytorch_tanh", qkv_bias=False),
+    "vit-wide": vit_wide,
     "clip": clip,
     "clip-legacy": lambda: clip(end=2),
     "whisper": whisper,
@@ -90,6 +102,94 @@ def make(job):
     return {}
 
 
+def sounds(random):
+    """A window of tones and noise, one that is longer than three, and one that changes."""
+    def one(seconds, tones):
+        time = np.arange(int(seconds * 16000)) / 16000
+        waves = sum(np.sin(2 * np.pi * tone * time * (1 + 0.3 * at * time)) for at, tone in enumerate(tones))
+        return (0.2 * waves * np.exp(-((time * 3) % 1)) + 0.02 * random.standard_normal(len(time))).astype(np.float32)
+
+    return {"one": one(1.0, [220, 700]), "long": one(3.37, [150, 900, 2500]), "other": one(1.0, [3000, 90])}
+
+
+# Words, then the end, the beginning, two languages, two tasks, no times, and times.
+WORDS, END, START, ENGLISH, GERMAN, TRANSLATE, TRANSCRIBE, NO_TIMES, MARKS = 100, 100, 101, 102, 103, 104, 105, 106, 51
+
+
+def speak(job):
+    from tokenizers import Tokenizer, models
+
+    torch.manual_seed(SEED)
+    folder = pathlib.Path(job["folder"])
+    config = transformers.WhisperConfig(
+        d_model=48, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=96,
+        decoder_ffn_dim=96, vocab_size=NO_TIMES + 1 + MARKS, max_source_positions=50, max_target_positions=40, pad_token_id=END,
+        bos_token_id=END, eos_token_id=END, decoder_start_token_id=START)
+    model = disturbed(transformers.WhisperForConditionalGeneration(config))
+    languages = {"<|en|>": ENGLISH, "<|de|>": GERMAN}
+    tasks = {"translate": TRANSLATE, "transcribe": TRANSCRIBE}
+    model.generation_config = transformers.GenerationConfig(
+        decoder_start_token_id=START, eos_token_id=END, pad_token_id=END, bos_token_id=END, max_length=40, is_multilingual=True,
+        lang_to_id=languages, task_to_id=tasks, no_timestamps_token_id=NO_TIMES, max_initial_timestamp_index=20,
+        suppress_tokens=[5, 17, START], begin_suppress_tokens=[7, END], return_timestamps=False)
+    model.save_pretrained(folder)
+    extractor = transformers.WhisperFeatureExtractor(chunk_length=1)
+    extractor.save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({f"w{at}": at for at in range(WORDS)}, unk_token="w0"))
+    marks = ["<|endoftext|>", "<|startoftranscript|>", *languages, "<|translate|>", "<|transcribe|>", "<|notimestamps|>"]
+    tokenizer.add_special_tokens(marks)
+    tokenizer.add_special_tokens([f"<|{at / 50:.2f}|>" for at in range(MARKS)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    made = sounds(np.random.default_rng(SEED))
+    save_file(made, folder / "sounds.safetensors")
+    wanted = [("one", dict(language="en", task="transcribe")), ("one", dict(language="de", task="translate", return_timestamps=True)),
+              ("other", dict(task="transcribe", return_timestamps=True)), ("other", dict(task="transcribe")),
+              ("long", dict(language="de", task="transcribe", return_timestamps=True)),
+              ("long", dict(task="translate", return_timestamps=True))]
+    answers = []
+    for sound, more in wanted:
+        taken = extractor(made[sound], sampling_rate=16000, return_tensors="pt", truncation=False, return_attention_mask=True,
+                          padding="longest" if sound == "long" else "max_length")
+        with torch.no_grad():
+            told = model.generate(taken.input_features, attention_mask=taken.attention_mask, return_segments=True, **more)
+        answers.append({"sound": sound, **more, "segments": [
+            {"start": float(one["start"]), "end": float(one["end"]), "tokens": one["tokens"].tolist()} for one in told["segments"][0]]})
+    return {"answers": answers}
+
+
+def mel(job):
+    extractor = transformers.WhisperFeatureExtractor(feature_size=job["bands"])
+    sound = np.fromfile(job["sound"], np.float32)
+    padding = {"padding": "longest", "truncation": False} if len(sound) > extractor.n_samples else {}
+    features = extractor(sound, sampling_rate=16000, return_tensors="np", **padding).input_features[0]
+    padded = np.pad(sound, (0, max(0, extractor.n_samples - len(sound))))
+    by_numpy = extractor._np_extract_fbank_features(padded[None], "cpu")[0]
+    save_file({"torch": np.ascontiguousarray(features, np.float32), "numpy": np.ascontiguousarray(by_numpy, np.float32)}, job["out"])
+    return {}
+
+
+def pixels(job):
+    from PIL import Image
+
+    picture = Image.open(job["picture"]).convert("RGB")
+    if job["kind"] == "small":
+        picture = picture.resize((97, 61))
+    folder = pathlib.Path(job["folder"])
+    folder.mkdir(exist_ok=True)
+    clip = transformers.CLIPImageProcessorPil
+    processor = {
+        "vit": lambda: transformers.ViTImageProcessorPil(),
+        "clip": lambda: clip(),
+        "small": lambda: clip(size={"shortest_edge": 60}, crop_size={"height": 81, "width": 120}),
+        "lanczos": lambda: transformers.ViTImageProcessorPil(size={"height": 301, "width": 500}, resample=1),
+    }[job["kind"]]()
+    processor.save_pretrained(folder)
+    tensor = processor(picture, return_tensors="np")["pixel_values"]
+    save_file({"rgb": np.ascontiguousarray(np.asarray(picture)), "pixel_values": np.ascontiguousarray(tensor, np.float32)},
+              folder / "reference.safetensors")
+    return {}
+
+
 def check(job):
     onnx.checker.check_model(job["graph"], full_check=True)
     model = onnx.load(job["graph"], load_external_data=False)
@@ -97,7 +197,7 @@ def check(job):
     return {"domains": domains, "opset": [entry.version for entry in model.opset_import]}
 
 
-JOBS = {"make": make, "check": check}
+JOBS = {"make": make, "speak": speak, "mel": mel, "pixels": pixels, "check": check}
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     for line in sys.stdin:

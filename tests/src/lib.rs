@@ -4,9 +4,11 @@
 pub mod intended;
 mod outside;
 pub mod random_text;
+mod tensors;
 mod tiny;
 
 pub use outside::Outside;
+pub use tensors::{Stored, Tensors};
 pub use tiny::{Reference, tiny_model, tiny_models, tiny_models_called};
 
 use formats::gguf::{GgmlType, Header, Metadata, TensorInfo};

@@ -4,47 +4,27 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that prints its table")]
 
-use formats::safetensors::{Dtype, Header};
-use llama_pajamas_tests::{Outside, onnx_library};
+use formats::safetensors::Dtype;
+use llama_pajamas_tests::{Outside, Tensors, onnx_library};
 use onnx::export::{Floats, Report, Request, export};
 use onnx::{DataType, Library, Options, Session, Value};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
 use tempfile::TempDir;
 
 /// Largest difference that is allowed in 32-bit floats.
 const LARGEST: f32 = 1e-4;
 
-/// Tensors of a reference: shape and bytes.
-struct Reference(BTreeMap<String, (Vec<i64>, Dtype, Vec<u8>)>);
-
-impl Reference {
-    fn read(path: &Path) -> Self {
-        let bytes = std::fs::read(path).unwrap();
-        let header = Header::read(bytes.as_slice(), bytes.len() as u64).unwrap();
-        let take = |info: formats::safetensors::TensorInfo| {
-            let own = bytes[info.range.start as usize..info.range.end as usize].to_vec();
-            (info.name, (info.shape.iter().map(|&dim| dim as i64).collect(), info.dtype, own))
-        };
-        Self(header.tensors.into_iter().map(take).collect())
-    }
-
-    fn value(&self, name: &str) -> Value {
-        let (shape, dtype, bytes) = &self.0[name];
-        let ty = if *dtype == Dtype::I64 { DataType::Int64 } else { DataType::Float };
-        Value::of_bytes(name, ty, shape, bytes).unwrap()
-    }
-
-    fn floats(&self, name: &str) -> Vec<f32> {
-        self.0[name].2.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
-    }
+fn value(tensors: &Tensors, name: &str) -> Value {
+    let (shape, dtype, bytes) = tensors.get(name);
+    let ty = if *dtype == Dtype::I64 { DataType::Int64 } else { DataType::Float };
+    Value::of_bytes(name, ty, shape, bytes).unwrap()
 }
 
 struct Made {
     folder: TempDir,
-    reference: Reference,
+    reference: Tensors,
     report: Report,
 }
 
@@ -60,7 +40,7 @@ impl Made {
     fn outputs(&self, file: &str, input: &str) -> BTreeMap<String, Value> {
         let mut session = self.session(file);
         let names: Vec<String> = session.outputs().iter().map(|port| port.name.clone()).collect();
-        let made = session.run(&[(input, &self.reference.value(input))]).unwrap();
+        let made = session.run(&[(input, &value(&self.reference, input))]).unwrap();
         names.into_iter().zip(made).collect()
     }
 }
@@ -85,7 +65,7 @@ fn made(outside: &mut Outside, kind: &str, request: &Request) -> Made {
         let beside = report.graphs.iter().filter(|graph| graph.bytes_beside > 0).count();
         report.graphs.len() + beside
     });
-    let reference = Reference::read(&model.join("reference.safetensors"));
+    let reference = Tensors::read(&model.join("reference.safetensors"));
     Made { folder, reference, report }
 }
 
@@ -172,8 +152,8 @@ fn speech_is_decoded_step_by_step_with_the_cache() {
 /// Logits of all tokens, `[batch, tokens, vocabulary]`: five tokens at once, the others one by one.
 fn decode(made: &Made, heard: BTreeMap<String, Value>) -> Vec<f32> {
     let mut session = made.session("decoder_with_past_model");
-    let (shape, _, bytes) = &made.reference.0["input_ids"];
-    let tokens: Vec<i64> = bytes.as_chunks().0.iter().map(|eight| i64::from_le_bytes(*eight)).collect();
+    let shape = &made.reference.get("input_ids").0;
+    let tokens = made.reference.integers("input_ids");
     let (batch, n) = (shape[0] as usize, shape[1] as usize);
     let rename = |name: String| name.replacen("present", "past_key_values", 1);
     let mut caches: BTreeMap<String, Value> =

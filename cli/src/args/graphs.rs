@@ -80,6 +80,9 @@ pub(crate) struct Graph {
     /// The most bytes of the result (e.g. 360kB, 5MiB); what is left goes to the nodes that lose most
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) max_size: Option<u64>,
+    /// Leave extents open that the model leaves open, instead of making them those of the samples
+    #[arg(long)]
+    pub(crate) keep_open: bool,
     /// Follow a plan that --write-plan wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,

@@ -125,6 +125,7 @@ fn request(args: &Graph) -> Result<Request> {
             GraphGoal::Size => Goal::Size,
         },
         max_bytes: args.max_size,
+        open_shapes: args.keep_open,
         plan,
         threads: args.threads.max(1),
         ..Request::new(precision, Target::of_name(&args.target)?)
@@ -158,7 +159,7 @@ fn scale(args: &Vision) -> Result<Scale> {
 }
 
 /// The library that is named, or the first in a folder that is, else beside the command and in the system's folders.
-fn library_path(named: Option<&Path>) -> Result<PathBuf> {
+pub(super) fn library_path(named: Option<&Path>) -> Result<PathBuf> {
     const FOLDERS: [&str; 4] =
         ["/usr/local/lib", "/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
     match named {
@@ -184,13 +185,16 @@ fn same_file(one: &Path, two: &Path) -> bool {
 fn print(report: &Report, screen: &Screen) {
     let (cleaning, checked) = (&report.cleaning, &report.verification);
     println!(
-        "{} {} of {} nodes stay: {} branches taken, {} folded, {} normalisations in weights; operators {} to {}",
+        "{} {} of {} nodes stay: {} branches taken, {} folded, {} normalisations in weights, {} spelled-out norms, {} reshapes and {} constants joined; operators {} to {}",
         screen.bold("plain"),
         cleaning.n_nodes,
         cleaning.n_nodes_before,
         cleaning.n_branches,
         cleaning.n_folded,
         cleaning.n_normalisations,
+        cleaning.n_norms,
+        cleaning.n_reshapes,
+        cleaning.n_shared,
         cleaning.opset.0,
         cleaning.opset.1
     );

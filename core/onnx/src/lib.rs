@@ -8,6 +8,8 @@ mod error;
 pub mod export;
 pub mod files;
 pub mod library;
+#[cfg(feature = "media")]
+pub mod media;
 pub mod provider;
 #[cfg(feature = "quantize")]
 pub mod quantize;

@@ -20,7 +20,7 @@ mod weights;
 
 pub use architecture::Architecture;
 pub use evaluate::Feed;
-pub use feeding::{PictureForm, Scale, SoundForm, sound_samples};
+pub use feeding::{PictureForm, Scale, SoundForm, sound_samples, spectrogram_samples};
 pub use passes::Cleaning;
 pub use plan::{Choice, Plan};
 pub use progress::Step;
@@ -78,6 +78,8 @@ pub struct Request {
     pub max_bytes: Option<u64>,
     /// Inputs that never change, and become constants.
     pub fixed: Vec<String>,
+    /// Whether extents that the model leaves open stay so, instead of becoming those of the samples.
+    pub open_shapes: bool,
     /// A plan to follow instead of making one.
     pub plan: Option<Plan>,
     /// Threads of each run.
@@ -94,6 +96,7 @@ impl Request {
             goal: Goal::Balanced,
             max_bytes: None,
             fixed: Vec::new(),
+            open_shapes: false,
             plan: None,
             threads: 1,
         }
@@ -166,7 +169,8 @@ pub fn quantize(
     let evaluator = Evaluator { library, threads: request.threads };
     let mut plain = model.clone();
     let first = calibration.first()?;
-    let cleaning = passes::clean(&mut plain, &evaluator, &first, &request.fixed, &mut progress)?;
+    let cleaning =
+        passes::clean(&mut plain, &evaluator, &first, (&request.fixed, request.open_shapes), &mut progress)?;
     sign(&mut plain);
     let plain_bytes = write_model(&plain)?;
     let mut runner = evaluator.runner(&plain, None, crate::Optimization::Full)?;

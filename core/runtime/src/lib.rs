@@ -33,6 +33,8 @@ mod stop;
 mod stream;
 mod template;
 pub mod tokenizer;
+#[cfg(feature = "onnx")]
+pub mod transcribe;
 mod tune;
 
 pub use answer::{GenerateSettings, MAX_TOP_LOGPROBS};

@@ -2,9 +2,13 @@
 
 use super::split;
 use crate::args::{Graph, Speech, Vision};
+use crate::recording;
 use anyhow::{Context, Result, bail, ensure};
 use llama_pajamas::onnx::Port;
-use llama_pajamas::onnx::quantize::{Architecture, PictureForm, Samples, Scale, SoundForm, sound_samples};
+use llama_pajamas::onnx::media::Mel;
+use llama_pajamas::onnx::quantize::{
+    Architecture, PictureForm, Samples, Scale, SoundForm, sound_samples, spectrogram_samples,
+};
 use std::path::{Path, PathBuf};
 
 /// Samples that stand in where none are given: noise, the same each time.
@@ -100,6 +104,11 @@ pub(super) fn sounds(
     inputs: &[Port],
     outputs: &[Port],
 ) -> Result<Shown> {
+    if let [port] = inputs
+        && port.shape.len() == 3
+    {
+        return spectrograms(args, inputs);
+    }
     let known = SoundForm::of(architecture, inputs);
     let form = match (known, args.step) {
         (Some(form), step) => SoundForm {
@@ -115,7 +124,7 @@ pub(super) fn sounds(
     let read_all = |places: &[PathBuf]| -> Result<Vec<Vec<f32>>> {
         files(places, &["wav"], args.graph.max_samples)?
             .iter()
-            .map(|path| recording(path, form.rate))
+            .map(|path| recording::read(path, form.rate))
             .collect()
     };
     let all = if args.graph.calibration.is_empty() {
@@ -147,25 +156,36 @@ pub(super) fn sounds(
     Ok(Shown { calibration, held_out, fixed, about })
 }
 
-/// The first channel of a recording, -1 to 1. A header that claims more than the file has is not believed.
-fn recording(path: &Path, rate: u32) -> Result<Vec<f32>> {
-    let mut reader = hound::WavReader::open(path).with_context(|| path.display().to_string())?;
-    let spec = reader.spec();
-    ensure!(
-        spec.sample_rate == rate,
-        "{}: expected {rate} samples per second, got {}",
-        path.display(),
-        spec.sample_rate
-    );
-    let channels = usize::from(spec.channels).max(1);
-    let samples: Vec<f32> = match spec.sample_format {
-        hound::SampleFormat::Float => reader.samples::<f32>().map_while(Result::ok).collect(),
-        hound::SampleFormat::Int => {
-            let largest = 2f32.powi(i32::from(spec.bits_per_sample) - 1);
-            reader.samples::<i32>().map_while(Result::ok).map(|sample| sample as f32 / largest).collect()
-        }
+/// Windows of recordings as spectrograms, for a model that takes one at once.
+fn spectrograms(args: &Speech, inputs: &[Port]) -> Result<Shown> {
+    let folders = args.graph.model.ancestors().skip(1).take(2);
+    let places: Vec<PathBuf> = folders.map(|folder| folder.join("preprocessor_config.json")).collect();
+    let Some(path) = places.iter().find(|path| path.is_file()) else {
+        bail!("{}: expected it, or one in the folder above, to tell how sound is heard", places[0].display());
     };
-    Ok(samples.into_iter().step_by(channels).collect())
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mel = Mel::of(&text).with_context(|| path.display().to_string())?;
+    let read_all = |places: &[PathBuf]| -> Result<Sequences> {
+        let files = files(places, &["wav"], args.graph.max_samples)?;
+        let sounds: Vec<Vec<f32>> =
+            files.iter().map(|path| recording::read(path, mel.rate())).collect::<Result<_>>()?;
+        Ok(spectrogram_samples(inputs, &mel, &sounds)?.sequences)
+    };
+    let all = if args.graph.calibration.is_empty() {
+        let n = mel.rate() as usize;
+        let sound = |seed| noise(seed, n).iter().map(|&byte| f32::from(byte) / 512.0 - 0.25).collect();
+        spectrogram_samples(inputs, &mel, &(0..N_NOISE).map(sound).collect::<Vec<_>>())?.sequences
+    } else {
+        read_all(&args.graph.calibration)?
+    };
+    let (calibration, held_out) = with_held_out(&args.graph, all, read_all)?;
+    let about = format!(
+        "{} windows of {} frames to calibrate, {} to compare",
+        calibration.n_steps(),
+        mel.window_frames(),
+        held_out.n_steps()
+    );
+    Ok(Shown { calibration, held_out, fixed: Vec::new(), about })
 }
 
 /// Bytes without a pattern, the same for a seed: xorshift.

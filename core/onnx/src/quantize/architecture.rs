@@ -17,6 +17,9 @@ pub struct Architecture {
     /// Names of which one must be an input's.
     #[serde(default)]
     inputs: Vec<String>,
+    /// Names of which one must be an output's.
+    #[serde(default)]
+    outputs: Vec<String>,
     /// Operators that must all be there, in graphs below too.
     operators: Vec<String>,
     input_rank: Option<usize>,
@@ -50,6 +53,7 @@ impl Architecture {
             outputs.first().map_or(0, |port| port.shape.iter().map(|&dim| dim.max(1)).product::<i64>());
         let count = |name: &str| counts.get(name).copied().unwrap_or(0);
         (self.inputs.is_empty() || inputs.iter().any(|port| self.inputs.contains(&port.name)))
+            && (self.outputs.is_empty() || outputs.iter().any(|port| self.outputs.contains(&port.name)))
             && self.operators.iter().all(|operator| count(operator) > 0)
             && rank(self.input_rank, first(inputs))
             && rank(self.output_rank, first(outputs))
@@ -95,5 +99,7 @@ mod tests {
         let mut encoder = vec!["Conv", "Softmax"];
         encoder.extend(["MatMul"; 8]);
         check(&encoder, &[1, 3, 224, 224], &[1, 197, 192], Some("ViT or CLIP image encoder"));
+        encoder[1] = "LayerNormalization";
+        check(&encoder, &[1, 3, 224, 224], &[1, 1000], Some("ViT classifier"));
     }
 }

@@ -2,6 +2,7 @@
 //! that are carried; knows pixels and samples as numbers, never files.
 
 use super::{Architecture, Carried, Feed, Samples};
+use crate::media::Mel;
 use crate::{DataType, Error, Port};
 use formats::onnx::{TensorProto, tensor_of_bytes, tensor_of_floats, tensor_of_integers};
 
@@ -138,6 +139,33 @@ impl SoundForm {
             (None, None) => None,
         }
     }
+}
+
+/// Spectrograms of sounds, one for each window of a model that takes one at once.
+///
+/// # Errors
+/// Other inputs than one of three dimensions, or one of other bands and frames than `mel` makes.
+pub fn spectrogram_samples(inputs: &[Port], mel: &Mel, sounds: &[Vec<f32>]) -> Result<Samples, Error> {
+    let (bands, frames) = (mel.n_bands(), mel.window_frames());
+    let fits = |port: &Port| port.shape.len() == 3 && port.shape[1..] == [bands as i64, frames as i64];
+    let [port] = inputs else { return Err(wrong("one input, a spectrogram", inputs.len())) };
+    if !fits(port) {
+        return Err(wrong(
+            &format!("{bands} bands and {frames} frames"),
+            format!("`{}` {:?}", port.name, port.shape),
+        ));
+    }
+    let mut sequences = Vec::new();
+    for sound in sounds {
+        let made = mel.spectrogram(sound);
+        let n_frames = sound.len().div_ceil(mel.hop()).min(made.n_frames);
+        for first in (0..n_frames).step_by(frames) {
+            let dims = [1, bands as i64, frames as i64];
+            let tensor = tensor_of_floats(&port.name, &dims, &made.part(first, frames))?;
+            sequences.push(vec![[(port.name.clone(), tensor)].into()]);
+        }
+    }
+    Ok(Samples { sequences, carried: Vec::new() })
 }
 
 /// Sounds cut into steps; states are carried from the output that is called like the input, whole numbers alone are the rate.

@@ -3,9 +3,12 @@
 
 mod batch_norm;
 mod branches;
+mod duplicates;
 mod folding;
+mod layer_norm;
 mod names;
 mod operators;
+mod reshapes;
 
 use crate::Error;
 use crate::quantize::evaluate::{Evaluator, Feed};
@@ -26,6 +29,12 @@ pub struct Cleaning {
     pub n_folded: usize,
     /// Normalisations that became part of a weight.
     pub n_normalisations: usize,
+    /// Norms of vectors that were spelled out and are one operator now.
+    pub n_norms: usize,
+    /// Reshapes that went into those behind them.
+    pub n_reshapes: usize,
+    /// Constants that were the same as others.
+    pub n_shared: usize,
     /// Version of operators, before and after.
     pub opset: (i64, i64),
 }
@@ -34,7 +43,7 @@ pub struct Cleaning {
 pub(crate) const OPSET: i64 = 13;
 
 /// Runs them all. `feed` is one good set of inputs: shapes become what it has, inputs of `fixed` become constants (they
-/// stay inputs that nothing reads), and branches are taken as it takes them.
+/// stay inputs that nothing reads), and branches are taken as it takes them. With `open`, extents that the model leaves open stay so.
 ///
 /// # Errors
 /// What the library refuses, an operator older than the oldest that can be rewritten, a graph that contradicts itself.
@@ -42,23 +51,28 @@ pub(crate) fn clean(
     model: &mut ModelProto,
     evaluator: &Evaluator<'_>,
     feed: &Feed,
-    fixed: &[String],
+    (fixed, open): (&[String], bool),
     progress: &mut Progress<'_>,
 ) -> Result<Cleaning, Error> {
     let before = opset(model);
     let mut done = Cleaning { n_nodes_before: branches::count(graph(model)?), ..Cleaning::default() };
     names::tidy(graph_mut(model)?)?;
-    names::fix_inputs(graph_mut(model)?, feed, fixed)?;
+    names::fix_inputs(graph_mut(model)?, feed, fixed, open)?;
     done.n_branches = branches::take(model, evaluator, feed)?;
     progress.report(Step::Cleaning, 1, 3)?;
-    done.n_folded = folding::fold(model, evaluator, feed)?;
+    done.n_folded = folding::fold(model, evaluator, feed, open)?;
     progress.report(Step::Cleaning, 2, 3)?;
     operators::raise(model, OPSET, evaluator, feed)?;
     done.n_normalisations = batch_norm::fold(graph_mut(model)?)?;
+    if opset(model) >= layer_norm::FIRST {
+        done.n_norms = layer_norm::fuse(graph_mut(model)?)?;
+    }
+    done.n_shared = duplicates::join(model)?;
     let graph = graph_mut(model)?;
     folding::skip_identities(graph);
     drop_unused(graph);
     sort(graph)?;
+    done.n_reshapes = reshapes::join(graph)?;
     graph.value_info.clear();
     done.n_nodes = graph.node.len();
     done.opset = (before, opset(model));

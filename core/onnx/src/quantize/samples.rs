@@ -70,7 +70,7 @@ impl Samples {
                     *state = tensor_of_bytes(
                         &carried.input,
                         value.element_type(),
-                        &state.dims,
+                        &value.shape(),
                         value.to_bytes()?,
                     )?;
                 }

@@ -10,15 +10,20 @@ use std::collections::{BTreeMap, HashSet};
 /// Tensors above this many bytes stay computed, unless they are no larger than what they are computed from.
 const MAX_GROWTH_BYTES: usize = 1 << 20;
 
-/// Gives how many nodes went.
-pub(super) fn fold(model: &mut ModelProto, evaluator: &Evaluator<'_>, feed: &Feed) -> Result<usize, Error> {
+/// Gives how many nodes went. Shapes are constants unless they are left `open`.
+pub(super) fn fold(
+    model: &mut ModelProto,
+    evaluator: &Evaluator<'_>,
+    feed: &Feed,
+    open: bool,
+) -> Result<usize, Error> {
     skip_identities(graph_mut(model)?);
     let graph = graph(model)?;
     let mut constant: HashSet<String> =
         graph.initializer.iter().map(|tensor| tensor.name().to_string()).collect();
     let mut foldable = HashSet::new();
     for (at, node) in graph.node.iter().enumerate() {
-        if is_constant(node, &constant) {
+        if is_constant(node, &constant, open) {
             constant.extend(node.output.iter().filter(|name| !name.is_empty()).cloned());
             foldable.insert(at);
         }
@@ -52,7 +57,7 @@ fn bytes(tensor: &TensorProto) -> usize {
         + 4 * (tensor.float_data.len() + tensor.int32_data.len())
 }
 
-fn is_constant(node: &NodeProto, constant: &HashSet<String>) -> bool {
+fn is_constant(node: &NodeProto, constant: &HashSet<String>, open: bool) -> bool {
     // Drawn at random, or no tensor of numbers.
     let others = [
         "Random",
@@ -68,7 +73,7 @@ fn is_constant(node: &NodeProto, constant: &HashSet<String>) -> bool {
     if has_graph(node) || others.iter().any(|name| node.op_type().starts_with(name)) {
         return false;
     }
-    let from_shapes = matches!(node.op_type(), "Shape" | "Size");
+    let from_shapes = !open && matches!(node.op_type(), "Shape" | "Size");
     from_shapes || node.input.iter().all(|input| input.is_empty() || constant.contains(input))
 }
 

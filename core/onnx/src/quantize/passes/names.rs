@@ -33,8 +33,13 @@ pub(super) fn tidy(graph: &mut GraphProto) -> Result<(), Error> {
     Ok(())
 }
 
-/// Inputs get the shapes that `feed` has; those of `fixed` are read from a constant instead.
-pub(super) fn fix_inputs(graph: &mut GraphProto, feed: &Feed, fixed: &[String]) -> Result<(), Error> {
+/// Inputs get the shapes that `feed` has, unless they are left `open`; those of `fixed` are read from a constant instead.
+pub(super) fn fix_inputs(
+    graph: &mut GraphProto,
+    feed: &Feed,
+    fixed: &[String],
+    open: bool,
+) -> Result<(), Error> {
     let mut constants: Vec<(String, TensorProto)> = Vec::new();
     for input in &mut graph.input {
         let name = input.name().to_string();
@@ -44,7 +49,9 @@ pub(super) fn fix_inputs(graph: &mut GraphProto, feed: &Feed, fixed: &[String]) 
             got: "none".into(),
         })?;
         let dims: Vec<_> = value.dims.iter().map(|&dim| Ok(dim)).collect();
-        *input = value_info(&name, value.element_type(), &dims);
+        if !open {
+            *input = value_info(&name, value.element_type(), &dims);
+        }
         if fixed.contains(&name) {
             let constant = format!("{name}_fixed");
             constants.push((name, TensorProto { name: Some(constant), ..value.clone() }));
@@ -54,6 +61,9 @@ pub(super) fn fix_inputs(graph: &mut GraphProto, feed: &Feed, fixed: &[String]) 
         let names = [(name, constant.name().to_string())].into();
         crate::quantize::graph::rename(graph, &names);
         graph.initializer.push(constant);
+    }
+    if open {
+        return Ok(());
     }
     // An output's shape may have said that it is open.
     for output in &mut graph.output {
