@@ -2,7 +2,7 @@
 //! Source: transformers' image processors: resize, centre crop, rescale, normalise, in this order.
 
 use super::{Filter, resize, wrong};
-use crate::{Error, Value};
+use crate::Error;
 use serde::Deserialize;
 
 /// The most pixels of a side.
@@ -108,11 +108,11 @@ impl PictureRule {
         Ok(Self { target, filter, crop, scale, mean, deviation })
     }
 
-    /// The tensor of a picture, `[1, 3, height, width]`: `rgb` has three bytes for each pixel, rows from the top.
+    /// The numbers of a picture and their extents, `[1, 3, height, width]`: `rgb` has three bytes for each pixel, rows from the top.
     ///
     /// # Errors
     /// Other bytes than three for each pixel, no pixels, or a side that would be too long.
-    pub fn tensor(&self, rgb: &[u8], width: usize, height: usize) -> Result<Value, Error> {
+    pub fn tensor(&self, rgb: &[u8], width: usize, height: usize) -> Result<(Vec<f32>, [i64; 4]), Error> {
         let n = width.checked_mul(height).and_then(|n| n.checked_mul(3));
         if n != Some(rgb.len()) || rgb.is_empty() {
             return Err(wrong("picture", format!("{n:?} bytes of {width} by {height} pixels"), rgb.len()));
@@ -149,7 +149,7 @@ impl PictureRule {
                 }
             }
         }
-        Value::floats(&[1, 3, out_height as i64, out_width as i64], values)
+        Ok((values, [1, 3, out_height as i64, out_width as i64]))
     }
 }
 
