@@ -85,9 +85,16 @@ mod tests {
             writer.finalize().expect("written");
             let samples = read(&path, 16000).expect("a recording");
             assert_eq!(samples.len(), 16000);
-            let inner = 400..15600;
-            let worst = inner.map(|at| (samples[at] - tone(at, 16000)).abs()).fold(0.0, f32::max);
-            assert!(worst < 2e-3, "{rate}: {worst}");
+            // 38 times 11 whole waves: what is there of the tone, and how far it is shifted.
+            let wave = |at: usize| std::f32::consts::TAU * 440.0 * at as f32 / 16000.0;
+            let share =
+                |of: &dyn Fn(usize) -> f32| (400..15600).map(|at| samples[at] * of(at)).sum::<f32>() / 7600.0;
+            let (sine, cosine) = (share(&|at| wave(at).sin()), share(&|at| wave(at).cos()));
+            let rest = |at: usize| (samples[at] - sine * wave(at).sin() - cosine * wave(at).cos()).abs();
+            let worst = (400..15600).map(rest).fold(0.0, f32::max);
+            assert!((sine.hypot(cosine) - 0.5).abs() < 2e-3 && worst < 2e-3, "{rate}: {sine}, {worst}");
+            // The filter delays by no whole count of samples: two are an eighth of a millisecond.
+            assert!(cosine.atan2(sine).abs() <= wave(2), "{rate}: more than two samples off: {cosine}");
         }
         std::fs::write(&path, b"RIFF").expect("written");
         assert!(read(&path, 16000).expect_err("broken").to_string().contains("tone.wav"));
