@@ -83,7 +83,7 @@ fn a_small_model_that_errs_changes_nothing_and_is_given_a_rest() {
     let large = Fake { token_time: Some(|_| Duration::from_millis(1)), ..reciting(PLAIN) };
     let small = Fake {
         is_sure: true,
-        token_time: Some(|_| Duration::from_micros(500)),
+        token_time: Some(|_| Duration::from_millis(5)),
         ..reciting(&PLAIN.to_uppercase())
     };
     let [(plain, steps), _] = answers(&large, &greedy());
