@@ -191,7 +191,7 @@ fn whisper_writes_on_in_eight_bits() {
     std::fs::write(&one, &int8.model).unwrap();
     std::fs::write(&two, &dynamic.model).unwrap();
     let settings = TranscribeSettings { language: Some("en".into()), ..Default::default() };
-    let mut write = |settings_of: &TranscriberSettings| {
+    let write = |settings_of: &TranscriberSettings| {
         let mut transcriber = Transcriber::open(&library, folder.path(), settings_of).unwrap();
         let made = transcriber
             .transcribe(&sounds[0], &settings, &CancelToken::new(), &mut |_| ControlFlow::Continue(()));

@@ -58,6 +58,11 @@ impl Source {
         [self.root.join("ggml/include"), self.root.join("ggml/src"), self.ggml_cpu()]
     }
 
+    /// The compiler's flag that gives changed files the names of their originals' folder.
+    pub(crate) fn changed_as_named(&self) -> String {
+        format!("-fmacro-prefix-map={}=ggml-cpu", self.changed.display())
+    }
+
     /// A file of the CPU backend, which must exist; as it was changed, where it was.
     pub(crate) fn cpu_file(&self, relative: impl AsRef<Path>) -> PathBuf {
         let changed = self.changed.join(&relative);
