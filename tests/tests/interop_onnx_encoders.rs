@@ -102,9 +102,9 @@ fn compared(expected: &[(usize, Vec<f32>)], got: &[(usize, Vec<f32>)]) -> (f64, 
         .collect();
     let (mut error, mut spread) = (0.0, 0.0);
     for (a, b) in expected.iter().zip(got) {
-        for at in 0..n {
-            error += f64::from(a.1[at] - b.1[at]).powi(2);
-            spread += (f64::from(a.1[at]) - mean[at]).powi(2);
+        for ((a, b), mean) in a.1.iter().zip(&b.1).zip(&mean) {
+            error += f64::from(a - b).powi(2);
+            spread += (f64::from(*a) - mean).powi(2);
         }
     }
     (same, error / spread)

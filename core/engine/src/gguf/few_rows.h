@@ -8,6 +8,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// Short loops of kernels, whose sums then stay in registers.
+#if defined(__clang__)
+#define LLAMA_PAJAMAS_UNROLL _Pragma("unroll")
+#else
+#define LLAMA_PAJAMAS_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -10,12 +10,6 @@
 
 // Where intrinsics are macros they stand for others (avx2_names.h).
 #if defined(__AVX2__) && !defined(_mm256_add_epi16)
-// Short loops, whose sums then stay in registers.
-#if defined(__clang__)
-#define LLAMA_PAJAMAS_UNROLL _Pragma("unroll")
-#else
-#define LLAMA_PAJAMAS_UNROLL _Pragma("GCC unroll 8")
-#endif
 // Scales of rows that are kept as floats at once.
 #define LLAMA_PAJAMAS_SCALES 4096
 

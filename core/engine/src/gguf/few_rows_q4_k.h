@@ -10,12 +10,6 @@
 
 // Where intrinsics are macros they stand for others (avx2_names.h).
 #if defined(__AVX2__) && !defined(_mm256_add_epi16)
-// Loops over parts, which then stay in registers.
-#if defined(__clang__)
-#define LLAMA_PAJAMAS_UNROLL _Pragma("unroll")
-#else
-#define LLAMA_PAJAMAS_UNROLL _Pragma("GCC unroll 8")
-#endif
 
 // 32 columns of eight rows of weights: levels, four columns at a time, and scales and minima (the latter in the upper half).
 struct llama_pajamas_part_q4_k {
