@@ -14,7 +14,7 @@ pub use external::{Location, load_external, store_external};
 pub use node::{attribute, node};
 pub use schema::*;
 pub use tensor::{DataType, element_bits, external_tensor, tensor_bytes, tensor_floats, tensor_integers};
-pub use tensor::{tensor_of_bytes, tensor_of_floats, tensor_of_integers, value_info};
+pub use tensor::{float_bytes, tensor_of_bytes, tensor_of_floats, tensor_of_integers, value_info};
 
 /// Bytes that are shared when a message is cloned: a model's clone costs no copy of its tensors.
 pub use prost::bytes::Bytes;

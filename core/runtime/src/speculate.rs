@@ -67,20 +67,18 @@ impl Guesser {
         // Pictures are not written.
         let mut follows: Vec<Token> = follows.iter().copied().take_while(|token| *token >= 0).collect();
         self.foretold = follows.first().map(|token| (*token, matched));
-        self.origin = match (&drafter, follows.is_empty()) {
-            (Some(_), true) => Origin::Draft,
-            _ => Origin::Text { matched },
-        };
         match drafter.filter(|_| follows.is_empty()) {
             None => {
+                self.origin = Origin::Text { matched };
                 let length = self.worth.best_length(self.origin, follows.len());
                 follows.truncate(length);
                 follows
             }
             Some(drafter) => {
+                self.origin = Origin::Draft;
                 let length = self.worth.best_length(self.origin, room.min(MAX_GUESS));
                 if length == 0 {
-                    self.worth.passed(self.origin);
+                    self.worth.passed_without_draft();
                     return Vec::new();
                 }
                 let Drafted { tokens, took } = drafter.draft(tokens, next, length);
@@ -120,6 +118,10 @@ fn look_up(window: &[Token], most: usize) -> (&[Token], usize) {
             (1..=end.min(MOST_MATCH)).take_while(|&back| window[end - back] == window[n - back]).count();
         if matched > longest {
             (longest, found) = (matched, end);
+        }
+        // None is longer.
+        if longest == MOST_MATCH {
+            break;
         }
     }
     (&window[found..n.min(found + most)], longest)

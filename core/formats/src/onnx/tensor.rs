@@ -234,13 +234,22 @@ pub fn tensor_of_bytes(
     Ok(tensor)
 }
 
+/// Numbers as a tensor of `ty` holds them: halves, else 32-bit floats.
+pub fn float_bytes(ty: DataType, values: &[f32]) -> Vec<u8> {
+    match ty {
+        DataType::Float16 => {
+            values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
+        }
+        _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    }
+}
+
 /// A tensor of 32-bit floating point numbers.
 ///
 /// # Errors
 /// Numbers that are not as many as the dimensions say.
 pub fn tensor_of_floats(name: impl Into<String>, dims: &[i64], values: &[f32]) -> Result<TensorProto, Error> {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    tensor_of_bytes(name, DataType::Float, dims, bytes)
+    tensor_of_bytes(name, DataType::Float, dims, float_bytes(DataType::Float, values))
 }
 
 /// A tensor of 64-bit whole numbers.

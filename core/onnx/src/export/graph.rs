@@ -3,8 +3,8 @@
 
 use crate::Error;
 use formats::onnx::{
-    AttributeProto, DataType, NodeProto, TensorProto, ValueInfoProto, attribute, node, tensor_of_bytes,
-    value_info,
+    AttributeProto, DataType, NodeProto, TensorProto, ValueInfoProto, attribute, float_bytes, node,
+    tensor_of_bytes, value_info,
 };
 use std::collections::BTreeSet;
 
@@ -122,11 +122,7 @@ impl Graph {
 
     /// A number without dimensions, in the floats that the graph computes in.
     pub(super) fn number(&mut self, value: f32) -> Result<String, Error> {
-        let bytes = match self.float {
-            DataType::Float16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
-            _ => value.to_le_bytes().to_vec(),
-        };
-        self.constant(&format!("float_{value}"), self.float, &[], bytes)
+        self.constant(&format!("float_{value}"), self.float, &[], float_bytes(self.float, &[value]))
     }
 
     fn constant(&mut self, name: &str, ty: DataType, dims: &[i64], bytes: Vec<u8>) -> Result<String, Error> {

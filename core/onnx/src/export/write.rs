@@ -7,7 +7,7 @@ use super::graph::{Graph, Made, Weight};
 use crate::{Error, files};
 use formats::onnx::{
     DataType, GraphProto, Location, ModelProto, OperatorSetIdProto, TensorProto, external_tensor,
-    tensor_of_bytes, write_model,
+    float_bytes, tensor_of_bytes, write_model,
 };
 use std::collections::HashMap;
 use std::fs::File;
@@ -174,12 +174,7 @@ fn bytes_of(weight: &Weight, checkpoint: &Checkpoint, float: DataType) -> Result
             got: value.to_string(),
         });
     }
-    Ok(match float {
-        DataType::Float16 => {
-            values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
-        }
-        _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-    })
+    Ok(float_bytes(float, &values))
 }
 
 /// A matrix of `columns` columns, its rows as columns.

@@ -4,8 +4,8 @@
 
 use crate::{Error, Result};
 use formats::onnx::{
-    AttributeProto, DataType, NodeProto, TensorProto, ValueInfoProto, attribute, node, tensor_of_bytes,
-    value_info,
+    AttributeProto, DataType, NodeProto, TensorProto, ValueInfoProto, attribute, float_bytes, node,
+    tensor_of_bytes, value_info,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -121,13 +121,7 @@ impl Graph {
         dims: &[i64],
         values: &[f32],
     ) -> Result<String> {
-        let bytes = match ty {
-            DataType::Float16 => {
-                values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect()
-            }
-            _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        self.constant(name, ty, dims, bytes)
+        self.constant(name, ty, dims, float_bytes(ty, values))
     }
 
     /// The same constant once, however often it is asked for.

@@ -135,11 +135,10 @@ impl Worth {
         best
     }
 
-    /// A token passed without a guess: what is known of guesses fades, so that they are tried again one day.
-    pub(super) fn passed(&mut self, origin: Origin) {
+    /// A token passed without a small model's guess: what is known of these fades, so that they are tried again one day.
+    pub(super) fn passed_without_draft(&mut self) {
         const FORGETTING: f64 = 0.99;
-        let prior = Odds::new(DRAFT_PRIOR);
-        let odds = self.odds(origin, 0);
+        let (prior, odds) = (Odds::new(DRAFT_PRIOR), &mut self.of_draft);
         odds.right = prior.right + (odds.right - prior.right) * FORGETTING;
         odds.seen = prior.seen + (odds.seen - prior.seen) * FORGETTING;
     }
@@ -211,7 +210,7 @@ mod tests {
         }
         assert_eq!(worth.best_length(Origin::Draft, 7), 0);
         let passed = (0..1000).take_while(|_| {
-            worth.passed(Origin::Draft);
+            worth.passed_without_draft();
             worth.best_length(Origin::Draft, 7) == 0
         });
         let n_passed = passed.count();
