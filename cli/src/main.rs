@@ -11,6 +11,8 @@ mod isolation;
 mod markdown;
 #[cfg(feature = "onnx")]
 mod recording;
+#[cfg(all(test, feature = "serve", feature = "onnx"))]
+mod reference;
 mod screen;
 
 use args::{Cli, Command};

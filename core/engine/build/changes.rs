@@ -111,20 +111,21 @@ const CHANGES: &[Change] = &[
         from: "if ((nr0 % 2 != 0) || (ne11 % 2 != 0) || ",
         to: "if (ne11 <= LLAMA_PAJAMAS_ROWS_AS_ONE || (nr0 % 2 != 0) || (ne11 % 2 != 0) || ",
     },
-    // Attention over many positions, and the memory for it.
+    // Attention of a few tokens, and the memory for it.
     Change {
         file: "ops.cpp",
         from: "static void ggml_compute_forward_flash_attn_ext_f16(\n",
-        to: "#include \"attention_in_parts.h\"\n\nstatic void ggml_compute_forward_flash_attn_ext_f16(\n",
+        to: "#include \"attention_by_blocks.h\"\n\nstatic void ggml_compute_forward_flash_attn_ext_f16(\n",
     },
     Change {
         file: "ops.cpp",
         from: "    const bool use_split_kv_path = !use_ref && ",
-        to: "    if (llama_pajamas_attention_in_parts(params, dst)) {
+        to: "    if (llama_pajamas_attention_by_blocks(params, dst)) {
         return;
     }
     const bool use_split_kv_path = false && ",
     },
+    Change { file: "ops.cpp", from: "            if (use_tiled) {", to: "            if (true) {" },
     Change {
         file: "ggml-cpu.c",
         from: "size_t n_chunks = n_tasks;\n",
@@ -133,7 +134,7 @@ const CHANGES: &[Change] = &[
     Change {
         file: "ggml-cpu.c",
         from: "sizeof(float)*(neq2*n_chunks*(2+DV) + n_tasks*(DK + 2*DV));",
-        to: "sizeof(float)*(llama_pajamas_attention_floats(node) + n_tasks*(DK + 2*DV));",
+        to: "sizeof(float)*llama_pajamas_attention_floats(node, n_tasks);",
     },
     Change {
         file: "ggml-cpu.c",

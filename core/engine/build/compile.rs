@@ -41,7 +41,7 @@ const PRELUDE_FILES: [&str; 10] = [
     "avx2_in_pairs.h",
     "unused_layouts.h",
     "unused_products.h",
-    "attention_in_parts.h",
+    "attention_by_blocks.h",
     "attention_parts.h",
     "few_rows.h",
     "few_rows_avx2.h",

@@ -13,6 +13,18 @@ use std::ops::ControlFlow;
 type Failure = Box<dyn std::error::Error>;
 
 const TOKENS: u32 = 192;
+/// Texts that repeat, three times as prompts, as what is answered must not be longer than what small models were trained on.
+const REPEATING: [&str; 8] = [
+    "The little llama put on the red pajamas, and the big llama put on the blue pajamas. ",
+    "The wheels on the bus go round and round, round and round, round and round, all day long.\n",
+    "\"Are you asleep?\" said Mama. \"No, not yet,\" said the little llama, and she turned off the light.\n",
+    "- wash the cup\n- dry the cup\n- put the cup back on the shelf\n- close the door\n\n",
+    "{\"name\": \"Tom\", \"age\": 7, \"likes\": \"cake\"},\n",
+    "for i in range(10):\n    print(\"hello\", i)\n",
+    "| day | morning | evening |\n|---|---|---|\n| Monday | bread and milk | soup |\n",
+    "Question: What does the cow say? Answer: The cow says moo. ",
+];
+const REPEATING_TOKENS: u32 = 128;
 
 /// Seconds that this thread has computed, as Linux counts them.
 fn computed_s() -> Result<f64, Failure> {
@@ -24,10 +36,11 @@ fn answer(
     session: &mut Session,
     prompt: &[Token],
     sampling: &Sampling,
+    max_tokens: u32,
 ) -> Result<(Vec<Token>, usize, f64), Failure> {
     let settings = GenerateSettings {
         sampling: sampling.clone(),
-        max_tokens: TOKENS,
+        max_tokens,
         ignore_end_of_turn: true,
         ..GenerateSettings::default()
     };
@@ -50,10 +63,12 @@ struct Compared {
     draft: Option<LoadedModel>,
     /// Per prompt.
     turns: usize,
+    /// Of an answer.
+    n_tokens: u32,
 }
 
 fn compare(compared: &Compared, name: &str, prompts: &[String], sampling: &Sampling) -> Result<(), Failure> {
-    let Compared { model, draft, turns } = compared;
+    let Compared { model, draft, turns, n_tokens: max_tokens } = compared;
     let open = |speculate| {
         model.session(&SessionSettings { speculate, draft: draft.clone(), ..SessionSettings::default() })
     };
@@ -63,8 +78,8 @@ fn compare(compared: &Compared, name: &str, prompts: &[String], sampling: &Sampl
     for prompt in prompts {
         let prompt = model.tokenizer().encode(prompt, true)?;
         for _ in 0..*turns {
-            let (expected, _, without) = answer(&mut plain, &prompt, sampling)?;
-            let (tokens, guessed, with) = answer(&mut guessing, &prompt, sampling)?;
+            let (expected, _, without) = answer(&mut plain, &prompt, sampling, *max_tokens)?;
+            let (tokens, guessed, with) = answer(&mut guessing, &prompt, sampling, *max_tokens)?;
             if tokens != expected {
                 return Err(format!("{name}: another answer with guesses").into());
             }
@@ -100,10 +115,14 @@ fn main() -> Result<(), Failure> {
     let mut number = |default: usize| arguments.next().map_or(Ok(default), |word| word.parse());
     let (turns, n_prompts) = (number(5)?, number(8)?);
     let draft = arguments.next().map(|path| load(&path)).transpose()?;
-    let compared = Compared { model: load(&path)?, draft, turns };
-    let refrain =
-        "The little llama put on the red pajamas, and the big llama put on the blue pajamas. ".repeat(8);
-    compare(&compared, "text that repeats", &[refrain], &Sampling::greedy())?;
+    let mut compared = Compared { model: load(&path)?, draft, turns, n_tokens: REPEATING_TOKENS };
+    let repeating = REPEATING.map(|text| text.repeat(3));
+    for (prompt, text) in repeating.iter().zip(REPEATING) {
+        let name = format!("  {}…", text.chars().take(24).collect::<String>().escape_debug());
+        compare(&compared, &name, std::slice::from_ref(prompt), &Sampling::greedy())?;
+    }
+    compare(&compared, "text that repeats", &repeating, &Sampling::greedy())?;
+    compared.n_tokens = TOKENS;
     if let Some(text) = text {
         let text = std::fs::read_to_string(text)?;
         let long = text.lines().filter(|line| line.len() >= 200).step_by(7).take(n_prompts);

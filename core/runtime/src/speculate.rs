@@ -28,6 +28,8 @@ const WINDOW: usize = 4096;
 pub(crate) struct Guesser {
     is_on: bool,
     worth: Worth,
+    /// Tokens before the answer.
+    n_read: Option<usize>,
     /// What would be guessed first after the last token, and how many tokens before it say so.
     foretold: Option<(Token, usize)>,
     /// Where the last guess came from, and how long that took.
@@ -37,7 +39,14 @@ pub(crate) struct Guesser {
 
 impl Guesser {
     pub(crate) fn new(is_on: bool) -> Self {
-        Self { is_on, worth: Worth::new(), foretold: None, origin: Origin::Draft, drafting: Duration::ZERO }
+        Self {
+            is_on,
+            worth: Worth::new(),
+            n_read: None,
+            foretold: None,
+            origin: Origin::Draft,
+            drafting: Duration::ZERO,
+        }
     }
 
     /// Nothing is guessed any more.
@@ -57,15 +66,17 @@ impl Guesser {
         if !self.is_on || room == 0 {
             return Vec::new();
         }
-        let mut window = tokens[tokens.len().saturating_sub(WINDOW)..].to_vec();
-        window.push(next);
+        let n_written = tokens.len() + 1 - *self.n_read.get_or_insert(tokens.len());
         // What was foretold teaches, computed or not.
         if let Some((foretold, matched)) = self.foretold.take() {
             self.worth.saw(Origin::Text { matched }, 0, foretold == next);
         }
-        let (follows, matched) = look_up(&window, room.min(MAX_GUESS));
+        let window = &tokens[tokens.len().saturating_sub(WINDOW)..];
+        let (follows, matched) = look_up(window, next, room.min(MAX_GUESS));
+        // That a prompt repeats itself does not say that the answer does.
+        let matched = matched.min(n_written);
         // Pictures are not written.
-        let mut follows: Vec<Token> = follows.iter().copied().take_while(|token| *token >= 0).collect();
+        let mut follows: Vec<Token> = follows.into_iter().take_while(|token| *token >= 0).collect();
         self.foretold = follows.first().map(|token| (*token, matched));
         match drafter.filter(|_| follows.is_empty()) {
             None => {
@@ -109,22 +120,34 @@ impl Guesser {
     }
 }
 
-/// What followed the last tokens where most of them occurred before, the last such place, and how many they are.
-fn look_up(window: &[Token], most: usize) -> (&[Token], usize) {
+/// What followed the last tokens of `window` and `next` where most of them occurred before, the last such place, and how many they
+/// are. Where that reaches the end, it goes on with itself.
+fn look_up(window: &[Token], next: Token, most: usize) -> (Vec<Token>, usize) {
     let n = window.len();
-    let (mut longest, mut found) = (LEAST_MATCH - 1, n);
-    for end in (LEAST_MATCH..n).rev() {
-        let matched =
-            (1..=end.min(MOST_MATCH)).take_while(|&back| window[end - back] == window[n - back]).count();
+    let (mut longest, mut found) = (LEAST_MATCH - 1, None);
+    for end in (LEAST_MATCH..=n).rev().filter(|end| window[end - 1] == next) {
+        let before = (1..end.min(MOST_MATCH)).take_while(|&back| window[end - 1 - back] == window[n - back]);
+        let matched = 1 + before.count();
         if matched > longest {
-            (longest, found) = (matched, end);
+            (longest, found) = (matched, Some(end));
         }
         // None is longer.
         if longest == MOST_MATCH {
             break;
         }
     }
-    (&window[found..n.min(found + most)], longest)
+    let mut follows = Vec::new();
+    while let Some(begin) = found.filter(|_| follows.len() < most) {
+        let at = begin + follows.len();
+        follows.push(if at < n {
+            window[at]
+        } else if at == n {
+            next
+        } else {
+            follows[at - n - 1]
+        });
+    }
+    (follows, longest)
 }
 
 #[cfg(test)]
@@ -133,12 +156,14 @@ mod tests {
 
     #[test]
     fn what_followed_last_time_is_guessed() {
-        assert_eq!(look_up(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), (&[4, 5][..], 3));
+        assert_eq!(look_up(&[1, 2, 3, 4, 5, 9, 1, 2], 3, 2), (vec![4, 5], 3));
         // The latest place counts, and the longer match before it.
-        assert_eq!(look_up(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), (&[8][..], 3));
-        assert_eq!(look_up(&[0, 1, 2, 3, 7, 9, 1, 2, 3, 8, 0, 1, 2, 3], 1), (&[7][..], 4));
-        assert_eq!(look_up(&[5, 5, 5, 5], 3), (&[5][..], 3));
-        assert_eq!(look_up(&[1, 2], 3).0, [0; 0]);
+        assert_eq!(look_up(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2], 3, 1), (vec![8], 3));
+        assert_eq!(look_up(&[0, 1, 2, 3, 7, 9, 1, 2, 3, 8, 0, 1, 2], 3, 1), (vec![7], 4));
+        assert_eq!(look_up(&[5, 5, 5], 5, 3), (vec![5, 5, 5], 3));
+        assert_eq!(look_up(&[6, 5, 6, 5, 6, 5], 6, 5), (vec![5, 6, 5, 6, 5], 5));
+        assert_eq!(look_up(&[1], 2, 3).0, [0; 0]);
+        assert_eq!(look_up(&[], 2, 3).0, [0; 0]);
     }
 
     /// Has `guesser` see the tokens of `text` from `begin` on, one by one; the guess behind all of them.

@@ -73,7 +73,8 @@ bool llama_pajamas_few_rows_q4_k(const struct llama_pajamas_product * p) {
         }
         for (int64_t block = 0; block < p->k; ++block) {
             __m256i products[LLAMA_PAJAMAS_ROWS_AS_ONE], least[LLAMA_PAJAMAS_ROWS_AS_ONE];
-            int16_t of_columns[LLAMA_PAJAMAS_ROWS_AS_ONE][8];
+            int32_t of_columns[LLAMA_PAJAMAS_ROWS_AS_ONE][4];
+            __m128i of_minima[8];
             for (int row = 0; row < n; ++row) {
                 const __m128i * of_16 = (const __m128i *) rows[row][block].bsums;
                 _mm_storeu_si128((__m128i *) of_columns[row], _mm_hadd_epi16(_mm_loadu_si128(of_16), _mm_loadu_si128(of_16 + 1)));
@@ -82,12 +83,19 @@ bool llama_pajamas_few_rows_q4_k(const struct llama_pajamas_product * p) {
             for (int eighth = 0; eighth < 8; ++eighth) {
                 llama_pajamas_part_q4_k part;
                 part.unpack(x[block].qs + 256 * (eighth / 2), x[block].scales + 12 * eighth, 4 * (eighth % 2));
-                const __m256i minima_of = _mm256_cvtepu8_epi32(_mm_shuffle_epi32(part.scales_and_minima, 78));
+                of_minima[eighth] = _mm_cvtepu8_epi16(_mm_shuffle_epi32(part.scales_and_minima, 78));
                 for (int row = 0; row < n; ++row) {
                     const __m256i sum = part.by(rows[row][block].qs + 32 * eighth);
                     products[row] = _mm256_add_epi32(products[row], sum);
-                    const __m256i of_part = _mm256_set1_epi32(of_columns[row][eighth]);
-                    least[row] = _mm256_add_epi32(least[row], _mm256_mullo_epi32(of_part, minima_of));
+                }
+            }
+            // Minima of two parts at a time, times what the row has there.
+            for (int pair = 0; pair < 4; ++pair) {
+                const __m128i a = of_minima[2 * pair];
+                const __m128i b = of_minima[2 * pair + 1];
+                const __m256i both = _mm256_set_m128i(_mm_unpackhi_epi16(a, b), _mm_unpacklo_epi16(a, b));
+                for (int row = 0; row < n; ++row) {
+                    least[row] = _mm256_add_epi32(least[row], _mm256_madd_epi16(both, _mm256_set1_epi32(of_columns[row][pair])));
                 }
             }
             const __m256 units = GGML_F32Cx8_REARRANGE_LOAD(x[block].d, order);
