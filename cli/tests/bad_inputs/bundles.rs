@@ -273,7 +273,7 @@ fn choices() -> Vec<Case> {
             edit_json(&stage.bundle().join("manifest.json"), |m| m["variants"][0]["format"] = json!("mlx"));
             vec![stage.run("bundle", &[])]
         }),
-        case("choice: no variants", &["bundle", "at least one GGUF or ONNX variant"], |stage| {
+        case("choice: no variants", &["bundle", "at least one variant"], |stage| {
             edit_json(&stage.bundle().join("manifest.json"), |m| m["variants"] = json!([]));
             vec![stage.run("bundle", &[])]
         }),

@@ -47,7 +47,7 @@ fn a_bundle_of_all_formats_is_planned_for_what_computes_them() {
     assert_eq!(plan["chosen"]["id"], "gguf/Q4_0", "{plan}");
     let fixes: Vec<&str> =
         plan["rejected"].as_array().unwrap().iter().map(|one| one["fix"].as_str().unwrap()).collect();
-    assert_eq!(fixes[0], "no engine for mlx here");
+    assert_eq!(fixes[0], "no engine for mlx here: it is for Apple's systems (feature `mlx`)");
     assert!(fixes[1].contains("no ONNX Runtime library") && fixes[1].contains("/nowhere"), "{fixes:?}");
 }
 

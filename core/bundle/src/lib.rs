@@ -32,8 +32,8 @@ pub use digest::Sha256Digest;
 pub use disk::{available_bytes, ensure_space};
 pub use error::{Error, Result};
 pub use manifest::{
-    Architecture, FileEntry, FileRole, Format, Licence, MANIFEST_FILE, Manifest, ManifestError, MemoryInputs,
-    ModelCard, Needs, ONNX_HEADER, Provenance, Quality, SCHEMA_VERSION, Settings, Variant,
+    Architecture, FileEntry, FileRole, Format, Licence, MANIFEST_FILE, MODEL_HEADER, Manifest, ManifestError,
+    MemoryInputs, ModelCard, Needs, Provenance, Quality, SCHEMA_VERSION, Settings, Variant,
 };
 pub use path::RelativePath;
 pub use signature::{PublicKey, SignaturePolicy, SignatureStatus, SigningKey, TrustStore};

@@ -15,7 +15,7 @@ pub trait Engine: Send + Sync {
 
     /// Whether it loads files of the kind that `path`'s name says; asked where there are several engines.
     fn loads(&self, path: &Path) -> bool {
-        path.extension().is_none_or(|kind| kind != "onnx")
+        path.extension().is_none_or(|kind| kind != "onnx" && kind != "safetensors")
     }
 
     /// What computes: name, version and the kernels in use. Measurements hold for one build only.

@@ -29,6 +29,9 @@ pub mod gguf;
 #[cfg(feature = "isolate")]
 pub mod isolate;
 
+#[cfg(all(feature = "mlx", any(target_vendor = "apple", llama_pajamas_mlx)))]
+pub mod mlx;
+
 #[cfg(feature = "onnx")]
 pub mod onnx;
 

@@ -2,6 +2,8 @@
 //! turned, which matrices have a precision of their own, and which no quantizer touches.
 //! Owns the tables and their evaluation; must not know how a matrix is quantized or a file written.
 
+mod names;
+
 use crate::config::Config;
 use crate::tensors::mapping::{match_name, place_numbers};
 use crate::{Description, Error, Family, Piece, Role, Source, Stored, ValueChange, View, tables};
@@ -9,6 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+
+pub use names::GgufName;
 
 static LAYOUTS: LazyLock<Vec<Layout>> = LazyLock::new(|| {
     let parse = |(name, table): &(&str, tables::Table)| match serde_json::from_slice(table.json()) {

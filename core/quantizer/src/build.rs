@@ -149,7 +149,7 @@ pub fn build_bundle(
     let ways = ways(source.as_ref(), request, importance)?;
     let directories = mlx::Directories::open(request, moments.as_ref())?;
     let directory_plans = match &directories {
-        Some(directories) => directories.plans(request.threads, watch)?,
+        Some(directories) => directories.plans(source.as_ref(), request.threads, watch)?,
         None => Vec::new(),
     };
     let graph_plans = onnx::plans(source.as_ref(), request, importance, moments.as_ref())?;

@@ -16,12 +16,12 @@ use crate::tune::{seen_memory, seen_speeds};
 use crate::{Error, Result};
 use bundle::{Bundle, Format, Presence, Variant};
 use engine::Engine;
-use engines::Engines;
+use engines::{Engines, Missing, Wanted};
 use families::Description;
 use families::projector::Encoder;
 use formats::gguf::{Header, TensorSpec};
 use hardware::{Host, Supplied};
-use header::open_reader;
+use header::{header_beside, open_reader};
 use planner::speed::Work;
 use planner::{Candidate, Code, Plan, Projector, QualityEstimate, Request};
 use std::path::{Path, PathBuf};
@@ -82,17 +82,18 @@ impl Runtime {
     /// Neither a bundle nor a GGUF file, a broken one, or a host that cannot be described.
     pub fn open(path: &Path, mut settings: RuntimeSettings) -> Result<Self> {
         let bundle = if Bundle::is_bundle(path) { Some(Bundle::open(path)?) } else { None };
-        let has_graphs = bundle.as_ref().is_some_and(has_graphs);
+        let has = |format| bundle.as_ref().is_some_and(|bundle| has(bundle, format));
+        let wanted = Wanted { onnx: has(Format::Onnx), mlx: has(Format::Mlx) };
         let is_here = settings.host.is_none();
         let mut host = settings.host.take().map_or_else(hardware::detect, Ok)?;
-        let Engines { engine, no_onnx } = Engines::of(&mut settings, has_graphs.then_some(&host))?;
+        let Engines { engine, missing } = Engines::of(&mut settings, wanted, &host)?;
         if is_here {
             let mut supplied = std::mem::take(&mut settings.supplied);
             supplied.devices.extend(supplied_devices(&*engine));
             host.supply(&supplied);
         }
         let variants = match &bundle {
-            Some(bundle) => open_variants(bundle, no_onnx.as_deref())?,
+            Some(bundle) => open_variants(bundle, &missing)?,
             None => vec![open_file(path, settings.projector)?],
         };
         let RuntimeSettings { memory_cap_bytes, device_memory_cap_bytes, tuning_folder, .. } = settings;
@@ -185,7 +186,7 @@ impl Runtime {
 /// As [`Runtime::open`].
 pub fn candidates_at(path: &Path) -> Result<Vec<Candidate>> {
     if Bundle::is_bundle(path) {
-        let opened = open_variants(&Bundle::open(path)?, None)?;
+        let opened = open_variants(&Bundle::open(path)?, &Missing::of_build())?;
         return Ok(opened.into_iter().map(|opened| opened.candidate).collect());
     }
     let gguf = |source| Error::Gguf { path: path.into(), source };
@@ -264,13 +265,13 @@ pub(crate) fn unread_bytes(description: &Description, routed_bytes: u64) -> u64 
     routed_bytes / u64::from(moe.n_experts.max(1)) * unread
 }
 
-/// Whether one of its variants is a graph of ONNX.
-fn has_graphs(bundle: &Bundle) -> bool {
-    bundle.variants().iter().any(|variant| variant.format == Format::Onnx)
+/// Whether one of its variants has this format.
+fn has(bundle: &Bundle, format: Format) -> bool {
+    bundle.variants().iter().any(|variant| variant.format == format)
 }
 
 /// All variants share one architecture, which the first file that is here tells.
-fn open_variants(bundle: &Bundle, no_onnx: Option<&str>) -> Result<Vec<Opened>> {
+fn open_variants(bundle: &Bundle, missing: &Missing) -> Result<Vec<Opened>> {
     let mut description: Option<Description> = None;
     let mut variants = Vec::new();
     for variant in bundle.variants() {
@@ -279,17 +280,23 @@ fn open_variants(bundle: &Bundle, no_onnx: Option<&str>) -> Result<Vec<Opened>> 
             Presence::Complete => bundle.files(&variant.id)?.into_iter().next(),
             _ => None,
         };
-        if let (None, Some(path), Format::Gguf | Format::Onnx) = (&description, &path, variant.format) {
+        let is_told = path.as_deref().is_some_and(is_told);
+        if let (None, Some(path), true) = (&description, &path, is_told) {
             description = Some(describe(path, &read_header(path)?)?);
         }
-        let blocked = match (&presence, variant.format) {
-            (_, Format::Mlx) => Some((Code::Engine, "no engine for mlx here".to_string())),
-            (_, Format::Onnx) if no_onnx.is_some() => {
-                no_onnx.map(|reason| (Code::Engine, reason.to_string()))
+        let no_engine = match variant.format {
+            Format::Onnx => missing.onnx.as_deref(),
+            Format::Mlx => missing.mlx.as_deref(),
+            _ => None,
+        };
+        let blocked = match &presence {
+            _ if no_engine.is_some() => no_engine.map(|reason| (Code::Engine, reason.to_string())),
+            Presence::Complete if !is_told => {
+                Some((Code::Feature, format!("without {}: make it again", bundle::MODEL_HEADER)))
             }
-            (Presence::Absent, _) => Some((Code::Missing, "pull it first".into())),
-            (Presence::Damaged(error), _) => Some((Code::Missing, format!("{error}: pull it again"))),
-            (Presence::Complete, _) => variant
+            Presence::Absent => Some((Code::Missing, "pull it first".into())),
+            Presence::Damaged(error) => Some((Code::Missing, format!("{error}: pull it again"))),
+            Presence::Complete => variant
                 .check_runtime(env!("CARGO_PKG_VERSION"))
                 .err()
                 .map(|error| (Code::Feature, error.to_string())),
@@ -300,8 +307,7 @@ fn open_variants(bundle: &Bundle, no_onnx: Option<&str>) -> Result<Vec<Opened>> 
     let Some(description) = description else { return Err(nothing_here(bundle)) };
     let opened = variants.into_iter().map(|(variant, path, blocked)| {
         // Where a file is here its header tells each tensor; a header that does not read shows when it is loaded.
-        let told = path.as_deref().filter(|_| variant.format != Format::Mlx);
-        let header = told.and_then(|path| read_header(path).ok());
+        let header = path.as_deref().and_then(|path| read_header(path).ok());
         let tensors = header.as_ref().map(specs).unwrap_or_default();
         let candidate = Candidate {
             id: variant.id.clone(),
@@ -327,6 +333,11 @@ fn open_variants(bundle: &Bundle, no_onnx: Option<&str>) -> Result<Vec<Opened>> 
     Ok(opened.collect())
 }
 
+/// Whether a header tells the model of a variant's first file: one of its own, or one beside it.
+fn is_told(path: &Path) -> bool {
+    header_beside(path).is_none_or(|header| header.is_file())
+}
+
 /// What a variant reads images with: its size by the manifest, its shape where the file is here.
 fn projector_of(bundle: &Bundle, variant: &Variant) -> Option<Projector> {
     let entry = variant.projector()?;
@@ -337,9 +348,8 @@ fn projector_of(bundle: &Bundle, variant: &Variant) -> Option<Projector> {
 
 /// Why no file of the bundle can be opened: the first damage, else what there is instead.
 fn nothing_here(bundle: &Bundle) -> Error {
-    let told = bundle.variants().iter().filter(|variant| variant.format != Format::Mlx);
     let mut ids = Vec::new();
-    for variant in told {
+    for variant in bundle.variants() {
         match bundle.presence(variant) {
             Presence::Damaged(error) => return Error::Bundle(error),
             _ => ids.push(variant.id.as_str()),
@@ -349,6 +359,6 @@ fn nothing_here(bundle: &Bundle) -> Error {
         true => "none".to_string(),
         false => format!("none of {}: pull one first", ids.join(", ")),
     };
-    let expected = format!("at least one GGUF or ONNX variant in {}", bundle.root().display());
+    let expected = format!("at least one variant in {}", bundle.root().display());
     Error::Request { what: "bundle", expected, got }
 }

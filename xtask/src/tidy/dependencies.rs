@@ -6,14 +6,15 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Folder of a crate, and the workspace crates it may use (dev-dependencies are free).
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("core/formats", &[]),
     ("core/families", &["formats"]),
     ("core/hardware", &[]),
     ("core/bundle", &["formats", "families"]),
     ("core/planner", &["formats", "families", "hardware"]),
     ("core/onnx", &["formats"]),
-    ("core/engine", &["formats", "onnx"]),
+    ("core/mlx", &["formats", "families"]),
+    ("core/engine", &["formats", "onnx", "mlx"]),
     ("core/tuner", &[]),
     ("core/evaluator", &["formats", "engine"]),
     ("core/quantizer", &["formats", "families", "bundle", "onnx", "engine", "evaluator"]),
@@ -39,13 +40,14 @@ const EDGES: [(&str, &[&str]); 17] = [
     ("tests", &["formats"]),
     ("xtask", &["formats", "families", "hardware", "planner", "quantizer"]),
 ];
-const CRATES: [&str; 13] = [
+const CRATES: [&str; 14] = [
     "formats",
     "families",
     "hardware",
     "bundle",
     "planner",
     "onnx",
+    "mlx",
     "engine",
     "tuner",
     "evaluator",

@@ -200,8 +200,9 @@ pub enum Format {
     Onnx,
 }
 
-/// What tells the model beside a variant's graphs of ONNX, in the variant's folder: the header of a GGUF file without its data.
-pub const ONNX_HEADER: &str = "header.gguf";
+/// What tells the model beside a variant's graphs of ONNX or weights of MLX, in the variant's folder: the header of a GGUF file
+/// without its data.
+pub const MODEL_HEADER: &str = "header.gguf";
 
 impl Format {
     /// The name in a manifest: `gguf`, `mlx`, `onnx`.

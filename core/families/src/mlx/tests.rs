@@ -122,3 +122,43 @@ fn every_table_names_models_once() {
         }
     }
 }
+
+#[test]
+fn names_lead_back_to_those_of_gguf() {
+    let (config, _) = qwen3_moe();
+    let names = |config: &Value, name: &str| {
+        let description = detect_config(config).expect("a model");
+        let family = Family::for_architecture(&description.architecture).expect("a known family");
+        Layout::of(config).and_then(|layout| layout.gguf_names(config, family, &description, name))
+    };
+    let only = |config: &Value, name: &str| {
+        let names = names(config, name).expect("a known tensor");
+        assert_eq!(names.len(), 1, "{name}: {names:?}");
+        (names[0].name.clone(), names[0].value)
+    };
+    let plain = |name: &str| (name.to_string(), ValueChange::None);
+    assert_eq!(
+        only(&config, "model.layers.0.mlp.switch_mlp.gate_proj.weight"),
+        plain("blk.0.ffn_gate_exps.weight")
+    );
+    assert_eq!(only(&config, "model.layers.0.mlp.gate.weight"), plain("blk.0.ffn_gate_inp.weight"));
+    assert_eq!(only(&config, "model.embed_tokens.weight"), plain("token_embd.weight"));
+    assert!(names(&config, "model.layers.7.mlp.gate.weight").is_err());
+    assert!(names(&config, "model.layers.0.mlp.door.weight").is_err());
+    let gpt_oss = json!({"model_type": "gpt_oss", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 8,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+        "num_local_experts": 2, "num_experts_per_tok": 1, "max_position_embeddings": 64});
+    for (name, expected) in [
+        ("gate_proj.weight", "blk.1.ffn_gate_exps.weight"),
+        ("up_proj.weight", "blk.1.ffn_up_exps.weight"),
+        ("up_proj.bias", "blk.1.ffn_up_exps.bias"),
+        ("down_proj.bias", "blk.1.ffn_down_exps.bias"),
+    ] {
+        assert_eq!(only(&gpt_oss, &format!("model.layers.1.mlp.experts.{name}")), plain(expected));
+    }
+    let gemma = json!({"model_type": "gemma3_text", "vocab_size": 16, "hidden_size": 8, "intermediate_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+        "query_pre_attn_scalar": 4});
+    let norm = only(&gemma, "model.layers.0.pre_feedforward_layernorm.weight");
+    assert_eq!(norm, ("blk.0.ffn_norm.weight".to_string(), ValueChange::AddOne));
+}

@@ -5,6 +5,7 @@ mod pattern;
 
 use crate::extent::Failure;
 use crate::keys::decoder;
+use crate::mlx::GgufName;
 use crate::tensors::rule::{Condition, Presence, TensorRule, Tower};
 use crate::{Description, Error, Family, Floats, Role, ValueChange, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -163,6 +164,19 @@ impl Family {
     pub fn skips(&self, name: &str) -> bool {
         let spelled = self.spelled(name);
         decoder().skip.matches(&spelled) || self.leaves_out(&spelled)
+    }
+
+    /// What GGUF calls what the checkpoint's tensor `name` holds, and what it does to each value; none for what is left out.
+    ///
+    /// # Errors
+    /// A name that no rule covers, a layer or expert beyond the model's.
+    pub(crate) fn gguf_names(&self, description: &Description, name: &str) -> Result<Vec<GgufName>, Error> {
+        let Some(Found { rules, numbers }) = self.find(description, name)? else { return Ok(Vec::new()) };
+        let named = |rule: &&TensorRule| {
+            let value = rule.value.change(|| Ok::<u64, Error>(description.hidden_size))?;
+            Ok(GgufName { name: place_numbers(&rule.to, &numbers), value })
+        };
+        rules.iter().map(named).collect()
     }
 
     /// The checkpoint's tensor `name` without what larger models and classes put around a decoder's names.

@@ -1,12 +1,14 @@
 //! The variants of a bundle that are directories for MLX.
-//! Knows requests, plans and manifests; must not know grids' arithmetic.
+//! Knows requests, plans and manifests, and the header that tells this runtime the model; must not know grids' arithmetic.
 
 use super::{BuildRequest, VariantReport};
-use crate::mlx::{self, Guide, Plan, PlannedTensor, Recipe};
+use crate::mlx::{self, Grid, Guide, Plan, PlannedTensor, Recipe};
 use crate::source::mlx::MlxSource;
+use crate::source::{Float, SourceTensor, TensorSource};
 use crate::{Error, Moments, Result, Sensitivity, Watch};
-use bundle::{BundleWriter, Format, MemoryInputs, Needs, Settings, Variant};
-use formats::gguf::GgmlType;
+use bundle::{BundleWriter, Format, MODEL_HEADER, MemoryInputs, Needs, Settings, Variant};
+use formats::gguf::{GgmlType, TensorSpec, Writer};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The opened checkpoint and what is to be made of it.
@@ -47,9 +49,38 @@ impl Directories {
     ///
     /// # Errors
     /// Sizes that cannot be met, bad weights, cancellation.
-    pub(super) fn plans(&self, threads: usize, watch: &mut Watch<'_>) -> Result<Vec<Plan>> {
+    pub(super) fn plans(
+        &self,
+        model: &dyn TensorSource,
+        threads: usize,
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Plan>> {
         let guide = Guide { sensitivity: self.sensitivity.as_ref(), moments: self.moments.as_ref() };
-        mlx::plans(&self.source, &self.recipes, guide, threads, watch)
+        let mut plans = mlx::plans(&self.source, &self.recipes, guide, threads, watch)?;
+        for plan in &mut plans {
+            plan.texts.push((MODEL_HEADER.into(), self.header(model, plan)?));
+        }
+        Ok(plans)
+    }
+
+    /// The header that tells this runtime the model and its vocabulary: the tensors of a plain conversion, in GGUF's types of
+    /// about as many bits.
+    fn header(&self, model: &dyn TensorSource, plan: &Plan) -> Result<Vec<u8>> {
+        let mut types = HashMap::new();
+        for planned in &plan.tensors {
+            let names = &self.source.tensors[planned.index].tensor.gguf_names;
+            types.extend(names.iter().map(|name| (name.as_str(), nearest(planned))));
+        }
+        let spec = |tensor: &SourceTensor| {
+            let ty = types.get(tensor.name.as_str()).copied().unwrap_or(GgmlType::F32);
+            let divides = tensor.dims.first().is_some_and(|columns| columns.is_multiple_of(ty.block_len()));
+            let ty = if divides { ty } else { GgmlType::F16 };
+            TensorSpec { name: tensor.name.clone(), dims: tensor.dims.clone(), ty }
+        };
+        let specs: Vec<TensorSpec> = model.tensors().iter().map(spec).collect();
+        let (header, _) = Writer::<Vec<u8>>::layout(model.metadata(), &specs)
+            .map_err(|source| Error::Gguf { path: MODEL_HEADER.into(), source })?;
+        Ok(header)
     }
 
     /// Writes the variant of `plan`.
@@ -123,6 +154,23 @@ impl Directories {
             kv_bytes_per_token: families::memory::kv_bytes(description, 1, GgmlType::F16, GgmlType::F16),
             other: Default::default(),
         }
+    }
+}
+
+/// GGUF's type of about as many bits per weight.
+fn nearest(planned: &PlannedTensor) -> GgmlType {
+    match planned.grid() {
+        None if planned.float == Float::F32 => GgmlType::F32,
+        None => GgmlType::F16,
+        Some(Grid::Mxfp4) => GgmlType::MXFP4,
+        Some(grid) => match grid.bits() {
+            2 => GgmlType::Q2_K,
+            3 => GgmlType::Q3_K,
+            4 => GgmlType::Q4_0,
+            5 => GgmlType::Q5_0,
+            6 => GgmlType::Q6_K,
+            _ => GgmlType::Q8_0,
+        },
     }
 }
 

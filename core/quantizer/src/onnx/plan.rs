@@ -11,7 +11,7 @@ use crate::plan::{Job, TensorPlan, plan_file};
 use crate::recipe::{FileType, Overrides};
 use crate::source::{TensorSource, describe};
 use crate::{Error, Importance, Moments, Result};
-use bundle::ONNX_HEADER;
+use bundle::MODEL_HEADER;
 use formats::gguf::{GgmlType, TensorSpec, Value, Writer};
 use formats::onnx::{
     GraphProto, Location, ModelProto, OperatorSetIdProto, StringStringEntryProto, external_tensor,
@@ -96,7 +96,7 @@ pub(crate) fn plan(source: &dyn TensorSource, recipe: Recipe, known: Known<'_>) 
     let model = model(graph, &stores, &data, recipe, context_tokens)?;
     let path = format!("{FOLDER}/{name}");
     let mut texts = texts::texts(source, &description, &job, recipe, (&path, context_tokens))?;
-    texts.push((ONNX_HEADER.into(), header(&job)?));
+    texts.push((MODEL_HEADER.into(), header(&job)?));
     let companions = texts::companions(source)?;
     let data = format!("{FOLDER}/{data}");
     Ok(Plan {
@@ -132,7 +132,7 @@ fn typed(source: &dyn TensorSource, recipe: Recipe, known: Known<'_>) -> Result<
 fn header(job: &Job) -> Result<Vec<u8>> {
     let specs: Vec<TensorSpec> = job.specs();
     let (header, _) = Writer::<Vec<u8>>::layout(&job.metadata, &specs)
-        .map_err(|source| Error::Gguf { path: ONNX_HEADER.into(), source })?;
+        .map_err(|source| Error::Gguf { path: MODEL_HEADER.into(), source })?;
     Ok(header)
 }
 

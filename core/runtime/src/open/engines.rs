@@ -1,4 +1,4 @@
-//! The engines of this build: llama.cpp's, and ONNX Runtime's where its library is there.
+//! The engines of this build: llama.cpp's, ONNX Runtime's where its library is there, and MLX's on Apple's systems.
 //! Knows features; must not load models.
 
 use crate::{Result, RuntimeSettings};
@@ -13,27 +13,62 @@ mod onnx_runtime;
 #[path = "engines/onnx_runtime_disabled.rs"]
 mod onnx_runtime;
 
-/// What computes, and why no graphs of ONNX are computed, where that is so.
+#[cfg(all(feature = "mlx", any(target_vendor = "apple", llama_pajamas_mlx)))]
+#[path = "engines/mlx.rs"]
+mod mlx;
+#[cfg(not(all(feature = "mlx", any(target_vendor = "apple", llama_pajamas_mlx))))]
+#[path = "engines/mlx_disabled.rs"]
+mod mlx;
+
+/// What computes, and what is not computed here.
 pub(super) struct Engines {
     pub(super) engine: Arc<dyn Engine>,
-    pub(super) no_onnx: Option<String>,
+    pub(super) missing: Missing,
+}
+
+/// Why variants of a format are not computed, where that is so.
+#[derive(Default)]
+pub(super) struct Missing {
+    pub(super) onnx: Option<String>,
+    pub(super) mlx: Option<String>,
+}
+
+impl Missing {
+    /// What this build can compute nowhere; whether a library is here is not asked.
+    pub(super) fn of_build() -> Self {
+        Self { onnx: None, mlx: mlx::missing() }
+    }
+}
+
+/// What a bundle has to compute beside GGUF files.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) onnx: bool,
+    pub(super) mlx: bool,
 }
 
 impl Engines {
-    /// The app's own engine, or those that are built in; ONNX Runtime's where there are graphs to compute, on the host that is
-    /// handed in then.
-    pub(super) fn of(settings: &mut RuntimeSettings, of_graphs: Option<&Host>) -> Result<Self> {
+    /// The app's own engine, or those that are built in; others beside GGUF's where they are wanted, on `host`.
+    pub(super) fn of(settings: &mut RuntimeSettings, wanted: Wanted, host: &Host) -> Result<Self> {
         if let Some(engine) = settings.engine.take() {
-            let loads_graphs = engine.loads(std::path::Path::new("model.onnx"));
-            let no_onnx = (!loads_graphs).then(|| format!("the engine {} computes no graphs", engine.name()));
-            return Ok(Self { engine, no_onnx });
+            let lacks = |file: &str, what: &str| {
+                let loads = engine.loads(std::path::Path::new(file));
+                (!loads).then(|| format!("the engine {} computes no {what}", engine.name()))
+            };
+            let missing = Missing {
+                onnx: lacks("model.onnx", "graphs"),
+                mlx: lacks("model.safetensors", "weights of MLX"),
+            };
+            return Ok(Self { engine, missing });
         }
-        let main = built_in(settings.cpu_variant.take())?;
-        let Some(host) = of_graphs else {
-            return Ok(Self { engine: main, no_onnx: None });
-        };
-        let (engine, no_onnx) = onnx_runtime::beside(main, &settings.onnx_libraries, host);
-        Ok(Self { engine, no_onnx })
+        let (mut engine, mut missing) = (built_in(settings.cpu_variant.take())?, Missing::default());
+        if wanted.onnx {
+            (engine, missing.onnx) = onnx_runtime::beside(engine, &settings.onnx_libraries, host);
+        }
+        if wanted.mlx {
+            (engine, missing.mlx) = mlx::beside(engine);
+        }
+        Ok(Self { engine, missing })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a manifest says of its model, where no file of the bundle tells it here: MLX's directories have no header that is read.
+//! What a manifest says of its model, where no file of the bundle tells it here: MLX's directories may have no header.
 //! Knows manifests; must not read files.
 
 use bundle::{Bundle, Format};
