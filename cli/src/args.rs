@@ -178,7 +178,7 @@ pub(crate) struct Quantize {
     #[arg(long, value_delimiter = ',', value_enum, default_value = "gguf")]
     pub(crate) formats: Vec<ModelFormat>,
     /// Variants to write: high, balanced or extreme (types by role), llama.cpp's, e.g. Q8_0,Q4_K_M,IQ4_XS,F16, MLX's, e.g.
-    /// 4bit, 3bit-g32, 4bit-mixed, mxfp4, nvfp4, or ONNX's: int4, int8, fp16, fp32 (-exact, -fp16, -portable); each goes to the formats that know it
+    /// 4bit, 3bit-g32, 4bit-mixed, mxfp4, nvfp4, or ONNX's: int4, int8, fp16, fp32 (-exact, -fp16, -portable), int8-qdq; each goes to the formats that know it
     #[arg(
         long,
         value_delimiter = ',',

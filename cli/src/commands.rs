@@ -28,6 +28,7 @@ mod precisions;
 pub(crate) mod profile;
 mod prune;
 pub(crate) mod quantize;
+mod ranges;
 mod report;
 pub(crate) mod requantize;
 pub(crate) mod run;

@@ -53,10 +53,11 @@ pub(crate) struct Fitting {
 /// Text that candidates are judged by.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct JudgingText {
-    /// Text to judge by, which neither moments nor sensitivities have seen; repeatable
+    /// Text to judge by, which neither moments nor sensitivities have seen; repeatable. int8-qdq learns from three of four of its
+    /// windows and judges by the others
     #[arg(short = 'f', long, value_name = "FILE")]
     pub(crate) text: Vec<PathBuf>,
-    /// Tokens of a window of that text, the second half of which is judged
+    /// Tokens of a window of that text, of which candidates are judged by the second half
     #[arg(long, value_name = "TOKENS", default_value_t = 512, requires = "text")]
     pub(crate) window: usize,
     /// Most windows, evenly spread

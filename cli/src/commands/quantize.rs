@@ -5,6 +5,7 @@ use super::contest::contest;
 use super::fit::{self, Fitted};
 use super::precisions::Precisions;
 use super::prune;
+use super::ranges::ranges;
 use crate::args::{ModelFormat, Quantize};
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     }
     let loss = prune::loss(&args.fitting, &request, screen)?;
     contest(&args.fitting, &mut request, screen)?;
+    ranges(&args.fitting, &mut request, screen)?;
     let cancel = interrupt::token();
     let mut planned = |report: &BuildReport| {
         if !screen.json {
@@ -111,6 +113,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         precisions: gguf,
         mlx,
         onnx,
+        statics: None,
         targets: args
             .fitting
             .target_size

@@ -43,6 +43,8 @@ pub struct BuildRequest {
     pub mlx: Vec<crate::mlx::Recipe>,
     /// Recipes of directories for ONNX Runtime, in order.
     pub onnx: Vec<crate::onnx::Recipe>,
+    /// What was learned of the model, for those of them that need it.
+    pub statics: Option<Arc<crate::onnx::Statics>>,
     /// Recipes, in order; ignored where tensors are copied, which leaves the model's own.
     pub precisions: Vec<Recipe>,
     /// Sizes to choose types for, by what [`BuildRequest::sensitivity`] says.

@@ -2,6 +2,7 @@
 //! on ggml's grids of 4 and 8 bits or as floats.
 //! Knows sources and what architectures compute (`data/onnx.toml`); must not know bundles.
 
+mod coded;
 mod codes;
 mod conventions;
 mod flavour;
@@ -12,6 +13,7 @@ mod portable;
 mod recipe;
 mod rotary;
 mod runtime;
+mod statics;
 mod stored;
 mod texts;
 mod write;
@@ -19,8 +21,10 @@ mod write;
 pub use plan::Plan;
 pub(crate) use plan::{Known, plan};
 pub use recipe::{Flavour, Precision, Products, Recipe};
+pub use statics::{Learning, Reach, StaticInput, Statics, learn};
 
 use crate::source::TensorSource;
+use crate::source::smoothed::SmoothedSource;
 use crate::{Result, Watch};
 use std::io::Write;
 
@@ -61,7 +65,13 @@ pub(crate) fn write<W: Write>(
         close(out)?;
     }
     let mut out = open(&plan.data)?;
-    write::write_data(plan, source, &mut out, threads, watch)?;
+    match &plan.statics {
+        Some(statics) => {
+            let source = SmoothedSource::new(source, statics.factors());
+            write::write_data(plan, &source, &mut out, threads, watch)?;
+        }
+        None => write::write_data(plan, source, &mut out, threads, watch)?,
+    }
     close(out)?;
     for (name, path, _) in &plan.companions {
         let mut out = open(name)?;

@@ -15,6 +15,7 @@ mod projector;
 pub(crate) mod pruned;
 mod rows;
 mod shards;
+pub(crate) mod smoothed;
 mod stored;
 
 pub use checkpoint::Checkpoint;

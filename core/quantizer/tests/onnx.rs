@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use bundle::Bundle;
+use families::OutputType;
 use formats::onnx::{Location, ModelProto, element_bits, read_model};
-use llama_pajamas_quantizer::onnx::Recipe;
-use llama_pajamas_quantizer::{BuildRequest, build_bundle};
+use llama_pajamas_quantizer::onnx::{Learning, Recipe, learn};
+use llama_pajamas_quantizer::{BuildRequest, build_bundle, convert, open_source};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn pajama() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pajama-7m")
@@ -74,9 +76,52 @@ fn check(model: &ModelProto, beside_bytes: u64, recipe: &str) {
         let missing = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()));
         assert_eq!(missing, None, "{recipe}: {}", node.name());
         node.output.iter().for_each(|name| assert!(known.insert(name), "{recipe}: {name}"));
-        assert!(node.domain().is_empty() || !recipe.ends_with("portable"), "{recipe}: {}", node.name());
+        let is_standard = recipe.ends_with("portable") || recipe.ends_with("qdq");
+        assert!(node.domain().is_empty() || !is_standard, "{recipe}: {}", node.name());
     }
     assert!(graph.output.iter().all(|port| known.contains(port.name())));
+}
+
+#[test]
+fn products_of_learned_ranges_take_codes_of_both_sides() {
+    let work = tempfile::tempdir().unwrap();
+    let bundle = work.path().join("bundle");
+    let mut request = request(pajama(), &["int8-qdq"], &bundle);
+    let go_on = |_: llama_pajamas_quantizer::Progress<'_>| ControlFlow::Continue(());
+    let refused = build_bundle(&request, &mut |_| {}, &mut { go_on }).unwrap_err().to_string();
+    assert!(refused.contains("int8-qdq") && refused.contains("text to learn ranges from"), "{refused}");
+    let source = open_source(&pajama(), &[]).unwrap();
+    let original = work.path().join("original.gguf");
+    convert(source.as_ref(), OutputType::F32, std::fs::File::create(&original).unwrap(), 2, &mut { go_on })
+        .unwrap();
+    let chunks: Vec<Vec<i32>> =
+        (0..4).map(|chunk| (0..16).map(|at| 7 + chunk * 97 + at * 31).collect()).collect();
+    let learning = Learning { model: &original, chunks: &chunks, smooth: false, threads: 2 };
+    let statics = learn(source.as_ref(), &learning, &mut { go_on }).unwrap();
+    let n_coded: usize =
+        statics.inputs.iter().filter(|input| input.is_coded).map(|input| input.readers.len()).sum();
+    request.statics = Some(Arc::new(statics));
+    let report = build_bundle(&request, &mut |_| {}, &mut { go_on }).unwrap();
+    let folder = bundle.join("onnx/int8-qdq");
+    let variant = Bundle::open(&bundle).unwrap();
+    let variant = variant.variant("onnx/int8-qdq").unwrap();
+    assert_eq!(variant.files.iter().map(|file| file.bytes).sum::<u64>(), report.variants[0].file_bytes);
+    assert_eq!(
+        (variant.method.as_str(), variant.compatible_backends[0].as_str()),
+        ("learned ranges", "tensorrt")
+    );
+    let (model, beside_bytes) = graph(&folder);
+    check(&model, beside_bytes, "int8-qdq");
+    let nodes = &model.graph.as_ref().unwrap().node;
+    let made_by = |name: &str| {
+        let node = nodes.iter().find(|node| node.output.iter().any(|output| output == name));
+        node.map_or("", |node| node.op_type())
+    };
+    let both_coded = nodes.iter().filter(|node| {
+        node.op_type() == "MatMul" && node.input.iter().all(|input| made_by(input) == "DequantizeLinear")
+    });
+    assert_eq!(both_coded.count(), n_coded);
+    assert!(n_coded > 40);
 }
 
 #[test]

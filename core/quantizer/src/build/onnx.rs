@@ -20,7 +20,8 @@ pub(super) fn plans(
     importance: Option<&Arc<Importance>>,
     moments: Option<&Arc<Moments>>,
 ) -> Result<Vec<Plan>> {
-    let known = Known { importance, moments, allow_requantize: request.allow_requantize };
+    let statics = request.statics.as_ref();
+    let known = Known { importance, moments, statics, allow_requantize: request.allow_requantize };
     request.onnx.iter().map(|recipe| onnx::plan(source, *recipe, known)).collect()
 }
 
@@ -52,19 +53,24 @@ pub(super) fn write(
         Flavour::Runtime => "runtime",
         Flavour::Portable => "portable",
     };
-    let is_rounded = plan.job.moments.is_some() && plan.recipe.is_coded();
+    let method = match plan.job.moments.is_some() && plan.recipe.is_coded() {
+        _ if plan.statics.as_ref().is_some_and(|statics| statics.smooths()) => "learned ranges, smoothed",
+        _ if plan.statics.is_some() => "learned ranges",
+        true => "one grid, rounded with feedback",
+        false => "one grid",
+    };
     writer.put_variant(Variant {
         id,
         format: Format::Onnx,
         precision: plan.recipe.name(),
-        method: if is_rounded { "one grid, rounded with feedback" } else { "one grid" }.into(),
+        method: method.into(),
         settings: Settings {
             recipe: Some("pure".into()),
             source_precision: Some(source.precision()),
             other: [("operators".to_string(), flavour.into())].into_iter().collect(),
             ..Settings::default()
         },
-        compatible_backends: backends(plan).map(String::from).to_vec(),
+        compatible_backends: backends(plan).iter().map(|name| name.to_string()).collect(),
         min_runtime: env!("CARGO_PKG_VERSION").into(),
         files,
         needs: Needs::default(),
@@ -76,10 +82,11 @@ pub(super) fn write(
 }
 
 /// What computes it, what it was made for first.
-fn backends(plan: &Plan) -> [&'static str; 2] {
+fn backends(plan: &Plan) -> &'static [&'static str] {
     match plan.recipe.products {
-        Products::Half => ["cuda", "cpu"],
-        Products::Codes | Products::Exact => ["cpu", "cuda"],
+        Products::Half => &["cuda", "cpu"],
+        Products::Codes | Products::Exact => &["cpu", "cuda"],
+        Products::Static => &["tensorrt", "cpu", "cuda"],
     }
 }
 

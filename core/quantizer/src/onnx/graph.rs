@@ -124,6 +124,13 @@ impl Graph {
         self.constant(name, ty, dims, float_bytes(ty, values))
     }
 
+    /// Codes of 8 bits that are all 0, as a constant.
+    pub(super) fn zeros(&mut self, name: &str, dims: &[u64]) -> Result<String> {
+        let bytes = vec![0; dims.iter().product::<u64>() as usize];
+        let dims: Vec<i64> = dims.iter().map(|extent| *extent as i64).collect();
+        self.constant(name, DataType::Int8, &dims, bytes)
+    }
+
     /// The same constant once, however often it is asked for.
     fn constant(&mut self, name: &str, ty: DataType, dims: &[i64], bytes: Vec<u8>) -> Result<String> {
         if self.named.insert(name.into()) {

@@ -6,6 +6,7 @@ use super::flavour::Operators;
 use super::graph::{Graph, standard};
 use super::recipe::Recipe;
 use super::rotary::Turning;
+use super::statics::Statics;
 use super::stored::Stores;
 use super::{LOGITS, MASK, TOKENS, past, present};
 use crate::plan::Job;
@@ -30,6 +31,7 @@ pub(super) struct Builder<'a> {
     pub(super) description: &'a Description,
     pub(super) network: &'static Network,
     pub(super) recipe: Recipe,
+    pub(super) statics: Option<&'a Statics>,
     /// The floats that it computes in.
     pub(super) float: DataType,
     pub(super) epsilon: f32,
@@ -44,6 +46,7 @@ pub(super) fn build(
     description: &Description,
     job: &Job,
     recipe: Recipe,
+    statics: Option<&Statics>,
 ) -> Result<Built> {
     let family = |error| Error::Family { path: source.path().into(), source: error };
     let network = Network::of(description).map_err(family)?;
@@ -57,6 +60,7 @@ pub(super) fn build(
         description,
         network,
         recipe,
+        statics,
         float: recipe.float(),
         epsilon: epsilon.ok_or_else(|| family(families::Error::Missing { field: key }))? as f32,
     };

@@ -5,10 +5,11 @@
 use super::graph::{Graph, Part, wrap};
 use super::network::{Built, build};
 use super::recipe::{Flavour, Precision, Recipe};
+use super::statics::{Statics, Table};
 use super::stored::Stores;
 use super::texts;
 use crate::plan::{Job, TensorPlan, plan_file};
-use crate::recipe::{FileType, Overrides};
+use crate::recipe::{FileType, Overrides, parse_type};
 use crate::source::{TensorSource, describe};
 use crate::{Error, Importance, Moments, Result};
 use bundle::MODEL_HEADER;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub(crate) recipe: Recipe,
     /// Which tensor is of which type, under which metadata.
     pub(crate) job: Job,
+    /// What was learned of the model, where the recipe learns.
+    pub(crate) statics: Option<Arc<Statics>>,
     pub(super) stores: Stores,
     /// The graph's path and bytes.
     pub(super) graph: (String, Vec<u8>),
@@ -75,6 +78,7 @@ impl Plan {
 pub(crate) struct Known<'a> {
     pub(crate) importance: Option<&'a Arc<Importance>>,
     pub(crate) moments: Option<&'a Arc<Moments>>,
+    pub(crate) statics: Option<&'a Arc<Statics>>,
     pub(crate) allow_requantize: bool,
 }
 
@@ -84,8 +88,17 @@ pub(crate) struct Known<'a> {
 /// A model whose graph is not known, quantized input without leave, a file that goes along and cannot be read.
 pub(crate) fn plan(source: &dyn TensorSource, recipe: Recipe, known: Known<'_>) -> Result<Plan> {
     let description = describe(source)?;
+    let statics = known.statics.filter(|_| recipe.learns()).cloned();
+    if recipe.learns() && statics.is_none() {
+        return Err(Error::Request {
+            wish: recipe.name(),
+            expected: "text to learn ranges from".into(),
+            got: "none".into(),
+        });
+    }
     let mut job = typed(source, recipe, known)?;
-    let Built { graph, stores, context_tokens } = build(source, &description, &job, recipe)?;
+    let Built { graph, stores, context_tokens } =
+        build(source, &description, &job, recipe, statics.as_deref())?;
     let context_key = format!("{}.context_length", description.architecture);
     if context_tokens < description.max_context {
         job.warnings.push(format!("made for contexts of up to {context_tokens} tokens"));
@@ -102,6 +115,7 @@ pub(crate) fn plan(source: &dyn TensorSource, recipe: Recipe, known: Known<'_>) 
     Ok(Plan {
         recipe,
         job,
+        statics,
         stores,
         graph: (path, write_model(&model).map_err(wrap)?),
         data,
@@ -116,7 +130,9 @@ fn typed(source: &dyn TensorSource, recipe: Recipe, known: Known<'_>) -> Result<
     // A row of the embedding is taken before it is scaled, which there are no 4-bit operators of ONNX's own for.
     let rows = (recipe.flavour == Flavour::Portable && recipe.precision == Precision::Int4)
         .then_some(GgmlType::Q8_0);
-    let wishes = Overrides { pure: true, token_embedding: rows, ..Overrides::default() };
+    let whole = recipe.learns().then(|| parse_type(&Table::built_in().whole)).transpose()?;
+    let rows = rows.or(whole);
+    let wishes = Overrides { pure: true, token_embedding: rows, output: whole, ..Overrides::default() };
     let job = plan_file(source, recipe.file_type(), &wishes, known.importance, known.allow_requantize)?;
     let as_float = |plan: TensorPlan| {
         let keeps = plan.to == coded || Some(plan.to) == rows || plan.to == GgmlType::F32;
@@ -124,7 +140,7 @@ fn typed(source: &dyn TensorSource, recipe: Recipe, known: Known<'_>) -> Result<
         TensorPlan { to, ..plan }
     };
     let tensors = job.tensors.into_iter().map(as_float).collect();
-    let moments = known.moments.filter(|_| recipe.file_type() != FileType::F32).cloned();
+    let moments = known.moments.filter(|_| recipe.file_type() != FileType::F32 && !recipe.learns()).cloned();
     Ok(Job { label: format!("onnx {}", recipe.name()), tensors, moments, ..job })
 }
 

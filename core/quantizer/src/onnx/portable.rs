@@ -5,9 +5,10 @@ use super::graph::{Part, Weight, standard};
 use super::network::Builder;
 use super::rotary::{Table, Turning, interleaved};
 use super::stored::{BLOCK, Form, bits_of};
-use super::{MASK, TOKENS, past, present};
+use super::{MASK, TOKENS, coded, past, present};
 use crate::Result;
 use families::{Attention, Reach};
+use formats::gguf::GgmlType;
 use formats::onnx::{DataType, attribute};
 
 /// Which places each new token sees, in layers that see all.
@@ -64,10 +65,23 @@ pub(super) fn prepare(builder: &mut Builder<'_>, _turning: &Turning) -> Result<(
 /// A stored matrix in floats, by whole rows.
 fn rows(builder: &mut Builder<'_>, weight: &str) -> Result<String> {
     let index = builder.need(weight)?;
+    if is_half(builder, index) {
+        let stored = builder.floats_of(weight, &[], DataType::Float16)?;
+        return Ok(widened(builder, &stored, &format!("{weight}/floats")));
+    }
     let tensor = &builder.job.tensors[index];
     let Some(bits) = bits_of(tensor.to) else { return builder.floats(weight, &[]) };
     let (values, scales) = codes(builder, weight, bits)?;
     Ok(scaled(builder, &values, &scales, 1, &format!("{weight}/floats")))
+}
+
+/// Whether a matrix lies there in 16 bits and the graph computes in 32.
+fn is_half(builder: &Builder<'_>, index: usize) -> bool {
+    builder.job.tensors[index].to == GgmlType::F16 && builder.float == DataType::Float
+}
+
+fn widened(builder: &mut Builder<'_>, x: &str, name: &str) -> String {
+    if builder.graph.has(name) { name.into() } else { builder.graph.cast(x, DataType::Float, name) }
 }
 
 fn codes(builder: &mut Builder<'_>, weight: &str, bits: u8) -> Result<(String, String)> {
@@ -99,6 +113,11 @@ pub(super) fn embed(builder: &mut Builder<'_>, weight: &str, name: &str) -> Resu
             let scales = builder.graph.plain("Gather", &[&scales, TOKENS], &format!("{name}/scales"));
             Ok(scaled(builder, &values, &scales, 2, name))
         }
+        _ if is_half(builder, index) => {
+            let table = builder.floats_of(weight, &[], DataType::Float16)?;
+            let taken = builder.graph.plain("Gather", &[&table, TOKENS], &format!("{name}/f16"));
+            Ok(widened(builder, &taken, name))
+        }
         _ => {
             let table = rows(builder, weight)?;
             Ok(builder.graph.plain("Gather", &[&table, TOKENS], name))
@@ -119,6 +138,10 @@ pub(super) fn norm(builder: &mut Builder<'_>, weight: &str, x: &str, name: &str)
 
 /// A product with a matrix.
 pub(super) fn product(builder: &mut Builder<'_>, weight: &str, x: &str, name: &str) -> Result<String> {
+    if builder.statics.is_some_and(|statics| statics.has(weight)) {
+        let (x, matrix) = (coded::flowing(builder, weight, x)?, coded::turned(builder, weight)?);
+        return Ok(builder.graph.plain("MatMul", &[&x, &matrix], name));
+    }
     let matrix = rows(builder, weight)?;
     let turned = format!("{weight}/turned");
     // Turned once, however often it multiplies.

@@ -46,6 +46,9 @@ pub enum Products {
     Exact,
     /// 16-bit floats, in which the rest is computed as well: what GPUs do best.
     Half,
+    /// 8-bit codes of what goes in, by ranges that were learned from text, around products of ONNX's own: what TensorRT computes
+    /// in integers.
+    Static,
 }
 
 const PRECISIONS: [(Precision, &str); 4] = [
@@ -57,7 +60,7 @@ const PRECISIONS: [(Precision, &str); 4] = [
 
 impl Recipe {
     /// The recipe that `name` means, in any case: `int4`, `int8`, `fp16` or `fp32`; behind the first two `-fp16` to compute
-    /// in 16-bit floats and `-exact` in 32; `-portable` behind any.
+    /// in 16-bit floats and `-exact` in 32; `-portable` behind any. `int8-qdq` has ranges learned from text.
     pub fn from_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         Self::all().find(|recipe| recipe.name() == name)
@@ -78,7 +81,9 @@ impl Recipe {
             Flavour::Portable => Products::Exact,
         };
         let is_one = move |recipe: &Self| recipe.is_coded() || recipe.products == usual(recipe.flavour);
-        all.into_iter().flatten().filter(is_one)
+        let (flavour, products) = (Flavour::Portable, Products::Static);
+        let learned = Self { precision: Precision::Int8, flavour, products };
+        all.into_iter().flatten().filter(is_one).chain([learned])
     }
 
     /// The name that users type.
@@ -87,9 +92,10 @@ impl Recipe {
         let products = match (self.products, self.flavour) {
             (Products::Half, _) => "-fp16",
             (Products::Exact, Flavour::Runtime) => "-exact",
+            (Products::Static, _) => "-qdq",
             (Products::Codes | Products::Exact, _) => "",
         };
-        let portable = if self.flavour == Flavour::Portable { "-portable" } else { "" };
+        let portable = if self.flavour == Flavour::Portable && !self.learns() { "-portable" } else { "" };
         format!("{stem}{products}{portable}")
     }
 
@@ -98,9 +104,14 @@ impl Recipe {
         matches!(self.precision, Precision::Int4 | Precision::Int8)
     }
 
+    /// Whether it needs ranges that were learned from text.
+    pub fn learns(self) -> bool {
+        self.products == Products::Static
+    }
+
     /// What names look like, for messages.
     pub fn names() -> &'static str {
-        "int4, int8, fp16 or fp32 (int4-exact to multiply in 32-bit floats, int4-fp16 in 16; -portable behind it for ONNX's own operators)"
+        "int4, int8, fp16 or fp32 (int4-exact to multiply in 32-bit floats, int4-fp16 in 16; -portable behind it for ONNX's own operators), or int8-qdq"
     }
 
     /// The floats that it computes in.
@@ -142,11 +153,20 @@ mod tests {
         for recipe in Recipe::all() {
             assert_eq!(Recipe::from_name(&recipe.name()), Some(recipe));
         }
-        assert_eq!(Recipe::all().count(), 14);
+        assert_eq!(Recipe::all().count(), 15);
         let (precision, flavour) = (Precision::Int4, Flavour::Runtime);
         let int4 = Recipe { precision, flavour, products: Products::Codes };
         assert_eq!(Recipe::from_name("INT4"), Some(int4));
-        for name in ["fp16-fp16", "fp32-exact", "int4-exact-portable", "int4-", "4bit", "Q4_0"] {
+        for name in [
+            "fp16-fp16",
+            "fp32-exact",
+            "int4-exact-portable",
+            "int8-qdq-portable",
+            "int4-qdq",
+            "int4-",
+            "4bit",
+            "Q4_0",
+        ] {
             assert_eq!(Recipe::from_name(name), None, "{name}");
         }
     }

@@ -37,7 +37,8 @@ impl Builder<'_> {
         self.floats_of(name, dims, self.float)
     }
 
-    fn floats_of(&mut self, name: &str, dims: &[u64], ty: DataType) -> Result<String> {
+    /// The same in floats of `ty`.
+    pub(super) fn floats_of(&mut self, name: &str, dims: &[u64], ty: DataType) -> Result<String> {
         let index = self.need(name)?;
         let stored = self.stores.of(self.job, &[index], Form::Floats(ty));
         let own: Vec<u64> = self.job.tensors[index].dims.iter().rev().copied().collect();

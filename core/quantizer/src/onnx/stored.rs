@@ -27,6 +27,8 @@ pub(super) enum Form {
         /// Whether codes are numbers around 0, not around the middle of their range.
         signed: bool,
     },
+    /// 8-bit codes around 0, column by column, and behind them a 32-bit scale for each row.
+    ByRow,
 }
 
 /// Rows of tensors as one matrix or stack.
@@ -61,6 +63,8 @@ impl Stored {
             (Form::Floats(_), Part::Scales) => 0,
             (Form::Codes { bits, .. }, Part::Values) => self.n_weights() / 8 * u64::from(bits),
             (Form::Codes { scales, .. }, Part::Scales) => self.n_weights() / BLOCK * float(scales),
+            (Form::ByRow, Part::Values) => self.n_weights(),
+            (Form::ByRow, Part::Scales) => self.n_rows * 4,
         }
     }
 
@@ -89,6 +93,7 @@ impl Stores {
         let bits = match form {
             Form::Floats(_) => None,
             Form::Codes { bits, .. } => Some(bits),
+            Form::ByRow => Some(8),
         };
         if let Some(known) = self.known.get(&(rows.clone(), bits)) {
             return *known;

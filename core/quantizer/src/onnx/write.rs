@@ -1,7 +1,8 @@
 //! Writes what lies beside a graph: rows in, codes and scales out, on all cores, with bounded memory.
 //!
 //! Workers take chunks of rows in file order and run ahead of the writer by a fixed number of them. Codes go to the file as
-//! they come; scales of a matrix or stack wait until its codes are complete: a quarter of their bytes at 4 bits.
+//! they come; scales of a matrix or stack wait until its codes are complete: a quarter of their bytes at 4 bits. A matrix that lies
+//! by columns waits for its last row.
 
 use super::codes::split;
 use super::graph::Part;
@@ -43,8 +44,12 @@ impl Plan {
         let workers = n_workers(threads) as u64;
         let most = |of: &dyn Fn(&Stored) -> u64| self.stores.all.iter().map(of).max().unwrap_or(0);
         let chunk = most(&|stored| rows_per_chunk(&self.job, stored) * stored.columns * 8);
-        let scales = most(&|stored| stored.bytes(Part::Scales));
-        chunk.saturating_mul(2 * workers + workers * CHUNKS_PER_WORKER as u64 + 1).saturating_add(scales)
+        let waits = |stored: &Stored| match stored.form {
+            Form::ByRow => stored.bytes(Part::Values) + stored.bytes(Part::Scales),
+            _ => stored.bytes(Part::Scales),
+        };
+        let waiting = most(&waits);
+        chunk.saturating_mul(2 * workers + workers * CHUNKS_PER_WORKER as u64 + 1).saturating_add(waiting)
     }
 }
 
@@ -69,7 +74,7 @@ pub(super) fn write_data(
     let workers = n_workers(threads);
     let step = Step { n_items: chunks.len(), n_workers: workers, n_ahead: workers * CHUNKS_PER_WORKER };
     let inputs = Inputs::new(workers);
-    let mut scales = Vec::new();
+    let (mut scales, mut rows) = (Vec::new(), Vec::new());
     let mut written = 0u64;
     pipeline::run(
         step,
@@ -83,7 +88,15 @@ pub(super) fn write_data(
             if first == 0 {
                 pad(&mut out, &mut written, stored.values_at).map_err(failed)?;
             }
-            out.write_all(codes).map_err(failed)?;
+            if stored.form == Form::ByRow {
+                rows.extend_from_slice(codes);
+                if first + n == groups {
+                    by_columns(&rows, stored.columns as usize, &mut out).map_err(failed)?;
+                    rows.clear();
+                }
+            } else {
+                out.write_all(codes).map_err(failed)?;
+            }
             written += codes.len() as u64;
             scales.extend_from_slice(own);
             if first + n == groups && !scales.is_empty() {
@@ -97,6 +110,17 @@ pub(super) fn write_data(
             meter.add(until(first + n) - until(first))
         },
     )?;
+    Ok(())
+}
+
+/// Writes rows of single bytes column by column.
+fn by_columns(rows: &[u8], n_columns: usize, out: &mut impl Write) -> std::io::Result<()> {
+    let mut column = Vec::with_capacity(rows.len() / n_columns.max(1));
+    for at in 0..n_columns {
+        column.clear();
+        column.extend(rows[at..].iter().step_by(n_columns));
+        out.write_all(&column)?;
+    }
     Ok(())
 }
 
@@ -143,47 +167,73 @@ fn pack(
     let stored = &plan.stores.all[chunk.stored];
     let tensors = &stored.rows.tensors;
     bytes.clear();
-    memory.scales.clear();
-    memory.blocks.resize_with(tensors.len(), Vec::new);
-    for (at, blocks) in tensors.iter().zip(&mut memory.blocks) {
+    let Memory { weights, blocks: all_blocks, scales } = memory;
+    scales.clear();
+    all_blocks.resize_with(tensors.len(), Vec::new);
+    for (at, blocks) in tensors.iter().zip(all_blocks.iter_mut()) {
         let portion = Portion { tensor: *at, first_row: chunk.first, n_rows: chunk.n };
         match stored.form {
             Form::Codes { .. } => {
-                quantize_portion(&plan.job, source, portion, inputs, &mut memory.weights, blocks)?;
+                quantize_portion(&plan.job, source, portion, inputs, weights, blocks)?;
             }
             Form::Floats(ty) => {
-                let tensor = &plan.job.tensors[*at];
-                memory.weights.resize((chunk.n * stored.columns) as usize, 0.0);
-                source.read_rows(tensor.index, chunk.first, &mut memory.weights)?;
+                let name = read(plan, *at, chunk, source, weights)?;
                 blocks.clear();
-                push(ty, &memory.weights, blocks);
-                let largest = largest_magnitude(&memory.weights);
+                push(ty, weights, blocks);
+                let largest = largest_magnitude(weights);
                 if ty == DataType::Float16 && largest > half::f16::MAX.to_f32() {
                     let problem =
                         format!("expected numbers that F16 can hold, got magnitudes up to {largest}");
-                    return Err(Error::Tensor {
-                        path: source.path().into(),
-                        tensor: tensor.name.clone(),
-                        problem,
-                    });
+                    return Err(Error::Tensor { path: source.path().into(), tensor: name, problem });
                 }
+            }
+            Form::ByRow => {
+                read(plan, *at, chunk, source, weights)?;
+                blocks.clear();
+                code_rows(weights, stored.columns as usize, blocks, scales);
             }
         }
     }
     for row in 0..chunk.n as usize {
-        for blocks in &memory.blocks {
+        for blocks in all_blocks.iter() {
             let width = blocks.len() / chunk.n as usize;
             let own = &blocks[row * width..][..width];
             match stored.form {
-                Form::Floats(_) => bytes.extend_from_slice(own),
-                Form::Codes { bits, scales, signed } => {
-                    split(bits, own, signed, scales, bytes, &mut memory.scales);
+                Form::Floats(_) | Form::ByRow => bytes.extend_from_slice(own),
+                Form::Codes { bits, scales: floats, signed } => {
+                    split(bits, own, signed, floats, bytes, scales);
                 }
             }
         }
     }
-    bytes.extend_from_slice(&memory.scales);
+    bytes.extend_from_slice(scales);
     Ok(())
+}
+
+/// Reads the chunk's rows of a tensor, whose name it gives.
+fn read(
+    plan: &Plan,
+    tensor: usize,
+    chunk: Chunk,
+    source: &dyn TensorSource,
+    weights: &mut Vec<f32>,
+) -> Result<String> {
+    let tensor = &plan.job.tensors[tensor];
+    weights.resize((chunk.n * tensor.dims[0]) as usize, 0.0);
+    source.read_rows(tensor.index, chunk.first, weights)?;
+    Ok(tensor.name.clone())
+}
+
+/// Appends a code of 8 bits for each weight, and for each row what they are multiplied by.
+fn code_rows(weights: &[f32], columns: usize, codes: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for row in weights.chunks_exact(columns) {
+        let scale = largest_magnitude(row) / f32::from(i8::MAX);
+        let per_weight = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        codes
+            .extend(row.iter().map(|weight| ((weight * per_weight).round_ties_even() as i8).cast_unsigned()));
+        // A row of nothing has codes of nothing: any scale but 0, which some refuse.
+        scales.extend(if scale > 0.0 { scale } else { 1.0 }.to_le_bytes());
+    }
 }
 
 fn push(ty: DataType, weights: &[f32], bytes: &mut Vec<u8>) {
