@@ -1,12 +1,14 @@
 //! What the test suites share: where outside tools and data are, running them, comparing GGUF files.
 //! Knows paths and the GGUF container; must not hold a test.
 
+mod command;
 pub mod intended;
 mod outside;
 pub mod random_text;
 mod tensors;
 mod tiny;
 
+pub use command::{command, command_json};
 pub use outside::Outside;
 pub use tensors::{Stored, Tensors};
 pub use tiny::{Reference, tiny_model, tiny_models, tiny_models_called};

@@ -107,6 +107,7 @@ fn models(engine: &GgufEngine, folder: &std::path::Path) -> Vec<Known> {
                 compatible_backends: vec!["cpu".into()],
                 present: true,
                 projector: None,
+                cache: None,
                 blocked: None,
             };
             known.push(Known { candidate, dry, measured: HashMap::new() });

@@ -2,6 +2,7 @@
 
 use super::{Wishes, parse_bytes};
 use clap::Args;
+use std::path::PathBuf;
 
 /// Room that is left to an app which shares the device.
 #[derive(Debug, Clone, Args)]
@@ -53,6 +54,18 @@ pub(crate) struct Plan {
     /// Of a draft model's config.json: its precision
     #[arg(long, value_name = "NAME", requires = "draft")]
     pub(crate) draft_precision: Option<String>,
+    /// Time variants of like quality on this machine first, and remember what came of it: speed then decides between them
+    #[arg(long, conflicts_with_all = ["host", "measured"])]
+    pub(crate) measure: bool,
+    /// Most time for that, in seconds, loading included
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, requires = "measure")]
+    pub(crate) measure_budget: f64,
+    /// Write what --measure found
+    #[arg(long, value_name = "FILE", requires = "measure")]
+    pub(crate) write_measured: Option<PathBuf>,
+    /// Take speeds from a file that --write-measured wrote, perhaps on the machine that --for names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) measured: Option<PathBuf>,
     /// The whole answer: settings, memory and speed by part, what was refused and why, what was assumed
     #[arg(long)]
     pub(crate) explain: bool,

@@ -41,6 +41,19 @@ fn a_bundle_of_all_formats_is_planned_for_what_computes_them() {
         assert_eq!(plan["chosen"]["id"], best, "{plan}");
         check(&explained(machine), &text(&run(&["plan", bundle, "--for", machine, "--explain"])));
     }
+    // Of like quality, the faster one where both were measured: `plan --measure --write-measured` wrote the figures there.
+    let folder = repository().join("cli/tests/planning/machines");
+    let [machine, speeds] =
+        ["host", "speeds.json"].map(|kind| folder.join(format!("epyc-genoa-2-processors.{kind}")));
+    let words = ["plan", bundle, "--for", machine.to_str().unwrap(), "--measured", speeds.to_str().unwrap()];
+    let text_of = |more: &str| text(&run(&[&words[..], &[more]].concat()));
+    check(&explained("epyc-genoa-2-processors"), &text_of("--explain"));
+    let plan: Value = serde_json::from_str(&text_of("--json")).unwrap();
+    assert_eq!(
+        (&plan["evidence"], &plan["rejected"][0]["code"]),
+        (&"measured".into(), &"SLOWER".into()),
+        "{plan}"
+    );
     // Here nothing computes two of the three, and the plan says why.
     let plan = run(&["plan", bundle, "--json"]);
     let plan: Value = serde_json::from_slice(&plan.stdout).unwrap_or_else(|_| panic!("{}", text(&plan)));

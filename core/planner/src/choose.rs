@@ -4,6 +4,7 @@
 use crate::allocation::sift;
 use crate::explain::{assumptions, lowered, reasons, speed_assumption};
 use crate::ladder::{Fit, USUAL_CONTEXT, device, shorter_context};
+use crate::measured;
 use crate::memory::Repack;
 use crate::preference::preference;
 use crate::speed::{SpeedModel, Tables};
@@ -31,6 +32,11 @@ impl Contender<'_> {
     fn holds_context(&self, request: &Request) -> bool {
         let usual = USUAL_CONTEXT.min(self.candidate.description.max_context.max(1));
         request.context_tokens.is_some() || self.fit.context_tokens >= usual
+    }
+
+    /// Whether nothing but speed or size speaks for `winner` against it: neither is known to be better.
+    pub(crate) fn holds_against(&self, winner: &Self) -> bool {
+        !winner.quality.beats(&self.quality) && !self.quality.beats(&winner.quality)
     }
 
     /// Whether it is better than the one that was chosen and lacks its context.
@@ -73,7 +79,7 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         };
     };
     let winner = contenders.remove(best);
-    rejected.extend(contenders.iter().map(|other| beaten(other, &winner, request)));
+    rejected.extend(contenders.iter().map(|other| beaten(other, &winner, &contenders, request)));
     // In the order of the candidates, whatever stage they fell at.
     let rejected = in_order_of(candidates, rejected);
     if !winner.quality.measured {
@@ -100,12 +106,16 @@ pub fn plan(host: &Host, candidates: &[Candidate], request: &Request) -> Plan {
         context_tokens: fit.context_tokens,
         type_k: fit.cache.k.name(),
         type_v: fit.cache.v.name(),
-        cache_steps: kv_precision::stated(
-            &candidate.description,
-            fit.context_tokens,
-            fit.n_ubatch.into(),
-            fit.cache,
-        ),
+        cache_steps: match candidate.cache {
+            // Nobody can choose.
+            Some(_) => Vec::new(),
+            None => kv_precision::stated(
+                &candidate.description,
+                fit.context_tokens,
+                fit.n_ubatch.into(),
+                fit.cache,
+            ),
+        },
         n_threads,
         n_threads_batch,
         n_ubatch: fit.n_ubatch,
@@ -159,6 +169,7 @@ fn judge<'a>(
     let left_out = small.iter().map(|small| ReasonCode::MaxAlloc.because(small.text()));
     fit.concessions.extend(left_out);
     let quality = candidate.quality.unwrap_or_else(|| QualityEstimate::guess(&candidate.precision));
+    let speed = measured::expected(request, &candidate.id, &fit, speed);
     if let Some((code, fix)) = miss(&speed, request) {
         return plain(code, fix);
     }
@@ -175,28 +186,48 @@ fn judge<'a>(
 /// before absent, measured before predicted. Variants with a shorter context than the usual one stand back where another is
 /// faithful and holds that. Where speed is the objective: the fastest.
 fn best(host: &Host, contenders: &[Contender<'_>], request: &Request) -> Option<usize> {
-    let places = contenders.iter().enumerate();
     match request.objective {
         Objective::Quality => {
-            let holds = |one: &&Contender<'_>| one.holds_context(request);
-            let faithful = contenders.iter().filter(holds).any(|one| one.quality.kld_mean <= FAITHFUL_KLD);
-            let stands = |one: &Contender<'_>| !faithful || one.holds_context(request);
-            let beaten = |one: &Contender<'_>| {
-                contenders.iter().any(|other| stands(other) && other.quality.beats(&one.quality))
-            };
             let cost = |one: &Contender<'_>| {
                 let suits = preference(host, one.candidate, one.fit.gpu_layers).is_some();
                 (!suits, one.candidate.weights_bytes, !one.candidate.present, one.speed.evidence.rank())
             };
-            let left = places.filter(|(_, one)| stands(one) && !beaten(one));
-            left.min_by_key(|(_, one)| cost(one)).map(|(place, _)| place)
+            let left = measured::fastest(unbeaten(contenders, request), request);
+            left.into_iter().min_by_key(|(_, one)| cost(one)).map(|(place, _)| place)
         }
         Objective::Speed { .. } => {
             let faster = |one: &Contender<'_>, other: &Contender<'_>| {
                 seconds(&one.speed).total_cmp(&seconds(&other.speed))
             };
+            let places = contenders.iter().enumerate();
             places.min_by(|(_, one), (_, other)| faster(one, other)).map(|(place, _)| place)
         }
+    }
+}
+
+/// Those that none is known to beat, with their places.
+fn unbeaten<'a, 'b>(contenders: &'a [Contender<'b>], request: &Request) -> Vec<(usize, &'a Contender<'b>)> {
+    let holds = |one: &&Contender<'_>| one.holds_context(request);
+    let faithful = contenders.iter().filter(holds).any(|one| one.quality.kld_mean <= FAITHFUL_KLD);
+    let stands = |one: &Contender<'_>| !faithful || one.holds_context(request);
+    let beaten = |one: &Contender<'_>| {
+        contenders.iter().any(|other| stands(other) && other.quality.beats(&one.quality))
+    };
+    contenders.iter().enumerate().filter(|(_, one)| stands(one) && !beaten(one)).collect()
+}
+
+/// Ids of the variants between which speed may decide: those that fit and that none is known to beat; where speed is what is asked
+/// for, all that fit and are good enough.
+pub fn competitors(host: &Host, candidates: &[Candidate], request: &Request) -> Vec<String> {
+    let request = &request.with_capped_devices();
+    let speeds = SpeedModel::new(host, Tables::default())
+        .calibrated(&request.calibrations)
+        .observed(&request.observations);
+    let (contenders, _) = judge_all(host, &speeds, candidates, request, request.memory_bytes(host));
+    let id = |one: &Contender<'_>| one.candidate.id.clone();
+    match request.objective {
+        Objective::Quality => unbeaten(&contenders, request).into_iter().map(|(_, one)| id(one)).collect(),
+        Objective::Speed { .. } => contenders.iter().map(id).collect(),
     }
 }
 
@@ -296,7 +327,12 @@ fn plain_rejection(id: &str, code: Code, fix: String) -> Rejection {
     Rejection { id: id.into(), code, need_bytes: None, have_bytes: None, shortfall_bytes: None, fix }
 }
 
-fn beaten(other: &Contender<'_>, winner: &Contender<'_>, request: &Request) -> Rejection {
+fn beaten(
+    other: &Contender<'_>,
+    winner: &Contender<'_>,
+    others: &[Contender<'_>],
+    request: &Request,
+) -> Rejection {
     let (id, ours, theirs) = (&winner.candidate.id, winner.quality.kld_mean, other.quality.kld_mean);
     if other.stands_back(winner, request) {
         let (short, long) = (other.fit.context_tokens, winner.fit.context_tokens);
@@ -304,6 +340,11 @@ fn beaten(other: &Contender<'_>, winner: &Contender<'_>, request: &Request) -> R
             "it holds {short} tokens of context here, {id} {long}: ask for {short} or fewer to have it"
         );
         return plain_rejection(&other.candidate.id, Code::Context, fix);
+    }
+    if let (Some(fix), Objective::Quality) =
+        (measured::slower(other, winner, others, request), request.objective)
+    {
+        return plain_rejection(&other.candidate.id, Code::Slower, fix);
     }
     let fix = if let Objective::Speed { .. } = request.objective {
         format!("{id} is expected to be faster")

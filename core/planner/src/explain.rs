@@ -2,6 +2,7 @@
 //! Must not choose.
 
 use crate::choose::{Contender, bytes};
+use crate::measured;
 use crate::render::rate;
 use crate::{Candidate, Code, Evidence, QualityEstimate, Reason, ReasonCode, Rejection, Request, Residuals};
 use hardware::Host;
@@ -76,7 +77,7 @@ fn learned(winner: &Contender<'_>, residuals: &Residuals) -> Option<Reason> {
 }
 
 /// What measuring found, beside what would have been guessed.
-fn measured(winner: &Contender<'_>) -> Option<Reason> {
+fn measured_quality(winner: &Contender<'_>) -> Option<Reason> {
     let quality = winner.quality.measured.then_some(&winner.quality)?;
     let [low, high] = quality.interval;
     let precision = &winner.candidate.precision;
@@ -109,7 +110,7 @@ pub(crate) fn reasons(
         format!("{}: {of}; divergence {:.4} ({founded})", winner.candidate.id, winner.quality.kld_mean);
     let takes = format!("it takes {} of {} memory", bytes(winner.fit.host_bytes()), bytes(have));
     let mut reasons = vec![ReasonCode::Best.because(best), ReasonCode::Memory.because(takes)];
-    reasons.extend(measured(winner));
+    reasons.extend(measured_quality(winner));
     if memory.device_bytes > 0 {
         let text = format!("{} lie on the device", bytes(memory.device_bytes));
         reasons.push(ReasonCode::DeviceMemory.because(text));
@@ -117,6 +118,7 @@ pub(crate) fn reasons(
     let evidence = winner.speed.evidence.name();
     let speed = format!("{slow} to {fast} tokens/s are expected when writing ({evidence})");
     reasons.push(ReasonCode::Speed.because(speed));
+    reasons.extend(measured::reason(winner, others, request));
     reasons.extend(learned(winner, &request.residuals));
     if memory.projector_bytes > 0 {
         let text = format!("{} of it for the projector that reads images", bytes(memory.projector_bytes));

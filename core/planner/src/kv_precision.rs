@@ -1,6 +1,7 @@
 //! Types of the cache from the best to the smallest, with what each costs in quality as measured.
 //! Owns the measured table; must not know memory.
 
+use crate::Candidate;
 use crate::memory::CacheTypes;
 use families::{Description, Form};
 use formats::gguf::GgmlType;
@@ -46,6 +47,14 @@ impl KvStep {
                 others + 1
             )
         })
+    }
+}
+
+/// The steps of a candidate: one, where its engine keeps caches as it does.
+pub(crate) fn steps_of(candidate: &Candidate, context_tokens: u64) -> Vec<KvStep> {
+    match candidate.cache {
+        Some(own) => vec![KvStep { types: CacheTypes::both(own.ty), measured: Vec::new() }],
+        None => steps(&candidate.description, context_tokens),
     }
 }
 

@@ -3,7 +3,7 @@
 //! the context further; layers on a device wherever they fit. Must not compare variants.
 
 use crate::choose::bytes;
-use crate::kv_precision::{KvStep, steps};
+use crate::kv_precision::{KvStep, steps_of};
 use crate::memory::{CacheTypes, MemoryModel, Repack, Setup, Weights};
 use crate::paging::{self, Stacks};
 use crate::{Backend, BackendDevice, Candidate, MemoryEstimate, Reason, ReasonCode, Request};
@@ -91,7 +91,7 @@ pub(crate) fn rungs(candidate: &Candidate, request: &Request) -> Vec<Rung> {
     let mut rungs = Vec::new();
     for context_tokens in contexts(wished, shortest) {
         for n_ubatch in ubatches(candidate) {
-            for step in steps(&candidate.description, wished) {
+            for step in steps_of(candidate, wished) {
                 let n_ubatch = n_ubatch.unwrap_or(u32::try_from(context_tokens).unwrap_or(u32::MAX));
                 rungs.push(Rung { context_tokens, n_ubatch, step });
             }
@@ -203,6 +203,9 @@ fn configuration(
             request.residuals.of(backend, &candidate.description.architecture).filter(|_| !batches);
         let setup = Setup { gpu_layers, ..setup };
         let mut memory = model.estimate(&setup, residual);
+        if let Some(cache) = candidate.cache {
+            cache.replace(&mut memory, setup.context_tokens);
+        }
         memory.accompany(candidate, request, &setup);
         if batches && gpu_layers < layers {
             model.add_batches(&mut memory, &setup, largest_matrix_bytes(candidate));
@@ -289,7 +292,7 @@ fn concessions(
         let text = format!("context shortened from {wished} to {} tokens to fit", fit.context_tokens);
         told.push(ReasonCode::ContextShortened.because(text));
     }
-    if fit.cache != CacheTypes::F16 {
+    if fit.cache != CacheTypes::F16 && candidate.cache.is_none() {
         told.push(ReasonCode::KvPrecision.because(format!(
             "key-value cache in {} instead of F16 to fit: {}",
             fit.cache.text(),

@@ -8,6 +8,7 @@ mod choose;
 mod explain;
 mod kv_precision;
 mod ladder;
+mod measured;
 mod memory;
 mod paging;
 mod plan;
@@ -21,11 +22,12 @@ pub mod speed;
 mod threads;
 mod ways;
 
-pub use choose::{bytes, plan};
+pub use choose::{bytes, competitors, plan};
 pub use kv_precision::{CacheStep, MeasuredKv};
+pub use measured::MeasuredSpeed;
 pub use memory::{
-    CacheTypes, Draft, EngineGraph, MemoryAudit, MemoryEstimate, MemoryModel, Part, Projector, Repack,
-    Residual, Residuals, Setup, Weights,
+    CacheTypes, Draft, EngineGraph, MemoryAudit, MemoryEstimate, MemoryModel, OwnCache, Part, Projector,
+    Repack, Residual, Residuals, Setup, Weights,
 };
 pub use plan::{Allowance, Choice, Code, Evidence, Nearest, Plan, Rejection};
 pub use quality::QualityEstimate;

@@ -11,6 +11,7 @@ mod engine_graph;
 mod estimate;
 mod graph;
 mod network;
+mod own_cache;
 mod shapes;
 mod weights;
 
@@ -19,4 +20,5 @@ pub use cache::CacheTypes;
 pub use companions::{Draft, Projector};
 pub use engine_graph::EngineGraph;
 pub use estimate::{MemoryEstimate, MemoryModel, Setup};
+pub use own_cache::OwnCache;
 pub use weights::{Repack, Weights};

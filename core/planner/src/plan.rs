@@ -25,6 +25,8 @@ pub enum Code {
     Context,
     /// Another variant is better and fits too.
     QualityDominated,
+    /// Another variant is as good and was measured to be faster here.
+    Slower,
     /// Not signed by a trusted key.
     Untrusted,
     /// Its files are not here or not whole.

@@ -15,6 +15,8 @@ pub enum ReasonCode {
     DeviceMemory,
     /// How fast it is expected to be.
     Speed,
+    /// Variants of like quality were measured on this machine, and what came of it.
+    SpeedMeasured,
     /// Quality was measured, and what it is.
     QualityMeasured,
     /// What earlier loads on this machine taught about its memory.

@@ -2,7 +2,7 @@
 //! Owns how caps bound what the host offers; must not choose.
 
 use crate::speed::{Calibration, Observation, Work};
-use crate::{Allowance, Draft, Projector, QualityEstimate, Residuals};
+use crate::{Allowance, Draft, MeasuredSpeed, OwnCache, Projector, QualityEstimate, Residuals};
 use families::Description;
 use formats::gguf::TensorSpec;
 use hardware::{Gpu, Host};
@@ -112,6 +112,8 @@ pub struct Candidate {
     pub present: bool,
     /// What it reads images with, where it has that.
     pub projector: Option<Projector>,
+    /// How its engine keeps keys and values, where nobody can choose their types.
+    pub cache: Option<OwnCache>,
     /// Why it cannot be used whatever the memory, where that is so.
     pub blocked: Option<(crate::Code, String)>,
 }
@@ -159,6 +161,9 @@ pub struct Request {
     /// What was measured on this machine with variants of this and other models: `model` is [`Candidate::model_name`],
     /// `variant` the candidate's id.
     pub observations: Vec<Observation>,
+    /// What was measured on this machine to compare these variants: decides between those of like quality, where two or more
+    /// were measured.
+    pub measured: Vec<MeasuredSpeed>,
     /// Images are to be read: the projector is counted, and variants without one are out.
     pub images: bool,
     /// A draft model to be loaded beside the chosen variant, with a context as long.

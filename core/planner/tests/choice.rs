@@ -5,7 +5,8 @@
 use hardware::{Fact, Host, Limit, Memory, Origin};
 use llama_pajamas_planner::speed::{Observation, Phase, SpeedModel, Tables, Work};
 use llama_pajamas_planner::{
-    Backend, BackendDevice, Candidate, Choice, Code, Evidence, Objective, Plan, ReasonCode, Request, plan,
+    Backend, BackendDevice, Candidate, Choice, Code, Evidence, MeasuredSpeed, Objective, Plan, ReasonCode,
+    Request, competitors, plan,
 };
 
 /// A phone with 12 GiB to spare.
@@ -49,6 +50,7 @@ fn candidates() -> Vec<Candidate> {
         compatible_backends: ["cpu", "opencl", "hexagon"].map(String::from).to_vec(),
         present: true,
         projector: None,
+        cache: None,
         blocked: None,
     };
     [("Q8_0", 1.83), ("Q6_K", 1.41), ("Q4_K_M", 1.10), ("Q4_0", 1.05), ("Q2_K", 0.78), ("IQ2_M", 0.70)]
@@ -234,4 +236,62 @@ fn prompts_go_to_a_device_that_cannot_hold_the_layers() {
 fn backends_that_copy_no_weights_compute_no_prompts_for_others() {
     let choice = chosen(only("Q2_K", &[Backend::Opencl]));
     assert_eq!((choice.backend, choice.prompt_backend, choice.device), (Backend::Cpu, Backend::Cpu, None));
+}
+
+fn measured(id: &str, decode_tokens_per_s: f64) -> MeasuredSpeed {
+    let prefill_tokens_per_s = 8.0 * decode_tokens_per_s;
+    MeasuredSpeed {
+        id: id.into(),
+        backend: Backend::Cpu,
+        gpu_layers: 0,
+        decode_tokens_per_s,
+        prefill_tokens_per_s,
+    }
+}
+
+/// Two formats of one quality, the first smaller, and one that is worse.
+fn formats() -> Vec<Candidate> {
+    let mut formats: Vec<Candidate> = candidates().drain(3..5).collect();
+    let mut other = formats[0].clone();
+    (other.id, other.precision) = ("onnx/int4".into(), "int4".into());
+    other.weights_bytes += 1000;
+    formats.insert(1, other);
+    formats
+}
+
+#[test]
+fn speeds_that_were_measured_decide_between_equals_alone() {
+    let (host, formats) = (phone(), formats());
+    let with = |measured: &[MeasuredSpeed]| {
+        let request = Request { measured: measured.to_vec(), ..Request::default() };
+        assert_eq!(competitors(&host, &formats, &request), ["gguf/Q4_0", "onnx/int4"]);
+        plan(&host, &formats, &request)
+    };
+    let id = |plan: &Plan| plan.chosen.as_ref().unwrap().id.clone();
+    let told = |plan: &Plan| plan.why.iter().any(|reason| reason.code == ReasonCode::SpeedMeasured);
+    let (gguf, onnx) = ("gguf/Q4_0", "onnx/int4");
+    let guessed = with(&[]);
+    assert_eq!((id(&guessed).as_str(), told(&guessed)), (gguf, false));
+    let faster = with(&[measured(gguf, 100.0), measured(onnx, 143.0)]);
+    assert_eq!((id(&faster).as_str(), told(&faster)), (onnx, true));
+    assert_eq!(faster.evidence, Evidence::Measured);
+    let rejected = faster.rejected.iter().find(|one| one.id == gguf).unwrap();
+    assert_eq!(rejected.code, Code::Slower);
+    assert!(
+        rejected.fix.contains("143 tokens/s") && rejected.fix.contains("100 tokens/s"),
+        "{}",
+        rejected.fix
+    );
+    // As fast, as far as a few tokens tell: the smaller one.
+    let equal = with(&[measured(gguf, 100.0), measured(onnx, 103.0)]);
+    assert_eq!(id(&equal), gguf);
+    // One alone says nothing of the other, and what is worse does not come in by speed.
+    let alone = with(&[measured(onnx, 900.0)]);
+    assert_eq!((id(&alone).as_str(), told(&alone)), (gguf, false));
+    let worse = with(&[measured("gguf/Q2_K", 900.0), measured(onnx, 143.0)]);
+    assert_eq!(id(&worse), gguf);
+    // What was measured elsewhere, or is no speed, counts for nothing.
+    let elsewhere = MeasuredSpeed { gpu_layers: 28, backend: Backend::Opencl, ..measured(onnx, 900.0) };
+    assert_eq!(id(&with(&[measured(gguf, 100.0), elsewhere])), gguf);
+    assert_eq!(id(&with(&[measured(gguf, 100.0), measured(onnx, f64::NAN)])), gguf);
 }

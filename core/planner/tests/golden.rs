@@ -77,6 +77,7 @@ fn candidates(model: &Model, description: &Description) -> Vec<Candidate> {
         compatible_backends: vec!["cpu".into(), "vulkan".into()],
         present: true,
         projector: None,
+        cache: None,
         blocked: None,
     };
     model.variants.iter().map(candidate).collect()

@@ -58,6 +58,7 @@ fn candidate(precision: &str, ty: GgmlType) -> Candidate {
         compatible_backends: ["cpu", "vulkan"].map(String::from).to_vec(),
         present: true,
         projector: None,
+        cache: None,
         blocked: None,
     }
 }

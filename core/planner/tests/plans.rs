@@ -54,6 +54,7 @@ fn candidates() -> Vec<Candidate> {
         compatible_backends: vec!["cpu".into()],
         present: true,
         projector: None,
+        cache: None,
         blocked: None,
     };
     [("Q8_0", 8.70), ("Q4_K_M", 5.02), ("IQ4_XS", 4.55), ("Q2_K", 3.27)].map(candidate).into()

@@ -96,7 +96,7 @@ fn products_of_learned_ranges_take_codes_of_both_sides() {
         .unwrap();
     let chunks: Vec<Vec<i32>> =
         (0..4).map(|chunk| (0..16).map(|at| 7 + chunk * 97 + at * 31).collect()).collect();
-    let learning = Learning { model: &original, chunks: &chunks, smooth: false, threads: 2 };
+    let learning = Learning { model: &original, chunks: &chunks, smooth: false, threads: 1 };
     let statics = learn(source.as_ref(), &learning, &mut { go_on }).unwrap();
     let n_coded: usize =
         statics.inputs.iter().filter(|input| input.is_coded).map(|input| input.readers.len()).sum();

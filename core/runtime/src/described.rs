@@ -40,6 +40,7 @@ fn candidate(description: &Description, recipe: Recipe) -> Option<Candidate> {
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: false,
         projector: None,
+        cache: None,
         blocked: None,
     })
 }

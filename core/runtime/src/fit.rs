@@ -154,6 +154,7 @@ fn candidate(description: &Description, job: &Job) -> Candidate {
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: true,
         projector: None,
+        cache: None,
         blocked: None,
     }
 }

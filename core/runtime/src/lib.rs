@@ -59,7 +59,7 @@ pub use session::{Ask, Session, WhenFull};
 pub use stream::{Prompt, Stream, StreamEvent, TimedOut};
 pub use template::{Message, Template, TemplateInput};
 pub use tokenizer::Tokenizer;
-pub use tune::{Recall, TUNING_FILE};
+pub use tune::{CompareSettings, CompareStep, Comparison, Recall, TUNING_FILE, Unmeasured};
 
 pub use bundle;
 pub use engine::{self, Adapter, AdapterKind, Applied, CancelToken, Token};

@@ -12,18 +12,18 @@ mod stated;
 pub use devices::{backend_devices, supplied_devices};
 pub(crate) use header::{digest_of, read_header};
 
-use crate::tune::{seen_memory, seen_speeds};
+use crate::tune::{compared, seen_memory, seen_speeds};
 use crate::{Error, Result};
 use bundle::{Bundle, Format, Presence, Variant};
 use engine::Engine;
 use engines::{Engines, Missing, Wanted};
 use families::Description;
 use families::projector::Encoder;
-use formats::gguf::{Header, TensorSpec};
+use formats::gguf::{GgmlType, Header, TensorSpec};
 use hardware::{Host, Supplied};
 use header::{header_beside, open_reader};
 use planner::speed::Work;
-use planner::{Candidate, Code, Plan, Projector, QualityEstimate, Request};
+use planner::{Candidate, Code, OwnCache, Plan, Projector, QualityEstimate, Request};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -161,8 +161,14 @@ impl Runtime {
     }
 
     /// Plans for the host. Adds the engine's devices to those of the request, and what normal
-    /// use has shown of speeds and memory here.
+    /// use and comparing variants ([`Runtime::compare`]) have shown of speeds and memory here.
     pub fn plan(&self, request: &PlanRequest) -> Plan {
+        let candidates: Vec<Candidate> = self.candidates().cloned().collect();
+        planner::plan(&self.host, &candidates, &self.completed(request))
+    }
+
+    /// The request with all that is known here.
+    pub(crate) fn completed(&self, request: &PlanRequest) -> PlanRequest {
         let mut request = request.clone();
         let lower = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
         request.memory_cap_bytes = lower(request.memory_cap_bytes, self.caps.0);
@@ -173,9 +179,11 @@ impl Runtime {
             if request.residuals.is_empty() {
                 request.residuals = seen_memory(&self.host, self.engine(), folder);
             }
+            if let Some(bundle) = self.bundle.as_ref().filter(|_| request.measured.is_empty()) {
+                request.measured = compared(&self.host, self.engine(), folder, bundle);
+            }
         }
-        let candidates: Vec<Candidate> = self.candidates().cloned().collect();
-        planner::plan(&self.host, &candidates, &request)
+        request
     }
 }
 
@@ -254,6 +262,7 @@ fn candidate_of(path: &Path, header: Header) -> Result<Candidate> {
         compatible_backends: ["cpu", "vulkan", "cuda", "metal"].map(String::from).to_vec(),
         present: true,
         projector: None,
+        cache: None,
         blocked: None,
     })
 }
@@ -325,6 +334,7 @@ fn open_variants(bundle: &Bundle, missing: &Missing) -> Result<Vec<Opened>> {
             compatible_backends: variant.compatible_backends.clone(),
             present: path.is_some(),
             projector: projector_of(bundle, variant),
+            cache: own_cache(variant, &description),
             blocked,
         };
         let projector = variant.projector().map(|entry| bundle.root().join(entry.path.as_str()));
@@ -336,6 +346,18 @@ fn open_variants(bundle: &Bundle, missing: &Missing) -> Result<Vec<Opened>> {
 /// Whether a header tells the model of a variant's first file: one of its own, or one beside it.
 fn is_told(path: &Path) -> bool {
     header_beside(path).is_none_or(|header| header.is_file())
+}
+
+/// How ONNX Runtime keeps a graph's keys and values: as its inputs are, and a run gives new ones back while the old are there. The
+/// manifest tells a token's bytes, which tell the type.
+fn own_cache(variant: &Variant, description: &Description) -> Option<OwnCache> {
+    if variant.format != Format::Onnx {
+        return None;
+    }
+    let bytes_of = |ty| families::memory::kv_bytes(description, 1, ty, ty);
+    let stated = variant.memory.kv_bytes_per_token.or_else(|| bytes_of(GgmlType::F32))?;
+    let ty = if bytes_of(GgmlType::F16) == Some(stated) { GgmlType::F16 } else { GgmlType::F32 };
+    Some(OwnCache { ty, bytes_per_token: stated, copies: 2 })
 }
 
 /// What a variant reads images with: its size by the manifest, its shape where the file is here.

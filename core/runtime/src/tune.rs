@@ -1,16 +1,18 @@
-//! Tuning a loaded model on this machine, and remembering what came of it.
+//! Tuning a loaded model on this machine, comparing variants on it, and remembering what came of both.
 //!
 //! Owns the calls that users make, and which knobs there are here. The race is the tuner's; contexts are opened and timed
 //! in `bench`; the file is kept by `store`. Never runs on its own: an app calls it when it is idle.
 
 mod audits;
 mod bench;
+mod compare;
 mod key;
 mod learn;
 mod placement;
 mod speeds;
 mod store;
 
+pub use compare::{CompareSettings, CompareStep, Comparison, Unmeasured};
 pub(crate) use learn::Learning;
 pub use store::TUNING_FILE;
 
@@ -18,10 +20,11 @@ use crate::govern::{SettingFrom, signals_of};
 use crate::{Error, LoadedModel, Result, Runtime};
 use audits::Audits;
 use bench::EngineBench;
+use bundle::Bundle;
 use engine::{CancelToken, Engine, Form};
 use hardware::{Conditions, Host};
 use planner::speed::Observation;
-use planner::{Candidate, Residuals};
+use planner::{Candidate, MeasuredSpeed, Residuals};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -185,6 +188,16 @@ pub(crate) fn seen_speeds(host: &Host, engine: &dyn Engine, folder: &Path) -> Ve
 /// What earlier loads on this machine showed of memory, for plans.
 pub(crate) fn seen_memory(host: &Host, engine: &dyn Engine, folder: &Path) -> Residuals {
     audits::residuals(folder, &key::machine(host, engine))
+}
+
+/// Speeds that comparing variants of `bundle` on this machine has shown, for plans.
+pub(crate) fn compared(
+    host: &Host,
+    engine: &dyn Engine,
+    folder: &Path,
+    bundle: &Bundle,
+) -> Vec<MeasuredSpeed> {
+    compare::recall(folder, &key::machine(host, engine), &compare::of_bundle(bundle))
 }
 
 impl LoadedModel {

@@ -93,6 +93,7 @@ fn backends(plan: &Plan) -> &'static [&'static str] {
 fn memory_inputs(source: &dyn TensorSource, plan: &Plan) -> Result<MemoryInputs> {
     let description = describe_source(source)?;
     let all = plan.tensor_bytes();
+    let cache = if plan.recipe.is_half() { GgmlType::F16 } else { GgmlType::F32 };
     let routed = |tensor: &&TensorPlan| families::role_of(&tensor.name).is_routed_expert();
     let unread = description.moe.map_or(0, |moe| {
         let experts: u64 = plan.job.tensors.iter().filter(routed).map(TensorPlan::bytes).sum();
@@ -102,7 +103,7 @@ fn memory_inputs(source: &dyn TensorSource, plan: &Plan) -> Result<MemoryInputs>
         weights_bytes: all,
         active_weights_bytes: Some(all.saturating_sub(unread)),
         largest_tensor_bytes: plan.job.tensors.iter().map(TensorPlan::bytes).max(),
-        kv_bytes_per_token: families::memory::kv_bytes(&description, 1, GgmlType::F32, GgmlType::F32),
+        kv_bytes_per_token: families::memory::kv_bytes(&description, 1, cache, cache),
         other: Default::default(),
     })
 }

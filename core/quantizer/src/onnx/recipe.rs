@@ -114,9 +114,14 @@ impl Recipe {
         "int4, int8, fp16 or fp32 (int4-exact to multiply in 32-bit floats, int4-fp16 in 16; -portable behind it for ONNX's own operators), or int8-qdq"
     }
 
+    /// Whether it computes in 16-bit floats, in which it keeps caches too.
+    pub(crate) fn is_half(self) -> bool {
+        self.products == Products::Half || self.precision == Precision::Fp16
+    }
+
     /// The floats that it computes in.
     pub(super) fn float(self) -> DataType {
-        match self.products == Products::Half || self.precision == Precision::Fp16 {
+        match self.is_half() {
             true => DataType::Float16,
             false => DataType::Float,
         }
