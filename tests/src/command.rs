@@ -1,5 +1,5 @@
 //! The built command, as users run it.
-//! Owns building it beside the tests; must not know what it does.
+//! Owns building it beside the tests (or LLAMA_PAJAMAS_COMMAND, a built one); must not know what it does.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(named) = std::env::var_os("LLAMA_PAJAMAS_COMMAND") {
+        return named.into();
+    }
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     crate::run(Command::new(cargo).current_dir(crate::repository()).args([
         "build",
@@ -23,7 +26,7 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
 pub fn command(words: &[&str], home: &Path) -> Output {
     let mut command = Command::new(&*BUILT);
     command.env("LLAMA_PAJAMAS_ONNXRUNTIME", crate::onnx_library());
-    command.env("HOME", home).env("XDG_CACHE_HOME", home.join("cache"));
+    command.env("HOME", home).env("LLAMA_PAJAMAS_CACHE", home.join("cache"));
     command.args(words).output().unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 

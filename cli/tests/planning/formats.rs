@@ -49,11 +49,13 @@ fn a_bundle_of_all_formats_is_planned_for_what_computes_them() {
     let text_of = |more: &str| text(&run(&[&words[..], &[more]].concat()));
     check(&explained("epyc-genoa-2-processors"), &text_of("--explain"));
     let plan: Value = serde_json::from_str(&text_of("--json")).unwrap();
+    let slower = plan["rejected"].as_array().unwrap().iter().find(|one| one["code"] == "SLOWER");
     assert_eq!(
-        (&plan["evidence"], &plan["rejected"][0]["code"]),
-        (&"measured".into(), &"SLOWER".into()),
+        (&plan["chosen"]["id"], &plan["evidence"]),
+        (&"gguf/Q4_0".into(), &"measured".into()),
         "{plan}"
     );
+    assert_eq!(slower.map(|one| &one["id"]), Some(&"onnx/int4".into()), "{plan}");
     // Here nothing computes two of the three, and the plan says why.
     let plan = run(&["plan", bundle, "--json"]);
     let plan: Value = serde_json::from_slice(&plan.stdout).unwrap_or_else(|_| panic!("{}", text(&plan)));
