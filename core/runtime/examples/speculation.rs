@@ -1,6 +1,7 @@
 //! What guesses bring and cost: `speculation MODEL.gguf [TEXT [TURNS [PROMPTS [DRAFT.gguf]]]]`, TEXT a file of prose (lines of at
 //! least 200 characters are prompts). Each prompt is answered with guesses and without, in turns (5), one thread; prints tokens
-//! per second of processor time of both, their ratio, and fails where an answer differs. With DRAFT a small model guesses too.
+//! per second of processor time of both, their ratio, and fails where an answer differs. At the end all answers are put together by whether
+//! they repeat what stood before, which the answers without guesses say. With DRAFT a small model guesses too.
 
 #![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
 
@@ -57,6 +58,25 @@ fn answer(
     Ok((tokens, usage.guessed_tokens, computed_s()? - begin))
 }
 
+/// The share of the answer's tokens that stood there before: behind the last place where the same four tokens came before them.
+fn repeats(prompt: &[Token], answer: &[Token]) -> f64 {
+    const BEFORE: usize = 4;
+    let all = [prompt, answer].concat();
+    let is_foretold = |&at: &usize| {
+        let before = &all[at - BEFORE..at];
+        let last = (BEFORE..at).rev().find(|&place| &all[place - BEFORE..place] == before);
+        last.is_some_and(|place| all[place] == all[at])
+    };
+    (prompt.len().max(BEFORE)..all.len()).filter(is_foretold).count() as f64 / answer.len() as f64
+}
+
+/// One answer: what share of it repeats, its tokens, and seconds without guesses and with them.
+struct Seen {
+    repeats: f64,
+    n_tokens: usize,
+    seconds: [f64; 2],
+}
+
 /// What is compared.
 struct Compared {
     model: LoadedModel,
@@ -67,16 +87,22 @@ struct Compared {
     n_tokens: u32,
 }
 
-fn compare(compared: &Compared, name: &str, prompts: &[String], sampling: &Sampling) -> Result<(), Failure> {
+fn compare(
+    compared: &Compared,
+    name: &str,
+    prompts: &[String],
+    sampling: &Sampling,
+) -> Result<Vec<Seen>, Failure> {
     let Compared { model, draft, turns, n_tokens: max_tokens } = compared;
     let open = |speculate| {
         model.session(&SessionSettings { speculate, draft: draft.clone(), ..SessionSettings::default() })
     };
     let (mut plain, mut guessing) = (open(false)?, open(true)?);
     let (mut seconds, mut n_tokens, mut n_guessed) = ([0.0, 0.0], 0, 0);
-    let mut ratios = Vec::new();
+    let (mut ratios, mut all_seen) = (Vec::new(), Vec::new());
     for prompt in prompts {
         let prompt = model.tokenizer().encode(prompt, true)?;
+        let mut seen = Seen { repeats: 0.0, n_tokens: 0, seconds: [0.0; 2] };
         for _ in 0..*turns {
             let (expected, _, without) = answer(&mut plain, &prompt, sampling, *max_tokens)?;
             let (tokens, guessed, with) = answer(&mut guessing, &prompt, sampling, *max_tokens)?;
@@ -84,10 +110,14 @@ fn compare(compared: &Compared, name: &str, prompts: &[String], sampling: &Sampl
                 return Err(format!("{name}: another answer with guesses").into());
             }
             seconds = [seconds[0] + without, seconds[1] + with];
+            seen.seconds = [seen.seconds[0] + without, seen.seconds[1] + with];
+            seen.n_tokens += tokens.len();
+            seen.repeats = repeats(&prompt, &expected);
             ratios.push(without / with);
             n_tokens += tokens.len();
             n_guessed += guessed;
         }
+        all_seen.push(seen);
     }
     ratios.sort_by(f64::total_cmp);
     let speed = |index: usize| n_tokens as f64 / seconds[index];
@@ -99,7 +129,24 @@ fn compare(compared: &Compared, name: &str, prompts: &[String], sampling: &Sampl
         ratios[ratios.len() / 2],
         n_guessed as f64 / n_tokens as f64 * 100.0
     );
-    Ok(())
+    Ok(all_seen)
+}
+
+/// All answers that repeat themselves by half or more, or the others.
+fn tell_group<'a>(name: &str, group: impl Iterator<Item = &'a Seen>) {
+    let (mut n, mut n_tokens, mut seconds, mut ratios) = (0, 0, [0.0, 0.0], Vec::new());
+    for seen in group {
+        (n, n_tokens) = (n + 1, n_tokens + seen.n_tokens);
+        seconds = [seconds[0] + seen.seconds[0], seconds[1] + seen.seconds[1]];
+        ratios.push(seen.seconds[0] / seen.seconds[1]);
+    }
+    ratios.sort_by(f64::total_cmp);
+    if let [least, .., most] = ratios[..] {
+        println!(
+            "{name}: {n} answers, {n_tokens} tokens: {:.3} times; single answers {least:.3} to {most:.3}",
+            seconds[0] / seconds[1]
+        );
+    }
 }
 
 fn load(path: &str) -> Result<LoadedModel, Failure> {
@@ -117,19 +164,21 @@ fn main() -> Result<(), Failure> {
     let draft = arguments.next().map(|path| load(&path)).transpose()?;
     let mut compared = Compared { model: load(&path)?, draft, turns, n_tokens: REPEATING_TOKENS };
     let repeating = REPEATING.map(|text| text.repeat(3));
+    let mut seen = Vec::new();
     for (prompt, text) in repeating.iter().zip(REPEATING) {
         let name = format!("  {}…", text.chars().take(24).collect::<String>().escape_debug());
-        compare(&compared, &name, std::slice::from_ref(prompt), &Sampling::greedy())?;
+        seen.extend(compare(&compared, &name, std::slice::from_ref(prompt), &Sampling::greedy())?);
     }
-    compare(&compared, "text that repeats", &repeating, &Sampling::greedy())?;
     compared.n_tokens = TOKENS;
     if let Some(text) = text {
         let text = std::fs::read_to_string(text)?;
         let long = text.lines().filter(|line| line.len() >= 200).step_by(7).take(n_prompts);
         let prompts: Vec<String> = long.map(|line| line.chars().take(400).collect()).collect();
-        compare(&compared, "other text, greedy", &prompts, &Sampling::greedy())?;
+        seen.extend(compare(&compared, "prose, greedy", &prompts, &Sampling::greedy())?);
         let random = Sampling { temperature: 1.0, seed: Some(7), ..Sampling::default() };
-        compare(&compared, "other text, temperature 1", &prompts, &random)?;
+        seen.extend(compare(&compared, "prose, temperature 1", &prompts, &random)?);
     }
+    tell_group("answers that repeat", seen.iter().filter(|seen| seen.repeats >= 0.5));
+    tell_group("others", seen.iter().filter(|seen| seen.repeats < 0.5));
     Ok(())
 }
