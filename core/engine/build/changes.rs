@@ -21,6 +21,9 @@ struct Change {
     to: &'static str,
 }
 
+/// Instead of an operation that is left out.
+const UNUSED: &str = "GGML_ABORT(\"an operation for training\");";
+
 const CHANGES: &[Change] = &[
     // Rearranged weights: four rows together take other steps than one, but for Q4_0, IQ4_NL and MXFP4 on x86-64.
     Change {
@@ -140,6 +143,37 @@ const CHANGES: &[Change] = &[
         file: "ggml-cpu.c",
         from: "#include \"ops.h\"\n",
         to: "#include \"ops.h\"\n#include \"attention_parts.h\"\n",
+    },
+    // What only training computes is left out: nothing here asks for it.
+    Change {
+        file: "ggml-cpu.c",
+        from: "ggml_compute_forward_add1(params, tensor);",
+        to: UNUSED,
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "ggml_compute_forward_out_prod(params, tensor);",
+        to: UNUSED,
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "ggml_compute_forward_flash_attn_back(params, masked, tensor);",
+        to: UNUSED,
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "ggml_compute_forward_cross_entropy_loss(params, tensor);",
+        to: UNUSED,
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "ggml_compute_forward_cross_entropy_loss_back(params, tensor);",
+        to: UNUSED,
+    },
+    Change {
+        file: "ggml-cpu.c",
+        from: "ggml_compute_forward_opt_step_adamw(params, tensor);",
+        to: UNUSED,
     },
 ];
 
