@@ -6,7 +6,7 @@
 /// kernels of the next.
 const LENGTHS: [usize; 2] = [3, super::MAX_GUESS];
 /// Tokens that occurred in a row before, at least, and how likely what followed them follows again, before anything was seen.
-const PRIORS: [(usize, f64); 5] = [(0, 0.3), (4, 0.4), (6, 0.6), (10, 0.8), (18, 0.9)];
+const PRIORS: [(usize, f64); 5] = [(0, 0.25), (4, 0.35), (6, 0.5), (10, 0.65), (18, 0.8)];
 /// How likely a token of a small model is right.
 const DRAFT_PRIOR: f64 = 0.7;
 /// Tokens that a prior counts as.
@@ -156,7 +156,7 @@ fn of_length(length: usize) -> usize {
 mod tests {
     use super::*;
 
-    const SURE: Origin = Origin::Text { matched: 10 };
+    const SURE: Origin = Origin::Text { matched: 18 };
 
     #[test]
     fn what_is_guessed_is_worth_its_time() {
