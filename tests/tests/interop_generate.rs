@@ -22,7 +22,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests that print what they compare")]
 
 use llama_pajamas::engine::gguf::{EngineOptions, GgufEngine, ROWS_AS_ONE};
-use llama_pajamas::engine::{ContextSettings, Engine, KvType, LoadSettings, Logits};
+use llama_pajamas::engine::{ContextSettings, Engine, KvType, LoadSettings, Logits, Model};
 use llama_pajamas::{
     CancelToken, Event, GenerateSettings, LoadedModel, PlanRequest, Runtime, RuntimeSettings, Sampling,
     SessionSettings, StopReason, Token,
@@ -34,6 +34,7 @@ use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 /// Precisions, each with types of the cache and how many tokens of the prompt are computed at a time: all of it, parts, single
 /// tokens.
@@ -221,6 +222,8 @@ fn check(name: &str) {
 fn compare(name: &str, precision: &str, case: Case<'_>) -> Vec<String> {
     let Case { cache, step, .. } = case;
     let model = load(case);
+    let engine = GgufEngine::start(EngineOptions::default()).unwrap();
+    let bare = engine.load(case.file, &LoadSettings::default(), &mut |_| ControlFlow::Continue(())).unwrap();
     let (mut compared, mut equal_ids, mut equal_texts, mut tokens, mut ends) = (0, 0, 0, 0, 0);
     let mut unequal = Vec::new();
     let (mut likeliest, mut most_below) = (0, 0.0_f32);
@@ -238,7 +241,7 @@ fn compare(name: &str, precision: &str, case: Case<'_>) -> Vec<String> {
         let (text, ended_turn) = their_text(case, prompt);
         let (whole, our_text) = ours(&model, prompt, Prompt::Whole);
         equal_texts += usize::from((text, ended_turn) == (our_text, whole.ended_turn));
-        for below in below_likeliest(case, &theirs) {
+        for below in below_likeliest(&bare, case, &theirs) {
             likeliest += usize::from(below == 0.0);
             most_below = most_below.max(below);
         }
@@ -260,9 +263,7 @@ fn compare(name: &str, precision: &str, case: Case<'_>) -> Vec<String> {
 }
 
 /// How far each token of an answer lies below the likeliest one, when the answer is read one token at a time.
-fn below_likeliest(case: Case<'_>, theirs: &Answer) -> Vec<f32> {
-    let engine = GgufEngine::start(EngineOptions::default()).unwrap();
-    let model = engine.load(case.file, &LoadSettings::default(), &mut |_| ControlFlow::Continue(())).unwrap();
+fn below_likeliest(model: &Arc<dyn Model>, case: Case<'_>, theirs: &Answer) -> Vec<f32> {
     let cache = if case.cache == "F32" { KvType::F32 } else { KvType::F16 };
     let settings = ContextSettings {
         n_ctx: CONTEXT,
@@ -271,7 +272,7 @@ fn below_likeliest(case: Case<'_>, theirs: &Answer) -> Vec<f32> {
         type_v: cache,
         ..ContextSettings::default()
     };
-    let mut context = model.new_context(&settings).unwrap();
+    let mut context = Arc::clone(model).new_context(&settings).unwrap();
     let mut read = |tokens: &[Token]| {
         context.decode(tokens, Logits::Last, &CancelToken::new()).unwrap();
         context.logits(0).unwrap().to_vec()

@@ -15,14 +15,12 @@ pub(crate) const ROWS_AS_ONE: u32 = 8;
 pub(crate) const ROWS_AS_ONE_NAME: &str = "LLAMA_PAJAMAS_ROWS_AS_ONE";
 
 /// One place in a file of the CPU backend, which is there exactly once.
+#[derive(Clone, Copy)]
 struct Change {
     file: &'static str,
     from: &'static str,
     to: &'static str,
 }
-
-/// Instead of an operation that is left out.
-const UNUSED: &str = "GGML_ABORT(\"an operation for training\");";
 
 const CHANGES: &[Change] = &[
     // Rearranged weights: four rows together take other steps than one, but for Q4_0, IQ4_NL and MXFP4 on x86-64.
@@ -144,48 +142,33 @@ const CHANGES: &[Change] = &[
         from: "#include \"ops.h\"\n",
         to: "#include \"ops.h\"\n#include \"attention_parts.h\"\n",
     },
-    // What only training computes is left out: nothing here asks for it.
-    Change {
-        file: "ggml-cpu.c",
-        from: "ggml_compute_forward_add1(params, tensor);",
-        to: UNUSED,
-    },
-    Change {
-        file: "ggml-cpu.c",
-        from: "ggml_compute_forward_out_prod(params, tensor);",
-        to: UNUSED,
-    },
-    Change {
-        file: "ggml-cpu.c",
-        from: "ggml_compute_forward_flash_attn_back(params, masked, tensor);",
-        to: UNUSED,
-    },
-    Change {
-        file: "ggml-cpu.c",
-        from: "ggml_compute_forward_cross_entropy_loss(params, tensor);",
-        to: UNUSED,
-    },
-    Change {
-        file: "ggml-cpu.c",
-        from: "ggml_compute_forward_cross_entropy_loss_back(params, tensor);",
-        to: UNUSED,
-    },
-    Change {
-        file: "ggml-cpu.c",
-        from: "ggml_compute_forward_opt_step_adamw(params, tensor);",
-        to: UNUSED,
-    },
 ];
+
+/// What only training computes is left out: nothing here asks for it.
+const TRAINING: [&str; 6] = [
+    "ggml_compute_forward_add1(params, tensor);",
+    "ggml_compute_forward_out_prod(params, tensor);",
+    "ggml_compute_forward_flash_attn_back(params, masked, tensor);",
+    "ggml_compute_forward_cross_entropy_loss(params, tensor);",
+    "ggml_compute_forward_cross_entropy_loss_back(params, tensor);",
+    "ggml_compute_forward_opt_step_adamw(params, tensor);",
+];
+
+fn changes() -> impl Iterator<Item = Change> {
+    let left_out =
+        |from| Change { file: "ggml-cpu.c", from, to: "GGML_ABORT(\"an operation for training\");" };
+    CHANGES.iter().copied().chain(TRAINING.map(left_out))
+}
 
 /// The folders of files that are changed, relative to the CPU backend's: what these include from beside them is found there.
 pub(crate) fn folders() -> BTreeSet<&'static Path> {
-    CHANGES.iter().filter_map(|change| Path::new(change.file).parent()).collect()
+    changes().filter_map(|change| Path::new(change.file).parent()).collect()
 }
 
 /// Writes the files of the CPU backend in `original` that are changed into `changed`, and nothing else is left there.
 pub(crate) fn write(original: &Path, changed: &Path) {
     let mut texts = BTreeMap::new();
-    for Change { file, from, to } in CHANGES {
+    for Change { file, from, to } in changes() {
         let path = original.join(file);
         let text = texts.entry(file).or_insert_with(|| {
             std::fs::read_to_string(&path)

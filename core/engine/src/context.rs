@@ -173,3 +173,39 @@ pub trait Context: Send {
     /// What the model and this context occupy.
     fn memory(&self) -> MemoryUse;
 }
+
+/// For implementers of [`Context::decode`]: whether all of `tokens` are in the vocabulary.
+///
+/// # Errors
+/// [`Error::EmptyBatch`], [`Error::TokenOutOfRange`].
+pub fn check_ids(tokens: &[Token], n_vocab: usize) -> Result<(), Error> {
+    if tokens.is_empty() {
+        return Err(Error::EmptyBatch);
+    }
+    let outside = |token: &Token| usize::try_from(*token).map_or(true, |id| id >= n_vocab);
+    match tokens.iter().position(outside) {
+        Some(index) => Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab }),
+        None => Ok(()),
+    }
+}
+
+/// The same: whether a context of `n_ctx` tokens that holds `n_past` has room for `n_tokens` more, and for what is wanted of them
+/// where it keeps at most `max` rows of logits.
+///
+/// # Errors
+/// [`Error::ContextFull`], [`Error::TooManyLogits`].
+pub fn check_room(
+    n_tokens: usize,
+    want: Logits,
+    n_past: usize,
+    n_ctx: usize,
+    max: usize,
+) -> Result<(), Error> {
+    if n_tokens > n_ctx - n_past {
+        return Err(Error::ContextFull { n_past, n_tokens, n_ctx });
+    }
+    if want == Logits::All && n_tokens > max {
+        return Err(Error::TooManyLogits { wanted: n_tokens, max });
+    }
+    Ok(())
+}

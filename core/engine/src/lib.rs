@@ -37,7 +37,7 @@ pub mod onnx;
 
 pub use adapter::{Adapter, AdapterKind, Applied};
 pub use cancel::CancelToken;
-pub use context::{Context, Logits, RecurrentLayer, Vectors};
+pub use context::{Context, Logits, RecurrentLayer, Vectors, check_ids, check_room};
 pub use device::{DeviceInfo, DeviceKind};
 pub use engine::Engine;
 pub use error::Error;

@@ -1,8 +1,9 @@
 //! Settings of a load and of a context, each with a value of our own choosing.
 //!
-//! Owns: [`LoadSettings`], [`ContextSettings`], [`KvType`] and their defaults. May know: nothing
-//! else. Must not know: hardware; the planner chooses values for a device.
+//! Owns: [`LoadSettings`], [`ContextSettings`], [`KvType`] and their defaults. May know: errors.
+//! Must not know: hardware; the planner chooses values for a device.
 
+use crate::Error;
 use serde::{Deserialize, Serialize};
 
 /// How to load a model.
@@ -116,6 +117,27 @@ pub struct ContextSettings {
     /// How eagerly idle threads of the pool poll for work, 0 (sleep) to 100 (spin). Polling saves
     /// wake-up time between layers and tokens, and costs power. Default 50.
     pub poll_percent: u32,
+}
+
+impl ContextSettings {
+    /// For engines whose contexts hold one sequence and give logits.
+    ///
+    /// # Errors
+    /// [`Error::Purpose`] for vectors, [`Error::Setting`] for lengths that are no `1 ..= i32::MAX` or more sequences than one.
+    pub fn check_one_sequence(&self) -> Result<(), Error> {
+        if self.purpose != Purpose::Logits {
+            return Err(Error::Purpose { asked: "vectors", purpose: "logits" });
+        }
+        for (name, value) in [("n_ctx", self.n_ctx), ("n_batch", self.n_batch), ("n_ubatch", self.n_ubatch)] {
+            if value == 0 || value > i32::MAX as u32 {
+                return Err(Error::setting(name, value, "1 ..= 2147483647"));
+            }
+        }
+        if self.n_sequences != 1 {
+            return Err(Error::setting("n_sequences", self.n_sequences, "1"));
+        }
+        Ok(())
+    }
 }
 
 impl Default for ContextSettings {

@@ -7,7 +7,7 @@
 //! `H`); [`feedback`] chooses levels column after column, each making up for the errors before it (LDLQ, which equals
 //! GPTQ: Chee et al. 2023, Frantar et al. 2022); [`polish`] moves single levels, scales and units while that helps.
 
-mod arithmetic;
+pub(crate) mod arithmetic;
 mod block;
 mod codebook;
 mod factor;

@@ -98,7 +98,7 @@ fn compare(
         model.session(&SessionSettings { speculate, draft: draft.clone(), ..SessionSettings::default() })
     };
     let (mut plain, mut guessing) = (open(false)?, open(true)?);
-    let (mut seconds, mut n_tokens, mut n_guessed) = ([0.0, 0.0], 0, 0);
+    let mut n_guessed = 0;
     let (mut ratios, mut all_seen) = (Vec::new(), Vec::new());
     for prompt in prompts {
         let prompt = model.tokenizer().encode(prompt, true)?;
@@ -109,17 +109,16 @@ fn compare(
             if tokens != expected {
                 return Err(format!("{name}: another answer with guesses").into());
             }
-            seconds = [seconds[0] + without, seconds[1] + with];
             seen.seconds = [seen.seconds[0] + without, seen.seconds[1] + with];
             seen.n_tokens += tokens.len();
             seen.repeats = repeats(&prompt, &expected);
             ratios.push(without / with);
-            n_tokens += tokens.len();
             n_guessed += guessed;
         }
         all_seen.push(seen);
     }
     ratios.sort_by(f64::total_cmp);
+    let (n_tokens, seconds) = total(&all_seen);
     let speed = |index: usize| n_tokens as f64 / seconds[index];
     println!(
         "{name}: {:.0} tokens/s without, {:.0} with guesses: {:.3} times (median of pairs {:.3}); {:.0} % guessed rightly",
@@ -132,18 +131,22 @@ fn compare(
     Ok(all_seen)
 }
 
+/// Tokens, and seconds without guesses and with them.
+fn total<'a>(all: impl IntoIterator<Item = &'a Seen>) -> (usize, [f64; 2]) {
+    all.into_iter().fold((0, [0.0; 2]), |(n_tokens, [without, with]), seen| {
+        (n_tokens + seen.n_tokens, [without + seen.seconds[0], with + seen.seconds[1]])
+    })
+}
+
 /// All answers that repeat themselves by half or more, or the others.
-fn tell_group<'a>(name: &str, group: impl Iterator<Item = &'a Seen>) {
-    let (mut n, mut n_tokens, mut seconds, mut ratios) = (0, 0, [0.0, 0.0], Vec::new());
-    for seen in group {
-        (n, n_tokens) = (n + 1, n_tokens + seen.n_tokens);
-        seconds = [seconds[0] + seen.seconds[0], seconds[1] + seen.seconds[1]];
-        ratios.push(seen.seconds[0] / seen.seconds[1]);
-    }
+fn tell_group(name: &str, group: &[&Seen]) {
+    let (n_tokens, seconds) = total(group.iter().copied());
+    let mut ratios: Vec<f64> = group.iter().map(|seen| seen.seconds[0] / seen.seconds[1]).collect();
     ratios.sort_by(f64::total_cmp);
     if let [least, .., most] = ratios[..] {
         println!(
-            "{name}: {n} answers, {n_tokens} tokens: {:.3} times; single answers {least:.3} to {most:.3}",
+            "{name}: {} answers, {n_tokens} tokens: {:.3} times; single answers {least:.3} to {most:.3}",
+            ratios.len(),
             seconds[0] / seconds[1]
         );
     }
@@ -178,7 +181,8 @@ fn main() -> Result<(), Failure> {
         let random = Sampling { temperature: 1.0, seed: Some(7), ..Sampling::default() };
         seen.extend(compare(&compared, "prose, temperature 1", &prompts, &random)?);
     }
-    tell_group("answers that repeat", seen.iter().filter(|seen| seen.repeats >= 0.5));
-    tell_group("others", seen.iter().filter(|seen| seen.repeats < 0.5));
+    let (repeating, others): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|seen| seen.repeats >= 0.5);
+    tell_group("answers that repeat", &repeating);
+    tell_group("others", &others);
     Ok(())
 }

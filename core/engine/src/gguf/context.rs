@@ -153,15 +153,7 @@ impl GgufContext {
 
     /// Tokens that the vocabulary has, at least one.
     pub(super) fn check_ids(&self, tokens: &[Token]) -> Result<(), Error> {
-        if tokens.is_empty() {
-            return Err(Error::EmptyBatch);
-        }
-        let n_vocab = self.model.n_vocab();
-        let outside = |token: &Token| usize::try_from(*token).map_or(true, |id| id >= n_vocab);
-        match tokens.iter().position(outside) {
-            Some(index) => Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab }),
-            None => Ok(()),
-        }
+        crate::check_ids(tokens, self.model.n_vocab())
     }
 
     /// What `call` returns; raising `cancel` stops what it computes, and so does the end of the time limit.

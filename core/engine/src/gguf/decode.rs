@@ -6,7 +6,7 @@ use llama_cpp_sys_2::{llama_get_memory, llama_memory_seq_pos_max, llama_memory_s
 
 use super::context::{ABORTED, GgufContext, Kept};
 use super::{log, projector, shim};
-use crate::{CancelToken, Error, Form, Logits, Media, Model as _, Purpose, Token};
+use crate::{CancelToken, Error, Form, Logits, Media, Model as _, Purpose, Token, check_room};
 
 impl GgufContext {
     pub(super) fn check_tokens(&self, tokens: &[Token], want: Logits) -> Result<(), Error> {
@@ -17,15 +17,7 @@ impl GgufContext {
         if matches!(self.model().form(), Form::EncoderDecoder { .. }) && !self.has_read {
             return Err(Error::NothingRead);
         }
-        if tokens.len() > self.n_ctx - self.n_past {
-            let (n_past, n_ctx) = (self.n_past, self.n_ctx);
-            return Err(Error::ContextFull { n_past, n_tokens: tokens.len(), n_ctx });
-        }
-        let max = self.settings().n_outputs_max as usize;
-        if want == Logits::All && tokens.len() > max {
-            return Err(Error::TooManyLogits { wanted: tokens.len(), max });
-        }
-        Ok(())
+        check_room(tokens.len(), want, self.n_past, self.n_ctx, self.settings().n_outputs_max as usize)
     }
 
     pub(super) fn decode_chunks(

@@ -16,7 +16,7 @@ use super::{log, projector, shim, state};
 use crate::sequences::check_parts;
 use crate::{
     Applied, CancelToken, Context as _, ContextSettings, Error, Form, Logits, Media, MemoryUse, Model as _,
-    Part, Purpose, Sequences, Token,
+    Part, Purpose, Sequences, Token, check_room,
 };
 
 /// Sequences of a GGUF model. Keeps its model alive.
@@ -49,14 +49,8 @@ impl GgufSequences {
         let settings = self.context.settings();
         for part in parts {
             self.context.check_ids(part.tokens)?;
-            let (n_past, n_tokens) = (self.n_past[part.sequence], part.tokens.len());
-            if n_tokens > n_ctx - n_past {
-                return Err(Error::ContextFull { n_past, n_tokens, n_ctx });
-            }
-            let max = settings.n_outputs_max as usize;
-            if part.want == Logits::All && n_tokens > max {
-                return Err(Error::TooManyLogits { wanted: n_tokens, max });
-            }
+            let (n_past, max) = (self.n_past[part.sequence], settings.n_outputs_max as usize);
+            check_room(part.tokens.len(), part.want, n_past, n_ctx, max)?;
         }
         let n_tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
         if n_tokens > settings.n_batch as usize {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ::mlx::{Rows, Sequence};
 
 use super::model::{MlxModel, n_part};
-use crate::{CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Token};
+use crate::{CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Token, check_ids, check_room};
 
 /// A context of a model. Keeps the model alive.
 pub(super) struct MlxContext {
@@ -61,23 +61,6 @@ impl MlxContext {
         Ok(made)
     }
 
-    fn check(&self, tokens: &[Token], want: Logits) -> Result<(), Error> {
-        let (n_vocab, n_past, n_tokens) = (self.model.sizes.n_vocab(), self.n_past(), tokens.len());
-        let outside = |token: &Token| usize::try_from(*token).map_or(true, |id| id >= n_vocab);
-        let max = self.settings.n_outputs_max.max(1) as usize;
-        match tokens.iter().position(outside) {
-            _ if tokens.is_empty() => Err(Error::EmptyBatch),
-            Some(index) => Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab }),
-            None if n_tokens > self.n_ctx() - n_past => {
-                Err(Error::ContextFull { n_past, n_tokens, n_ctx: self.n_ctx() })
-            }
-            None if want == Logits::All && n_tokens > max => {
-                Err(Error::TooManyLogits { wanted: n_tokens, max })
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Computes `tokens` at once.
     fn part(
         &mut self,
@@ -117,7 +100,14 @@ impl Drop for MlxContext {
 
 impl Context for MlxContext {
     fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
-        self.check(tokens, want)?;
+        check_ids(tokens, self.model.sizes.n_vocab())?;
+        check_room(
+            tokens.len(),
+            want,
+            self.n_past(),
+            self.n_ctx(),
+            self.settings.n_outputs_max.max(1) as usize,
+        )?;
         self.logits.clear();
         let end = self.time_limit.map(|limit| Instant::now() + limit);
         let n_part = n_part(&self.settings);

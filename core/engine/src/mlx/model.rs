@@ -8,7 +8,7 @@ use ::mlx::{Decoder, Model as Directory};
 
 use super::context::MlxContext;
 use super::worker::Worker;
-use crate::{Context, ContextSettings, DryModel, Error, MemoryUse, Model, Purpose};
+use crate::{Context, ContextSettings, DryModel, Error, MemoryUse, Model};
 
 /// A directory's numbers.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ impl Model for MlxModel {
     }
 
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
-        check(settings)?;
+        settings.check_one_sequence()?;
         Ok(Box::new(MlxContext::open(self, settings)?))
     }
 
@@ -93,24 +93,7 @@ pub(super) struct DryMlxModel {
 
 impl DryModel for DryMlxModel {
     fn measure(&self, settings: &ContextSettings) -> Result<MemoryUse, Error> {
-        check(settings)?;
+        settings.check_one_sequence()?;
         Ok(self.sizes.memory(Some(settings)))
     }
-}
-
-fn check(settings: &ContextSettings) -> Result<(), Error> {
-    if settings.purpose != Purpose::Logits {
-        return Err(Error::Purpose { asked: "vectors", purpose: "logits" });
-    }
-    for (name, value) in
-        [("n_ctx", settings.n_ctx), ("n_batch", settings.n_batch), ("n_ubatch", settings.n_ubatch)]
-    {
-        if value == 0 || value > i32::MAX as u32 {
-            return Err(Error::setting(name, value, "1 ..= 2147483647"));
-        }
-    }
-    if settings.n_sequences != 1 {
-        return Err(Error::setting("n_sequences", settings.n_sequences, "1"));
-    }
-    Ok(())
 }

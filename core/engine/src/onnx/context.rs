@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::model::{MOST_AT_ONCE, OnnxModel};
 use super::ports::{LOGITS, MASK, TOKENS};
 use super::stop::{Stopped, watched};
-use crate::{CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Token};
+use crate::{CancelToken, Context, ContextSettings, Error, Logits, MemoryUse, Token, check_ids, check_room};
 
 /// A context of a graph. Keeps its model alive.
 pub(super) struct OnnxContext {
@@ -42,23 +42,6 @@ impl OnnxContext {
             logits: Vec::new(),
             model,
         })
-    }
-
-    fn check(&self, tokens: &[Token], want: Logits) -> Result<(), Error> {
-        let n_vocab = self.model.ports.n_vocab;
-        let outside = |token: &Token| usize::try_from(*token).map_or(true, |id| id >= n_vocab);
-        let n_tokens = tokens.len();
-        match tokens.iter().position(outside) {
-            _ if tokens.is_empty() => Err(Error::EmptyBatch),
-            Some(index) => Err(Error::TokenOutOfRange { index, token: tokens[index], n_vocab }),
-            None if n_tokens > self.n_ctx - self.n_past => {
-                Err(Error::ContextFull { n_past: self.n_past, n_tokens, n_ctx: self.n_ctx })
-            }
-            None if want == Logits::All && n_tokens > self.n_outputs_max => {
-                Err(Error::TooManyLogits { wanted: n_tokens, max: self.n_outputs_max })
-            }
-            None => Ok(()),
-        }
     }
 
     /// Lets the cache be as long as what is held, where it is longer and the graph would not read it so: before a run to
@@ -134,7 +117,8 @@ impl OnnxContext {
 
 impl Context for OnnxContext {
     fn decode(&mut self, tokens: &[Token], want: Logits, cancel: &CancelToken) -> Result<(), Error> {
-        self.check(tokens, want)?;
+        check_ids(tokens, self.model.ports.n_vocab)?;
+        check_room(tokens.len(), want, self.n_past, self.n_ctx, self.n_outputs_max)?;
         self.logits.clear();
         let end = self.time_limit.map(|limit| Instant::now() + limit);
         let n_chunks = tokens.len().div_ceil(self.n_chunk);

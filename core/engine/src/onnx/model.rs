@@ -8,7 +8,7 @@ use onnx::Session;
 
 use super::context::OnnxContext;
 use super::ports::Ports;
-use crate::{Context, ContextSettings, DryModel, Error, MemoryUse, Model, Purpose};
+use crate::{Context, ContextSettings, DryModel, Error, MemoryUse, Model};
 
 /// Most tokens whose logits one run computes: a graph gives those of all its tokens.
 pub(super) const MOST_AT_ONCE: usize = 128;
@@ -51,7 +51,7 @@ impl Model for OnnxModel {
     }
 
     fn new_context(self: Arc<Self>, settings: &ContextSettings) -> Result<Box<dyn Context>, Error> {
-        check(settings)?;
+        settings.check_one_sequence()?;
         Ok(Box::new(OnnxContext::open(self, settings)?))
     }
 
@@ -68,26 +68,9 @@ pub(super) struct DryOnnxModel {
 
 impl DryModel for DryOnnxModel {
     fn measure(&self, settings: &ContextSettings) -> Result<MemoryUse, Error> {
-        check(settings)?;
+        settings.check_one_sequence()?;
         Ok(memory(&self.ports, self.weight, Some(settings.n_ctx as usize)))
     }
-}
-
-fn check(settings: &ContextSettings) -> Result<(), Error> {
-    if settings.purpose != Purpose::Logits {
-        return Err(Error::Purpose { asked: "vectors", purpose: "logits" });
-    }
-    for (name, value) in
-        [("n_ctx", settings.n_ctx), ("n_batch", settings.n_batch), ("n_ubatch", settings.n_ubatch)]
-    {
-        if value == 0 || value > i32::MAX as u32 {
-            return Err(Error::setting(name, value, "1 ..= 2147483647"));
-        }
-    }
-    if settings.n_sequences != 1 {
-        return Err(Error::setting("n_sequences", settings.n_sequences, "1"));
-    }
-    Ok(())
 }
 
 /// Weights lie in files and once more in the order in which they multiply; a run has the cache twice, before and after.

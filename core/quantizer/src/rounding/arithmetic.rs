@@ -14,7 +14,7 @@ pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
 
 /// Σ aᵢ·bᵢ.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; LANES];
     let (a, a_rest) = a.as_chunks::<LANES>();
     let (b, b_rest) = b.as_chunks::<LANES>();

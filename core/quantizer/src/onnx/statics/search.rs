@@ -3,6 +3,7 @@
 //! Knows numbers alone.
 
 use super::magnitudes::{LEVELS, Magnitudes, Reach};
+use crate::rounding::arithmetic::dot;
 
 /// Factors stay within this and its inverse.
 const MOST_FACTOR: f32 = 1e4;
@@ -100,20 +101,6 @@ fn coded_inputs(rows: &[f32], divisors: &[f32], reach: f32) -> Vec<f32> {
 /// Every row of `a` times every row of `b`.
 fn products(a: &[f32], b: &[f32], width: usize) -> Vec<f32> {
     a.chunks_exact(width).flat_map(|x| b.chunks_exact(width).map(|w| dot(x, w))).collect()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0f32; LANES];
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 fn part_lost(got: &[f32], plain: &[f32]) -> f64 {
