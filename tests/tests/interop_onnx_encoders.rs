@@ -130,6 +130,8 @@ fn a_vision_transformer_answers_the_same_in_eight_bits() {
         let int8 = made(&graph, &request(Precision::Int8), &calibration, &held_out);
         let dynamic = made(&graph, &request(Precision::Dynamic), &calibration, &held_out);
         assert_eq!(int8.report.architecture.as_deref(), Some("ViT classifier"));
+        // Of two sums in each of six layers; what comes before the first layer adds a constant.
+        assert_eq!(int8.report.cleaning.n_skip_norms, 12);
         let expected = answers(&std::fs::read(&graph).unwrap());
         let exact = compared(&expected, &answers(&int8.plain));
         assert!(exact.1 < 1e-9, "made plain, it answers differently");

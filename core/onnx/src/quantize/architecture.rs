@@ -64,7 +64,9 @@ impl Architecture {
 
 fn count(graph: &GraphProto, counts: &mut BTreeMap<String, usize>) {
     for node in &graph.node {
-        *counts.entry(node.op_type().to_string()).or_default() += 1;
+        // A norm that took its sum in is a norm.
+        let operator = node.op_type();
+        *counts.entry(operator.strip_prefix("Skip").unwrap_or(operator).to_string()).or_default() += 1;
         node.attribute
             .iter()
             .filter_map(|attribute| attribute.g.as_ref())

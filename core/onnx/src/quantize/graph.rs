@@ -2,7 +2,9 @@
 //! Knows names and edges, graphs below nodes included; must not know what an operator computes.
 
 use crate::Error;
-use formats::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, type_proto};
+use formats::onnx::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TypeProto, ValueInfoProto, type_proto,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Who makes and who reads each tensor of a graph, by place in its list of nodes.
@@ -173,6 +175,17 @@ pub(crate) fn graph_mut(model: &mut ModelProto) -> Result<&mut GraphProto, Error
 pub(crate) fn opset(model: &ModelProto) -> i64 {
     let default = model.opset_import.iter().find(|set| matches!(set.domain(), "" | "ai.onnx"));
     default.map_or(1, |set| set.version())
+}
+
+/// Operators that ONNX Runtime has beside the standard's.
+pub(crate) const RUNTIME_DOMAIN: &str = "com.microsoft";
+
+/// Says that operators of [`RUNTIME_DOMAIN`] are used.
+pub(crate) fn import_runtime_domain(model: &mut ModelProto) {
+    if model.opset_import.iter().all(|set| set.domain() != RUNTIME_DOMAIN) {
+        let set = OperatorSetIdProto { domain: Some(RUNTIME_DOMAIN.into()), version: Some(1) };
+        model.opset_import.push(set);
+    }
 }
 
 /// The tensor type of an input or output.

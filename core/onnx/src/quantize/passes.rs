@@ -9,6 +9,7 @@ mod layer_norm;
 mod names;
 mod operators;
 mod reshapes;
+mod skip_norm;
 
 use crate::Error;
 use crate::quantize::evaluate::{Evaluator, Feed};
@@ -31,6 +32,8 @@ pub struct Cleaning {
     pub n_normalisations: usize,
     /// Norms of vectors that were spelled out and are one operator now.
     pub n_norms: usize,
+    /// Sums that went into the norm behind them.
+    pub n_skip_norms: usize,
     /// Reshapes that went into those behind them.
     pub n_reshapes: usize,
     /// Constants that were the same as others.
@@ -44,6 +47,7 @@ pub(crate) const OPSET: i64 = 13;
 
 /// Runs them all. `feed` is one good set of inputs: shapes become what it has, inputs of `fixed` become constants (they
 /// stay inputs that nothing reads), and branches are taken as it takes them. With `open`, extents that the model leaves open stay so.
+/// `skip_norms` allows ONNX Runtime's own operator for a sum and its norm.
 ///
 /// # Errors
 /// What the library refuses, an operator older than the oldest that can be rewritten, a graph that contradicts itself.
@@ -52,6 +56,7 @@ pub(crate) fn clean(
     evaluator: &Evaluator<'_>,
     feed: &Feed,
     (fixed, open): (&[String], bool),
+    skip_norms: bool,
     progress: &mut Progress<'_>,
 ) -> Result<Cleaning, Error> {
     let before = opset(model);
@@ -66,6 +71,9 @@ pub(crate) fn clean(
     done.n_normalisations = batch_norm::fold(graph_mut(model)?)?;
     if opset(model) >= layer_norm::FIRST {
         done.n_norms = layer_norm::fuse(graph_mut(model)?)?;
+    }
+    if skip_norms {
+        done.n_skip_norms = skip_norm::fuse(model, evaluator, feed)?;
     }
     done.n_shared = duplicates::join(model)?;
     let graph = graph_mut(model)?;

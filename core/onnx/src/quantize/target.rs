@@ -34,6 +34,9 @@ pub struct Target {
     pub(crate) passes: BTreeSet<String>,
     /// Names of the precisions that make sense there.
     pub precisions: BTreeSet<String>,
+    /// Whether it has ONNX Runtime's operator for a sum and its norm.
+    #[serde(default)]
+    pub(crate) skip_norms: bool,
     /// Whether its speed is what this machine measures.
     pub(crate) timed: bool,
     /// Whether half precision is only how weights are stored.

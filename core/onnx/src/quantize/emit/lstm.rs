@@ -3,15 +3,11 @@
 
 use super::Emitter;
 use crate::Error;
-use crate::quantize::graph::Index;
+use crate::quantize::graph::{Index, RUNTIME_DOMAIN};
 use crate::quantize::weights::quantize;
-use formats::onnx::{
-    DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, tensor_floats, tensor_of_bytes,
-    tensor_of_floats,
-};
+use formats::onnx::{DataType, GraphProto, NodeProto, tensor_floats, tensor_of_bytes, tensor_of_floats};
 
 /// Where operators of ONNX Runtime's own live.
-pub(super) const DOMAIN: &str = "com.microsoft";
 
 /// Turns an LSTM into that operator.
 pub(super) fn emit(
@@ -51,14 +47,7 @@ pub(super) fn emit(
         node.input.extend([scale, zero]);
     }
     node.op_type = Some("DynamicQuantizeLSTM".into());
-    node.domain = Some(DOMAIN.into());
+    node.domain = Some(RUNTIME_DOMAIN.into());
     node.attribute.retain(|attribute| attribute.name() != "layout");
     Ok(())
-}
-
-/// Says that operators of that domain are used.
-pub(super) fn import_domain(model: &mut ModelProto) {
-    if model.opset_import.iter().all(|set| set.domain() != DOMAIN) {
-        model.opset_import.push(OperatorSetIdProto { domain: Some(DOMAIN.into()), version: Some(1) });
-    }
 }
