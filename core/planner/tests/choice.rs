@@ -162,6 +162,7 @@ fn measurements_on_this_device_stand_above_what_is_known_of_such_devices() {
         phase,
         model: candidate.description.family.clone(),
         variant: variant.into(),
+        other_engine: variant.starts_with("onnx/"),
         work: work.clone(),
         n_tokens: 512.0,
         milliseconds,
@@ -175,6 +176,9 @@ fn measurements_on_this_device_stand_above_what_is_known_of_such_devices() {
     assert_eq!(measured.speed.evidence, Evidence::Measured);
     let [slow, fast] = measured.speed.decode_tokens_per_s;
     assert!(slow < 5.0 && fast < before.speed.decode_tokens_per_s[0], "{slow} {fast}");
+    // What another engine took teaches nothing of this one.
+    let other = chosen(Request { observations: seen("onnx/int8"), ..only("Q8_0", &[]) });
+    assert_eq!(other.speed, before.speed);
     // The same, remembered without the model, for a variant that was never run.
     let taught = SpeedModel::new(&phone(), Tables::default()).observed(&seen("gguf/Q8_0"));
     let calibrations = vec![taught.calibration(Backend::Cpu)];

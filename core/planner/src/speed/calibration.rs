@@ -28,6 +28,9 @@ pub struct Observation {
     pub model: String,
     /// Id of the variant.
     pub variant: String,
+    /// Another engine computed than the one whose costs are believed: it tells of this variant and teaches nothing else.
+    #[serde(default)]
+    pub other_engine: bool,
     /// Its work.
     pub work: Work,
     /// Decode: tokens before, on average. Prefill: tokens read.
@@ -37,6 +40,11 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Whether beliefs of this backend are fitted to it.
+    pub(super) fn teaches(&self, backend: Backend) -> bool {
+        self.backend == backend && !self.other_engine
+    }
+
     /// Whether its numbers can be: what comes from a file may not be a measurement.
     pub fn is_sound(&self) -> bool {
         let sound = |number: f64| number.is_finite() && (0.0..1e12).contains(&number);
@@ -58,7 +66,7 @@ pub struct Calibration {
     pub n_observations: u32,
 }
 
-/// The numbers that `observations` leave of `before`. Those of another backend or phase are ignored. `processor` are the
+/// The numbers that `observations` leave of `before`. Those of another engine, backend or phase are ignored. `processor` are the
 /// class and numbers of the processor, for what the device does not hold.
 pub fn calibrate(
     class: &CostClass,
@@ -68,7 +76,7 @@ pub fn calibrate(
     observations: &[Observation],
 ) -> Belief {
     let mine = |observation: &&Observation| {
-        observation.backend == class.backend && observation.phase == phase && observation.is_sound()
+        observation.teaches(class.backend) && observation.phase == phase && observation.is_sound()
     };
     let observations: Vec<&Observation> = observations.iter().filter(mine).collect();
     if observations.is_empty() || !before.is_sound() {

@@ -95,7 +95,7 @@ impl SpeedModel {
     /// Learns from measurements on this device: the processor's first, since it computes what devices do not hold.
     pub fn observed(mut self, observations: &[Observation]) -> Self {
         for backend in Backend::ALL {
-            let n = observations.iter().filter(|observation| observation.backend == backend).count() as u32;
+            let n = observations.iter().filter(|observation| observation.teaches(backend)).count() as u32;
             if n == 0 {
                 continue;
             }
