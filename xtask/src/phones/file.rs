@@ -95,6 +95,7 @@ impl Cell {
             phase,
             model: self.model.clone(),
             variant: self.quant.clone(),
+            other_engine: false,
             work: self.work.clone(),
             n_tokens: self.n_tokens(phase),
             milliseconds: self.milliseconds(phase),
