@@ -7,8 +7,6 @@ use crate::quantize::graph::{Index, RUNTIME_DOMAIN};
 use crate::quantize::weights::quantize;
 use formats::onnx::{DataType, GraphProto, NodeProto, tensor_floats, tensor_of_bytes, tensor_of_floats};
 
-/// Where operators of ONNX Runtime's own live.
-
 /// Turns an LSTM into that operator.
 pub(super) fn emit(
     emitter: &mut Emitter<'_>,
