@@ -169,9 +169,7 @@ pub fn quantize(
     let evaluator = Evaluator { library, threads: request.threads };
     let mut plain = model.clone();
     let first = calibration.first()?;
-    let shapes = (request.fixed.as_slice(), request.open_shapes);
-    let skip_norms = request.target.skip_norms;
-    let cleaning = passes::clean(&mut plain, &evaluator, &first, shapes, skip_norms, &mut progress)?;
+    let cleaning = passes::clean(&mut plain, &evaluator, &first, request, &mut progress)?;
     sign(&mut plain);
     let plain_bytes = write_model(&plain)?;
     let mut runner = evaluator.runner(&plain, None, crate::Optimization::Full)?;

@@ -124,11 +124,6 @@ impl Candidate {
         asked == self.id || self.id.split_once('/').is_some_and(|(_, name)| name == asked)
     }
 
-    /// Whether another engine than llama.cpp computes it, as the format in its id says: `onnx/int4`.
-    pub fn has_other_engine(&self) -> bool {
-        self.id.split_once('/').is_some_and(|(format, _)| format != "gguf")
-    }
-
     /// What measurements call the model: its name, else its family.
     pub fn model_name(&self) -> &str {
         self.description.name.as_deref().unwrap_or(&self.description.family)

@@ -162,7 +162,6 @@ fn measurements_on_this_device_stand_above_what_is_known_of_such_devices() {
         phase,
         model: candidate.description.family.clone(),
         variant: variant.into(),
-        other_engine: variant.starts_with("onnx/"),
         work: work.clone(),
         n_tokens: 512.0,
         milliseconds,

@@ -32,8 +32,7 @@ fn decode(model: &SpeedModel, backend: Backend, work: &Work) -> Prediction {
 
 fn observed(backend: Backend, phase: Phase, work: &Work, milliseconds: f64) -> Observation {
     let (model, variant) = ("small".to_string(), format!("{:?}", work.weights[0].ty));
-    let (other_engine, work) = (false, work.clone());
-    Observation { backend, phase, model, variant, other_engine, work, n_tokens: 0.0, milliseconds }
+    Observation { backend, phase, model, variant, work: work.clone(), n_tokens: 0.0, milliseconds }
 }
 
 /// A world in which t = layers · ℓ + bytes / bandwidth: a desktop graphics card. The model is told two times of a small

@@ -95,7 +95,6 @@ impl Cell {
             phase,
             model: self.model.clone(),
             variant: self.quant.clone(),
-            other_engine: false,
             work: self.work.clone(),
             n_tokens: self.n_tokens(phase),
             milliseconds: self.milliseconds(phase),

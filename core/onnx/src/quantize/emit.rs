@@ -5,9 +5,7 @@ mod lstm;
 mod matrix;
 
 use crate::Error;
-use crate::quantize::graph::{
-    Index, RUNTIME_DOMAIN, drop_unused, graph, graph_mut, import_runtime_domain, sort,
-};
+use crate::quantize::graph::{Index, drop_unused, graph, graph_mut, import_runtime_domain, sort};
 use crate::quantize::plan::{Choice, Placement, Plan};
 use crate::quantize::ranges::{RangeMethod, range};
 use crate::quantize::record::Record;
@@ -94,9 +92,7 @@ pub(crate) fn emit(
     graph.initializer.append(&mut emitter.tensors);
     sort(graph)?;
     drop_unused(graph);
-    if graph.node.iter().any(|node| node.domain() == RUNTIME_DOMAIN) {
-        import_runtime_domain(&mut model);
-    }
+    import_runtime_domain(&mut model);
     crate::quantize::sign(&mut model);
     Ok(model)
 }

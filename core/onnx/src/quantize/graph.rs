@@ -180,9 +180,11 @@ pub(crate) fn opset(model: &ModelProto) -> i64 {
 /// Operators that ONNX Runtime has beside the standard's.
 pub(crate) const RUNTIME_DOMAIN: &str = "com.microsoft";
 
-/// Says that operators of [`RUNTIME_DOMAIN`] are used.
+/// Says that operators of [`RUNTIME_DOMAIN`] are used, where they are.
 pub(crate) fn import_runtime_domain(model: &mut ModelProto) {
-    if model.opset_import.iter().all(|set| set.domain() != RUNTIME_DOMAIN) {
+    let mut nodes = model.graph.iter().flat_map(|graph| &graph.node);
+    let is_used = nodes.any(|node| node.domain() == RUNTIME_DOMAIN);
+    if is_used && model.opset_import.iter().all(|set| set.domain() != RUNTIME_DOMAIN) {
         let set = OperatorSetIdProto { domain: Some(RUNTIME_DOMAIN.into()), version: Some(1) };
         model.opset_import.push(set);
     }

@@ -12,6 +12,7 @@ mod reshapes;
 mod skip_norm;
 
 use crate::Error;
+use crate::quantize::Request;
 use crate::quantize::evaluate::{Evaluator, Feed};
 use crate::quantize::graph::{drop_unused, graph, graph_mut, opset, sort};
 use crate::quantize::progress::{Progress, Step};
@@ -45,9 +46,8 @@ pub struct Cleaning {
 /// The least version of operators with quantization by channel.
 pub(crate) const OPSET: i64 = 13;
 
-/// Runs them all. `feed` is one good set of inputs: shapes become what it has, inputs of `fixed` become constants (they
-/// stay inputs that nothing reads), and branches are taken as it takes them. With `open`, extents that the model leaves open stay so.
-/// `skip_norms` allows ONNX Runtime's own operator for a sum and its norm.
+/// Runs them all. `feed` is one good set of inputs: shapes become what it has, unless the request keeps open what the model
+/// leaves open, its fixed inputs become constants (they stay inputs that nothing reads), and branches are taken as it takes them.
 ///
 /// # Errors
 /// What the library refuses, an operator older than the oldest that can be rewritten, a graph that contradicts itself.
@@ -55,14 +55,14 @@ pub(crate) fn clean(
     model: &mut ModelProto,
     evaluator: &Evaluator<'_>,
     feed: &Feed,
-    (fixed, open): (&[String], bool),
-    skip_norms: bool,
+    request: &Request,
     progress: &mut Progress<'_>,
 ) -> Result<Cleaning, Error> {
+    let open = request.open_shapes;
     let before = opset(model);
     let mut done = Cleaning { n_nodes_before: branches::count(graph(model)?), ..Cleaning::default() };
     names::tidy(graph_mut(model)?)?;
-    names::fix_inputs(graph_mut(model)?, feed, fixed, open)?;
+    names::fix_inputs(graph_mut(model)?, feed, &request.fixed, open)?;
     done.n_branches = branches::take(model, evaluator, feed)?;
     progress.report(Step::Cleaning, 1, 3)?;
     done.n_folded = folding::fold(model, evaluator, feed, open)?;
@@ -72,7 +72,7 @@ pub(crate) fn clean(
     if opset(model) >= layer_norm::FIRST {
         done.n_norms = layer_norm::fuse(graph_mut(model)?)?;
     }
-    if skip_norms {
+    if request.target.skip_norms {
         done.n_skip_norms = skip_norm::fuse(model, evaluator, feed)?;
     }
     done.n_shared = duplicates::join(model)?;

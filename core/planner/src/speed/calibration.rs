@@ -28,9 +28,6 @@ pub struct Observation {
     pub model: String,
     /// Id of the variant.
     pub variant: String,
-    /// Another engine computed than the one whose costs are believed: it tells of this variant and teaches nothing else.
-    #[serde(default)]
-    pub other_engine: bool,
     /// Its work.
     pub work: Work,
     /// Decode: tokens before, on average. Prefill: tokens read.
@@ -40,9 +37,11 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Whether beliefs of this backend are fitted to it.
+    /// Whether beliefs of this backend are fitted to it. They are of llama.cpp: what another engine took, as the format in the
+    /// variant's id says (`onnx/int4`), tells of that variant alone.
     pub(super) fn teaches(&self, backend: Backend) -> bool {
-        self.backend == backend && !self.other_engine
+        let other_engine = self.variant.split_once('/').is_some_and(|(format, _)| format != "gguf");
+        self.backend == backend && !other_engine
     }
 
     /// Whether its numbers can be: what comes from a file may not be a measurement.

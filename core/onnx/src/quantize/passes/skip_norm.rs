@@ -49,9 +49,7 @@ pub(super) fn fuse(model: &mut ModelProto, evaluator: &Evaluator<'_>, feed: &Fee
     let gone: HashSet<usize> = pairs.iter().map(|pair| pair.sum).collect();
     let mut at = 0..;
     graph.node.retain(|_| !gone.contains(&at.next().unwrap_or_default()));
-    if !pairs.is_empty() {
-        import_runtime_domain(model);
-    }
+    import_runtime_domain(model);
     Ok(pairs.len())
 }
 
