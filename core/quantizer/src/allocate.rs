@@ -1,8 +1,12 @@
 //! Types for tensors within a number of bytes, so that the sum of what they harm is least.
 //! Owns the choice alone: a pure function of bytes and harm by candidate. Must not know models or files.
 //!
-//! First the lower convex hulls of all candidates and one exchange rate between bytes and harm, found by bisection; then,
-//! around what that chooses, the best combination by whole units of bytes, and single steps into what is left.
+//! First the lower convex hulls of all candidates and one exchange rate between bytes and harm, found by bisection; then
+//! the best combinations by whole units of bytes, and single steps into what is left. Where more than a thousandth of the
+//! budget is left then, the best combination that uses it is taken if its harm is larger by a hundredth at most: figures
+//! say less than that.
+
+use std::ops::RangeInclusive;
 
 /// What a tensor may become.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,20 +17,44 @@ pub struct Candidate {
     pub harm: f64,
 }
 
-/// Units that a budget is cut into for combinations.
+/// Units that a budget is cut into for combinations, where those that sizes are multiples of are more.
 const UNITS: u64 = 60_000;
+
+/// Most units of which sizes are multiples that combinations are looked for by: those are exact.
+const EXACT_UNITS: u64 = 120_000;
+
+/// The share of the budget that may stay unused.
+const UNUSED: f64 = 1e-3;
+
+/// Harms that differ by this share are as good as one another: figures say less.
+const INDIFFERENT: f64 = 1e-2;
+
+/// Most steps that pairs are made of: they take the square of it.
+const MOST_PAIRED: usize = 6000;
 
 /// For each tensor of `tensors`, which all have candidates, the index of the one chosen. The sum of bytes is at most
 /// `budget_bytes`; `None` where even the smallest candidates take more.
 pub fn allocate(tensors: &[Vec<Candidate>], budget_bytes: u64) -> Option<Vec<usize>> {
-    let smallest: u64 = tensors.iter().map(|of| of.iter().map(|c| c.bytes).min().unwrap_or(0)).sum();
+    let smallest: u64 = tensors.iter().map(|of| smallest_of(of)).sum();
     if smallest > budget_bytes {
         return None;
     }
     let by_rate = by_exchange_rate(tensors, budget_bytes);
-    let combined = combine(tensors, budget_bytes).unwrap_or_else(|| by_rate.clone());
-    let best = [by_rate, combined].into_iter().map(|chosen| fill(tensors, budget_bytes, chosen));
-    best.min_by(|a, b| harm_of(tensors, a).total_cmp(&harm_of(tensors, b)))
+    let combine = Combinations::new(tensors, budget_bytes);
+    let anything = 0..=budget_bytes;
+    let used_up = budget_bytes - (budget_bytes as f64 * UNUSED) as u64..=budget_bytes;
+    let combined =
+        |bytes: &RangeInclusive<u64>| combine.as_ref().and_then(|combine| combine.best(bytes.clone()));
+    let starts =
+        [(Some(by_rate), &anything), (combined(&anything), &anything), (combined(&used_up), &used_up)];
+    let filled = starts.into_iter().filter_map(|(from, bytes)| Some(fill(tensors, bytes, from?)));
+    let found: Vec<(f64, Vec<usize>)> = filled.map(|chosen| (harm_of(tensors, &chosen), chosen)).collect();
+    let by_harm = |a: &&(f64, Vec<usize>), b: &&(f64, Vec<usize>)| a.0.total_cmp(&b.0);
+    let least = found.iter().min_by(by_harm)?;
+    let as_good = found.iter().filter(|(harm, chosen)| {
+        used_up.contains(&bytes_of(tensors, chosen)) && *harm <= least.0 * (1.0 + INDIFFERENT)
+    });
+    Some(as_good.min_by(by_harm).unwrap_or(least).1.clone())
 }
 
 /// Bytes of a choice.
@@ -68,48 +96,94 @@ fn by_exchange_rate(tensors: &[Vec<Candidate>], budget_bytes: u64) -> Vec<usize>
     best
 }
 
-/// The least harm of all combinations, with bytes rounded up to whole units.
-fn combine(tensors: &[Vec<Candidate>], budget_bytes: u64) -> Option<Vec<usize>> {
-    let base: u64 = tensors.iter().map(|of| of.iter().map(|c| c.bytes).min().unwrap_or(0)).sum();
-    let spare = budget_bytes - base;
-    let unit = spare.div_ceil(UNITS).max(1);
-    let n_units = usize::try_from(spare / unit).ok()?;
-    let mut least = vec![0f64; n_units + 1];
-    let mut choices: Vec<Vec<u8>> = Vec::with_capacity(tensors.len());
-    for candidates in tensors {
-        let smallest = candidates.iter().map(|c| c.bytes).min()?;
-        let mut next = vec![f64::INFINITY; n_units + 1];
-        let mut choice = vec![u8::MAX; n_units + 1];
-        for (at, candidate) in candidates.iter().enumerate() {
-            let Ok(units) = usize::try_from((candidate.bytes - smallest).div_ceil(unit)) else { continue };
-            let at = u8::try_from(at).ok()?;
-            for used in units..=n_units {
-                let harm = least[used - units] + candidate.harm;
-                if harm < next[used] {
-                    (next[used], choice[used]) = (harm, at);
+/// Bytes in a unit of combinations within `spare` bytes beyond the smallest candidates: the largest that all sizes are
+/// multiples of, where that makes few enough.
+fn unit_of(tensors: &[Vec<Candidate>], spare: u64) -> u64 {
+    let divisor = |a: u64, b: u64| {
+        let (mut a, mut b) = (a, b);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let apart = tensors.iter().flat_map(|of| of.iter().map(|c| c.bytes.abs_diff(of[0].bytes)));
+    let common = apart.fold(0, divisor).max(1);
+    if spare / common <= EXACT_UNITS { common } else { spare.div_ceil(UNITS).max(1) }
+}
+
+/// The least harm of all combinations by the bytes they take, rounded up to whole units tensor by tensor.
+struct Combinations<'a> {
+    tensors: &'a [Vec<Candidate>],
+    /// Bytes of the smallest candidates together.
+    smallest: u64,
+    /// Bytes of a unit.
+    unit: u64,
+    /// Least harm by units beyond the smallest candidates, all of them used; infinite where no combination does.
+    least: Vec<f64>,
+    /// By tensor, what it becomes in the combination of it and those before it, by the units they use.
+    choices: Vec<Vec<u8>>,
+}
+
+impl<'a> Combinations<'a> {
+    fn new(tensors: &'a [Vec<Candidate>], budget_bytes: u64) -> Option<Self> {
+        let smallest: u64 = tensors.iter().map(|of| smallest_of(of)).sum();
+        let spare = budget_bytes.checked_sub(smallest)?;
+        let unit = unit_of(tensors, spare);
+        let n_units = usize::try_from(spare / unit).ok()?;
+        let mut least = vec![f64::INFINITY; n_units + 1];
+        least[0] = 0.0;
+        let mut choices: Vec<Vec<u8>> = Vec::with_capacity(tensors.len());
+        for candidates in tensors {
+            let mut next = vec![f64::INFINITY; n_units + 1];
+            let mut choice = vec![u8::MAX; n_units + 1];
+            for (at, candidate) in candidates.iter().enumerate() {
+                let Some(units) = units_of(candidates, at, unit) else { continue };
+                let at = u8::try_from(at).ok()?;
+                for used in units..=n_units {
+                    let harm = least[used - units] + candidate.harm;
+                    if harm < next[used] {
+                        (next[used], choice[used]) = (harm, at);
+                    }
                 }
             }
+            least = next;
+            choices.push(choice);
         }
-        least = next;
-        choices.push(choice);
+        Some(Self { tensors, smallest, unit, least, choices })
     }
-    let mut used = n_units;
-    let mut chosen = vec![0; tensors.len()];
-    for (tensor, candidates) in tensors.iter().enumerate().rev() {
-        chosen[tensor] = choices[tensor][used] as usize;
-        let smallest = candidates.iter().map(|c| c.bytes).min()?;
-        used -= usize::try_from((candidates[chosen[tensor]].bytes - smallest).div_ceil(unit)).ok()?;
+
+    /// The combination of least harm that takes a number of bytes within `range`.
+    fn best(&self, range: RangeInclusive<u64>) -> Option<Vec<usize>> {
+        let fits = |used: &usize| range.contains(&(self.smallest + self.unit * *used as u64));
+        let possible = (0..self.least.len()).filter(|used| fits(used) && self.least[*used].is_finite());
+        let mut used = possible.min_by(|a, b| self.least[*a].total_cmp(&self.least[*b]))?;
+        let mut chosen = vec![0; self.tensors.len()];
+        for (tensor, candidates) in self.tensors.iter().enumerate().rev() {
+            chosen[tensor] = usize::from(self.choices[tensor][used]);
+            used -= units_of(candidates, chosen[tensor], self.unit)?;
+        }
+        Some(chosen)
     }
-    Some(chosen)
+}
+
+fn smallest_of(candidates: &[Candidate]) -> u64 {
+    candidates.iter().map(|c| c.bytes).min().unwrap_or(0)
+}
+
+/// Units that a candidate takes beyond the smallest.
+fn units_of(candidates: &[Candidate], at: usize, unit: u64) -> Option<usize> {
+    usize::try_from((candidates[at].bytes - smallest_of(candidates)).div_ceil(unit)).ok()
 }
 
 /// One or two changes of a tensor's candidate.
 type Steps = [Option<(usize, usize)>; 2];
 
-/// Takes single steps, and pairs of one up and one down, that lessen the harm within what is left of the budget.
-fn fill(tensors: &[Vec<Candidate>], budget_bytes: u64, mut chosen: Vec<usize>) -> Vec<usize> {
+/// Takes single steps, and pairs of one up and one down, that lessen the harm, as long as all take a number of bytes
+/// within `range`.
+fn fill(tensors: &[Vec<Candidate>], range: &RangeInclusive<u64>, mut chosen: Vec<usize>) -> Vec<usize> {
     loop {
-        let left = budget_bytes - bytes_of(tensors, &chosen);
+        let now = i128::from(bytes_of(tensors, &chosen));
+        let fits = |more: i128| u64::try_from(now + more).is_ok_and(|bytes| range.contains(&bytes));
         let steps: Vec<(usize, usize, i128, f64)> = tensors
             .iter()
             .enumerate()
@@ -128,14 +202,14 @@ fn fill(tensors: &[Vec<Candidate>], budget_bytes: u64, mut chosen: Vec<usize>) -
             }
         };
         for (tensor, at, bytes, harm) in &steps {
-            if *bytes <= i128::from(left) {
+            if fits(*bytes) {
                 offer(*harm, [Some((*tensor, *at)), None]);
             }
-            if *harm >= 0.0 || steps.len() > 6000 {
+            if *harm >= 0.0 || steps.len() > MOST_PAIRED {
                 continue;
             }
             for (other, other_at, more, other_harm) in &steps {
-                if other != tensor && bytes + more <= i128::from(left) {
+                if other != tensor && fits(bytes + more) {
                     offer(harm + other_harm, [Some((*tensor, *at)), Some((*other, *other_at))]);
                 }
             }

@@ -6,7 +6,9 @@ use formats::gguf::GgmlType;
 use formats::imatrix::{Entry, Imatrix, write_gguf};
 use llama_pajamas_quantizer::sensitivity::{CANDIDATES, Sensitivity, TensorSensitivity};
 use llama_pajamas_quantizer::{BuildRequest, Target, build_bundle, open_source};
-use std::ops::ControlFlow;
+use serde_json::{Map, Value, json};
+use std::io::Write as _;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 /// Numbers below a bound, evenly spread.
@@ -50,20 +52,28 @@ fn importance(model: &Path) -> Vec<u8> {
     write_gguf(Vec::new(), &imatrix).unwrap()
 }
 
-/// Forty random sizes between those of about 3 bits per weight and those at which single steps are too large (Q8_0 of the larger model).
-fn check(name: &str, smallest: u64, largest: u64) {
+/// Made-up figures for a model that comes with the repository.
+fn check_made_up(name: &str, range: Range<u64>) {
     let model: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../models", name].iter().collect();
-    let mut random = Random(5);
     let folder = tempfile::tempdir().unwrap();
     let figures = folder.path().join("sensitivity.json");
-    std::fs::write(&figures, serde_json::to_vec(&sensitivity(&model, &mut random)).unwrap()).unwrap();
-    let budgets: Vec<u64> = (0..40).map(|_| smallest + random.below(largest - smallest)).collect();
+    let made_up = sensitivity(&model, &mut Random(5));
+    std::fs::write(&figures, serde_json::to_vec(&made_up).unwrap()).unwrap();
+    check(name, &model, &figures, range, 40);
+}
+
+/// Random sizes within `range`.
+fn check(name: &str, model: &Path, figures: &Path, range: Range<u64>, n_budgets: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random(5);
+    let budgets = (0..n_budgets).map(|_| range.start + random.below(range.end - range.start));
+    let budgets: Vec<u64> = budgets.collect();
     let request = |budgets: &[u64], dry_run| BuildRequest {
-        model: model.clone(),
+        model: model.into(),
         model_id: name.into(),
         output: folder.path().join("bundle"),
         targets: budgets.iter().map(|bytes| Target::FileBytes(*bytes)).collect(),
-        sensitivity: Some(figures.clone()),
+        sensitivity: Some(figures.into()),
         threads: 2,
         dry_run,
         ..BuildRequest::default()
@@ -80,14 +90,14 @@ fn check(name: &str, smallest: u64, largest: u64) {
     }
     // What a file tells of its importance matrix takes bytes as well.
     let imatrix = folder.path().join("imatrix.gguf");
-    std::fs::write(&imatrix, importance(&model)).unwrap();
+    std::fs::write(&imatrix, importance(model)).unwrap();
     for budget in &budgets[..4] {
         let request = BuildRequest { imatrix: Some(imatrix.clone()), ..request(&[*budget], true) };
         let report = build_bundle(&request, &mut |_| {}, &mut go_on).unwrap();
         let used = report.variants[0].file_bytes as f64 / *budget as f64;
         assert!((0.999..=1.0).contains(&used), "{name} with importance: {used} of {budget} bytes");
     }
-    println!("{name}: 40 budgets, at least {:.3}% used", 100.0 * least_used);
+    println!("{name}: {n_budgets} budgets, at least {:.3}% used", 100.0 * least_used);
     // What is written is as long as was foretold.
     let report = build_bundle(&request(&budgets[..2], false), &mut |_| {}, &mut go_on).unwrap();
     for variant in &report.variants {
@@ -95,16 +105,75 @@ fn check(name: &str, smallest: u64, largest: u64) {
         assert_eq!(std::fs::metadata(path).unwrap().len(), variant.file_bytes, "{}", variant.id);
     }
     // Below the smallest file nothing is planned.
-    let error = build_bundle(&request(&[smallest / 2], true), &mut |_| {}, &mut go_on).unwrap_err();
+    let error = build_bundle(&request(&[range.start / 2], true), &mut |_| {}, &mut go_on).unwrap_err();
     assert!(error.to_string().contains("target size: expected at least"), "{error}");
 }
 
+/// A checkpoint of pajama-moe-21m's shape whose weights are all 0.
+fn mixture_of_experts(folder: &Path) {
+    let models: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../models/pajama-7m"].iter().collect();
+    std::fs::copy(models.join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
+    let config = std::fs::read_to_string(models.join("config.json")).unwrap();
+    let mut config: Map<String, Value> = serde_json::from_str(&config).unwrap();
+    let experts = json!({
+        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_hidden_layers": 6,
+        "num_experts": 16, "num_experts_per_tok": 2, "moe_intermediate_size": 256, "norm_topk_prob": true,
+        "decoder_sparse_step": 1, "mlp_only_layers": []
+    });
+    config.extend(experts.as_object().unwrap().clone());
+    std::fs::write(folder.join("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
+
+    let mut tensors: Vec<(String, Vec<u64>)> =
+        vec![("model.embed_tokens.weight".into(), vec![4096, 256]), ("model.norm.weight".into(), vec![256])];
+    for layer in 0..6 {
+        let mut add = |name: &str, dims: &[u64]| {
+            tensors.push((format!("model.layers.{layer}.{name}.weight"), dims.to_vec()));
+        };
+        add("input_layernorm", &[256]);
+        add("post_attention_layernorm", &[256]);
+        for (name, rows) in [("q", 256), ("k", 128), ("v", 128), ("o", 256)] {
+            add(&format!("self_attn.{name}_proj"), &[rows, 256]);
+        }
+        add("self_attn.q_norm", &[64]);
+        add("self_attn.k_norm", &[64]);
+        add("mlp.gate", &[16, 256]);
+        for expert in 0..16 {
+            for name in ["gate", "up", "down"] {
+                add(&format!("mlp.experts.{expert}.{name}_proj"), &[256, 256]);
+            }
+        }
+    }
+    let (mut header, mut end) = (Map::new(), 0);
+    for (name, shape) in tensors {
+        let begin = end;
+        end += 2 * shape.iter().product::<u64>();
+        header.insert(name, json!({"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}));
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut file = std::fs::File::create(folder.join("model.safetensors")).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(&header).unwrap();
+    file.set_len(8 + header.len() as u64 + end).unwrap();
+}
+
+/// From about 3 bits per weight to sizes at which single steps of made-up figures are too large.
 #[test]
 fn a_dense_model_fits_forty_sizes() {
-    check("pajama-7m", 2_700_000, 7_900_000);
+    check_made_up("pajama-7m", 2_700_000..7_900_000);
 }
 
 #[test]
 fn the_stories_model_fits_forty_sizes() {
-    check("pajama-stories-4m", 1_650_000, 3_300_000);
+    check_made_up("pajama-stories-4m", 1_650_000..3_300_000);
+}
+
+/// With the model's own figures, as `sensitivity` wrote them: single tensors are a twentieth of the file, and at
+/// 8 bits few types larger are left.
+#[test]
+fn a_mixture_of_experts_fits_two_hundred_sizes() {
+    let model = tempfile::tempdir().unwrap();
+    mixture_of_experts(model.path());
+    let figures: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "tests/data/pajama-moe-21m.sensitivity.json"].iter().collect();
+    check("pajama-moe-21m", model.path(), &figures, 7_100_000..22_000_000, 200);
 }
