@@ -185,7 +185,7 @@ fn same_file(one: &Path, two: &Path) -> bool {
 fn print(report: &Report, screen: &Screen) {
     let (cleaning, checked) = (&report.cleaning, &report.verification);
     println!(
-        "{} {} of {} nodes stay: {} branches taken, {} folded, {} normalisations in weights, {} spelled-out norms, {} sums in norms, {} reshapes and {} constants joined; operators {} to {}",
+        "{} {} of {} nodes stay: {} branches taken, {} folded, {} normalisations in weights, {} spelled-out norms, {} sums in norms, {} transposes cancelled, {} reshapes and {} constants joined; operators {} to {}",
         screen.bold("plain"),
         cleaning.n_nodes,
         cleaning.n_nodes_before,
@@ -194,6 +194,7 @@ fn print(report: &Report, screen: &Screen) {
         cleaning.n_normalisations,
         cleaning.n_norms,
         cleaning.n_skip_norms,
+        cleaning.n_transposes,
         cleaning.n_reshapes,
         cleaning.n_shared,
         cleaning.opset.0,

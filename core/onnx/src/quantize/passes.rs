@@ -10,6 +10,7 @@ mod names;
 mod operators;
 mod reshapes;
 mod skip_norm;
+mod transposes;
 
 use crate::Error;
 use crate::quantize::Request;
@@ -35,6 +36,8 @@ pub struct Cleaning {
     pub n_norms: usize,
     /// Sums that went into the norm behind them.
     pub n_skip_norms: usize,
+    /// Changes of layout that cancelled or went into others.
+    pub n_transposes: usize,
     /// Reshapes that went into those behind them.
     pub n_reshapes: usize,
     /// Constants that were the same as others.
@@ -68,6 +71,7 @@ pub(crate) fn clean(
     done.n_folded = folding::fold(model, evaluator, feed, open)?;
     progress.report(Step::Cleaning, 2, 3)?;
     operators::raise(model, OPSET, evaluator, feed)?;
+    done.n_transposes = transposes::cancel(graph_mut(model)?)?;
     done.n_normalisations = batch_norm::fold(graph_mut(model)?)?;
     if opset(model) >= layer_norm::FIRST {
         done.n_norms = layer_norm::fuse(graph_mut(model)?)?;
