@@ -155,6 +155,28 @@ pub trait Context: Send {
         true
     }
 
+    /// Whether [`Context::predict`] may guess: the model has prediction layers, and the context was opened with them.
+    fn has_predictions(&self) -> bool {
+        false
+    }
+
+    /// What the model's prediction layers expect behind what is held and `next`: at most `most` tokens, up to the first that
+    /// they give less than `least_probability` (0 to 1). Nothing where they have not read all that is held: after
+    /// [`Context::restore`], a picture or a decode that was broken off. What is held and its logits stay.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], [`Error::Decode`].
+    fn predict(
+        &mut self,
+        next: Token,
+        most: usize,
+        least_probability: f32,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        let _ = (next, most, least_probability, cancel);
+        Ok(Vec::new())
+    }
+
     /// Applies these adapters of its model, and no others, from the next call on. What is held stays as it was computed.
     ///
     /// # Errors

@@ -38,6 +38,23 @@ impl MemoryUse {
     pub fn total_bytes(&self) -> u64 {
         sum([self.model_bytes, self.context_bytes, self.compute_bytes])
     }
+
+    /// With another context of the same model, whose weights are there once.
+    #[must_use]
+    pub fn and_context(mut self, other: Self) -> Self {
+        self.context_bytes = self.context_bytes.saturating_add(other.context_bytes);
+        self.compute_bytes = self.compute_bytes.saturating_add(other.compute_bytes);
+        for buffer in other.buffers {
+            match self.buffers.iter_mut().find(|own| own.name == buffer.name) {
+                Some(own) => {
+                    own.context_bytes = own.context_bytes.saturating_add(buffer.context_bytes);
+                    own.compute_bytes = own.compute_bytes.saturating_add(buffer.compute_bytes);
+                }
+                None => self.buffers.push(BufferUse { model_bytes: 0, ..buffer }),
+            }
+        }
+        self
+    }
 }
 
 impl BufferUse {

@@ -110,6 +110,10 @@ pub struct ContextSettings {
     /// Keep the whole context for sliding-window layers too, so that [`crate::Context::truncate`]
     /// can go back further than the window; costs memory in proportion to `n_ctx`. Default false.
     pub full_window_cache: bool,
+    /// Let the model's own prediction layers ("multi-token prediction") read along, so that they can guess
+    /// ([`crate::Context::predict`]); nothing where it has none. Costs a cache of those layers and one of them for every
+    /// token. Default false.
+    pub prediction_layers: bool,
     /// Keep the attention cache on the GPU for layers that are there. Default true.
     pub offload_kv: bool,
     /// Let a GPU help with large batches of layers that are not on it. Default true.
@@ -156,6 +160,7 @@ impl Default for ContextSettings {
             type_v: KvType::F16,
             flash_attention: None,
             full_window_cache: false,
+            prediction_layers: false,
             offload_kv: true,
             offload_ops: true,
             poll_percent: 50,

@@ -16,6 +16,7 @@ use llama_cpp_sys_2::{
 use super::abort::Abort;
 use super::evaluation::Evaluation;
 use super::model::GgufModel;
+use super::predictions::Predictions;
 use super::spans::Spans;
 use super::threads::{MAX_THREADS, PoolFunctions, ThreadPools};
 use super::{adapter, log, parameters, recurrent, shim, state};
@@ -30,6 +31,8 @@ pub(super) const ABORTED: i32 = 2;
 /// A context of a GGUF model. Keeps its model alive.
 pub struct GgufContext {
     context: NonNull<llama_context>,
+    /// The model's prediction layers, which read along.
+    pub(super) predictions: Option<Predictions>,
     pools: ThreadPools,
     pub(super) abort: Box<Abort>,
     evaluation: Option<Box<Evaluation>>,
@@ -84,6 +87,7 @@ impl GgufContext {
         let context = NonNull::new(context).ok_or(Error::Context { reason })?;
         let mut context = Self {
             context,
+            predictions: None,
             pools: ThreadPools::new(pool_functions, settings.poll_percent),
             abort,
             evaluation,
@@ -108,6 +112,14 @@ impl GgufContext {
         if keeps_nothing && settings.purpose == Purpose::Logits {
             let reason = "the model keeps no sequence: it reads texts and gives vectors".to_owned();
             return Err(Error::Context { reason });
+        }
+        if settings.prediction_layers && context.model.shape().predicts && settings.purpose == Purpose::Logits
+        {
+            let widths = (context.model.n_vocab(), context.model.shape().n_embd_out);
+            // SAFETY: the model is live, has such layers that are known, and is kept by the context; so is what aborts.
+            let opened =
+                unsafe { Predictions::open(context.model.as_ptr(), context.as_ptr(), parameters, widths) };
+            context.predictions = Some(opened?);
         }
         context.attach(settings.n_threads, settings.n_threads_batch)?;
         Ok(context)
@@ -139,10 +151,14 @@ impl GgufContext {
     fn attach(&mut self, decode: u32, batch: u32) -> Result<(), Error> {
         let (pool, pool_batch) = (self.pools.of(decode)?, self.pools.of(batch)?);
         let count = |n: u32| i32::try_from(n).expect("at most MAX_THREADS");
-        // SAFETY: the context is live and borrowed mutably; pools are dropped after it (see `drop`).
-        unsafe {
-            llama_attach_threadpool(self.as_ptr(), pool, pool_batch);
-            llama_set_n_threads(self.as_ptr(), count(decode), count(batch));
+        for context in
+            std::iter::once(self.as_ptr()).chain(self.predictions.as_ref().map(Predictions::as_ptr))
+        {
+            // SAFETY: the contexts are live and borrowed mutably; pools are dropped after them (see `drop`).
+            unsafe {
+                llama_attach_threadpool(context, pool, pool_batch);
+                llama_set_n_threads(context, count(decode), count(batch));
+            }
         }
         Ok(())
     }
@@ -179,9 +195,17 @@ impl GgufContext {
     pub(super) fn clear(&mut self) {
         // SAFETY: the context is live and borrowed mutably.
         unsafe { llama_memory_clear(llama_get_memory(self.as_ptr()), false) };
+        self.forget_predictions(0);
         self.spans.truncate(0);
         self.n_past = 0;
         self.kept = Kept::None;
+    }
+
+    /// Prediction layers forget what lies from `position` on.
+    fn forget_predictions(&mut self, position: usize) {
+        if let Some(predictions) = &mut self.predictions {
+            predictions.truncate(position);
+        }
     }
 
     pub(super) fn settings(&self) -> &ContextSettings {
@@ -200,6 +224,7 @@ impl GgufContext {
 
 impl Drop for GgufContext {
     fn drop(&mut self) {
+        self.predictions = None;
         // SAFETY: nothing else holds the context. The pool, the flag and the evaluation are fields, dropped after.
         unsafe { llama_free(self.context.as_ptr()) };
     }
@@ -279,6 +304,7 @@ impl Context for GgufContext {
         if !removed {
             return Err(refuse("the model's recurrent layers keep only their latest state"));
         }
+        self.forget_predictions(usize::try_from(position).unwrap_or(0));
         self.spans.truncate(n_past);
         self.set_n_past(n_past);
         Ok(())
@@ -318,6 +344,30 @@ impl Context for GgufContext {
         !self.model.shape().is_recurrent
     }
 
+    fn has_predictions(&self) -> bool {
+        self.predictions.is_some()
+    }
+
+    fn predict(
+        &mut self,
+        next: Token,
+        most: usize,
+        least_probability: f32,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        self.check_ids(&[next])?;
+        let most = most.min(self.n_ctx.saturating_sub(self.n_past));
+        let position = self.spans.position(self.n_past);
+        let expected = self.cancellable(cancel, |context| match &mut context.predictions {
+            Some(predictions) => predictions.expect(next, position, most, least_probability),
+            None => Ok(Vec::new()),
+        });
+        expected.map_err(|code| match code {
+            ABORTED => self.stopped(),
+            code => Error::Decode { n_past: self.n_past, code, reason: "prediction layers".to_owned() },
+        })
+    }
+
     fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {
         if self.applied != adapters {
             self.kept = Kept::None;
@@ -335,7 +385,10 @@ impl Context for GgufContext {
 
     fn memory(&self) -> MemoryUse {
         // SAFETY: the context is live and not shared between threads.
-        unsafe { shim::memory(self.as_ptr()) }
+        let memory = unsafe { shim::memory(self.as_ptr()) };
+        let Some(predictions) = &self.predictions else { return memory };
+        // SAFETY: as above.
+        memory.and_context(unsafe { shim::memory(predictions.as_ptr()) })
     }
 }
 

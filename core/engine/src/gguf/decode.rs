@@ -58,6 +58,7 @@ impl GgufContext {
             unsafe { shim::decode(self.as_ptr(), &mut tokens, &mut positions, &mut outputs) }
         });
         if code == 0 {
+            self.read_along(chunk);
             self.n_past += chunk.len();
             return Ok(());
         }
@@ -66,6 +67,15 @@ impl GgufContext {
             return Err(self.stopped());
         }
         Err(Error::Decode { n_past: self.n_past, code, reason: exception.unwrap_or(reason) })
+    }
+
+    /// Has prediction layers read what was just decoded. Where they are broken off they stay behind, and expect nothing.
+    fn read_along(&mut self, chunk: &[Token]) {
+        let (context, position) = (self.as_ptr(), self.spans.position(self.n_past));
+        if let Some(predictions) = &mut self.predictions {
+            // SAFETY: they were opened beside this context, whose last batch was the chunk.
+            let _ = unsafe { predictions.read(context, chunk, position) };
+        }
     }
 
     /// After a decode that stopped half-way: keeps what is whole and counts it.

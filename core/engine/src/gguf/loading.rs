@@ -23,7 +23,7 @@ use crate::{Error, LoadSettings};
 /// Every parameter of a load. Nothing is left to llama.cpp's defaults.
 pub(super) fn parameters(
     settings: &LoadSettings,
-    weights: Weights,
+    (weights, predicts): (Weights, bool),
     devices: &mut [ggml_backend_dev_t],
     overrides: &[llama_model_kv_override],
     report: &mut Report<'_>,
@@ -48,7 +48,7 @@ pub(super) fn parameters(
         use_extra_bufts: settings.repack,
         no_host: false,
         no_alloc: weights == Weights::LaidOut,
-        load_mtp: false,
+        load_mtp: predicts,
     }
 }
 

@@ -32,6 +32,7 @@ mod evaluation;
 mod file_kind;
 mod nodes;
 mod paging;
+mod predictions;
 #[cfg(feature = "multimodal")]
 mod projector;
 #[cfg(not(feature = "multimodal"))]

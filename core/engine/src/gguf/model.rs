@@ -81,6 +81,8 @@ pub(super) struct Shape {
     pub(super) is_recurrent: bool,
     /// Whether pictures are added behind the last layer, where only tokens whose logits are wanted are left.
     pub(super) adds_behind_last: bool,
+    /// Whether it has prediction layers that can be asked.
+    pub(super) predicts: bool,
 }
 
 // SAFETY: after the load nothing changes the model: contexts read it, and opening them is serialised.
@@ -110,7 +112,8 @@ impl GgufModel {
         let mut report = Report { progress: progress_of_load, panic: None, cancelled: false };
         let keeps = settings.vocabulary && weights == Weights::Loaded;
         let overrides = if keeps { vec![override_int("", 0)] } else { without_vocabulary(file).to_vec() };
-        let parameters = parameters(settings, weights, &mut devices, &overrides, &mut report);
+        let parameters =
+            parameters(settings, (weights, file.predicts), &mut devices, &overrides, &mut report);
         let mut load = || {
             // SAFETY: the names, the device list, the overrides and the report outlive the call; the
             // files were checked.
@@ -132,7 +135,8 @@ impl GgufModel {
             return Err(Error::Cancelled);
         }
         let model = model.ok_or_else(|| Error::Load { path: first.clone(), reason })?;
-        let shape = Shape { adds_behind_last: file.adds_behind_last, ..Shape::of(model, file.reads_only) };
+        let (adds_behind_last, predicts) = (file.adds_behind_last, file.predicts);
+        let shape = Shape { adds_behind_last, predicts, ..Shape::of(model, file.reads_only) };
         let (architecture, shapes) = (file.architecture.clone(), file.shapes.clone());
         let has_vocabulary = keeps;
         let mut loaded = Self {
@@ -312,6 +316,7 @@ impl Shape {
                 has_encoder: encodes,
                 is_recurrent: llama_model_is_recurrent(model) || llama_model_is_hybrid(model),
                 adds_behind_last: false,
+                predicts: false,
             }
         }
     }

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 namespace {
@@ -57,6 +58,37 @@ int32_t llama_pajamas_encode(llama_context * context, int32_t * tokens, int32_t 
         batch.n_tokens = n_tokens;
         batch.token = tokens;
         return llama_encode(context, batch);
+    });
+}
+
+// Has the context keep its states, which are the rows before the product with the vocabulary: those of all tokens, or
+// those of tokens whose logits are kept.
+void llama_pajamas_keep_states(llama_context * context, bool all) { llama_set_embeddings_nextn(context, true, !all); }
+
+// The state after the token at `index` of the last batch.
+const float * llama_pajamas_kept_state(llama_context * context, int32_t index) {
+    try {
+        return llama_get_embeddings_nextn_ith(context, index);
+    } catch (...) {
+        return nullptr;
+    }
+}
+
+// Tokens in sequence 0, each with the state before it, of `width` numbers; logits after the last where they are wanted.
+int32_t llama_pajamas_decode_after(llama_context * context, const int32_t * tokens, const int32_t * positions,
+                                   const float * states, size_t width, int32_t n_tokens, bool output, char * message,
+                                   size_t message_bytes) {
+    return guarded(EXCEPTION, message, message_bytes, [&] {
+        std::unique_ptr<llama_batch_ext, void (*)(llama_batch_ext *)> batch(llama_batch_ext_init(context), llama_batch_ext_free);
+        for (int32_t i = 0; i < n_tokens; i++) {
+            const int32_t at = llama_batch_ext_add_token(batch.get(), 0, tokens[i]);
+            if (at < 0 || !llama_batch_ext_set_pos(batch.get(), at, positions + i) ||
+                !llama_batch_ext_set_embd_token(batch.get(), at, {states + i * width, 1, width}) ||
+                !llama_batch_ext_set_output_logits(batch.get(), at, output && i + 1 == n_tokens)) {
+                throw std::runtime_error("the batch refuses a token and its state");
+            }
+        }
+        return llama_process(context, LLAMA_PROCESS_TYPE_DECODE, batch.get());
     });
 }
 

@@ -9,6 +9,9 @@ use llama_cpp_sys_2::{llama_adapter_lora, llama_context, llama_context_params, l
 
 use crate::{BufferUse, MemoryUse, Token};
 
+mod states;
+pub(in crate::gguf) use states::{decode_after, keep_states, kept_state};
+
 /// Room for an exception's text.
 const MESSAGE_BYTES: usize = 512;
 

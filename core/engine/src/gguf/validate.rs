@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use formats::gguf::{Array, GgmlType, Header, Metadata, Split, Value};
 
+use super::predictions;
 use crate::Error;
 
 /// Most layers that llama.cpp has room for (`LLAMA_MAX_LAYERS`).
@@ -39,6 +40,8 @@ pub(super) struct ModelFile {
     pub(super) shapes: BTreeMap<String, Vec<u64>>,
     /// Levels of a picture are added behind every layer, so behind the last one too.
     pub(super) adds_behind_last: bool,
+    /// It has prediction layers that can be asked.
+    pub(super) predicts: bool,
 }
 
 /// Checks the file at `path` and, if it is the first of several parts, the others beside it.
@@ -63,7 +66,11 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
     let adds_behind_last =
         number("n_deepstack_layers").is_some_and(|levels| number("block_count") <= Some(levels));
     shapes.extend(header.tensors.drain(..).map(|tensor| (tensor.name, tensor.dims)));
-    Ok(ModelFile { parts, architecture, n_vocab, reads_only, shapes, adds_behind_last })
+    let n_predicting = number("nextn_predict_layers").unwrap_or(0);
+    let n_others = number("block_count").unwrap_or(0).saturating_sub(n_predicting);
+    let predicts =
+        predictions::are_known(&architecture, n_others, n_predicting, |name| shapes.contains_key(name));
+    Ok(ModelFile { parts, architecture, n_vocab, reads_only, shapes, adds_behind_last, predicts })
 }
 
 pub(super) fn read_header(path: &Path) -> Result<Header, Error> {

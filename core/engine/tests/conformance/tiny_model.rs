@@ -63,6 +63,58 @@ impl TinyModel {
         model
     }
 
+    /// A model of one layer and one prediction layer, neither of which adds anything: the token behind depends on the last one
+    /// alone. What is expected behind a token is what the model says behind it, or, `by_state`, behind the one before it.
+    pub fn with_predictions(by_state: bool) -> Self {
+        const N_EXPERTS: usize = 2;
+        let mut model = Self { metadata: Metadata::new(), tensors: Vec::new() };
+        for (key, value) in metadata().iter() {
+            model.metadata.insert(key.replace("llama.", "glm4moe."), value.clone());
+        }
+        model.metadata.insert("general.architecture", Value::String("glm4moe".to_owned()));
+        let mut number = |key: &str, value: usize| {
+            model.metadata.insert(format!("glm4moe.{key}"), Value::U32(value as u32));
+        };
+        number("nextn_predict_layers", 1);
+        number("expert_count", N_EXPERTS);
+        number("expert_used_count", 1);
+        number("expert_shared_count", 1);
+        number("expert_feed_forward_length", N_FF);
+        number("leading_dense_block_count", 0);
+        model.add("token_embd.weight", &[N_EMBD, N_VOCAB], 1.0);
+        model.add_norm("output_norm.weight");
+        model.add("output.weight", &[N_EMBD, N_VOCAB], 4.0);
+        for layer in 0..N_LAYERS {
+            let name = |tensor: &str| format!("blk.{layer}.{tensor}.weight");
+            model.add_norm(&name("attn_norm"));
+            model.add_norm(&name("post_attention_norm"));
+            model.add(&name("attn_q"), &[N_EMBD, N_EMBD], 1.0);
+            model.add(&name("attn_k"), &[N_EMBD, N_KV_HEADS * HEAD_DIM], 1.0);
+            model.add(&name("attn_v"), &[N_EMBD, N_KV_HEADS * HEAD_DIM], 1.0);
+            model.add(&name("attn_output"), &[N_EMBD, N_EMBD], 0.0);
+            model.add(&name("ffn_gate_inp"), &[N_EMBD, N_EXPERTS], 1.0);
+            model.push(&format!("blk.{layer}.exp_probs_b.bias"), &[N_EXPERTS], vec![0.0; N_EXPERTS]);
+            for (part, n) in [("exps", N_EXPERTS), ("shexp", 1)] {
+                let dims = |rows: usize, columns: usize| {
+                    if n > 1 { vec![rows, columns, n] } else { vec![rows, columns] }
+                };
+                model.add(&name(&format!("ffn_gate_{part}")), &dims(N_EMBD, N_FF), 1.0);
+                model.add(&name(&format!("ffn_up_{part}")), &dims(N_EMBD, N_FF), 1.0);
+                model.add(&name(&format!("ffn_down_{part}")), &dims(N_FF, N_EMBD), 0.0);
+            }
+        }
+        let name = |tensor: &str| format!("blk.{}.nextn.{tensor}.weight", N_LAYERS - 1);
+        model.add_norm(&name("enorm"));
+        model.add_norm(&name("hnorm"));
+        let taken = if by_state { N_EMBD } else { 0 };
+        let projection = (0..N_EMBD * 2 * N_EMBD).map(|at| {
+            let (row, column) = (at / (2 * N_EMBD), at % (2 * N_EMBD));
+            if column == taken + row { 1.0 } else { 0.0 }
+        });
+        model.push(&name("eh_proj"), &[2 * N_EMBD, N_EMBD], projection.collect());
+        model
+    }
+
     /// Weights of a tensor, row-major with the contiguous dimension first.
     pub fn weights(&self, name: &str) -> &[f32] {
         let tensor = self.tensors.iter().find(|(spec, _)| spec.name == name);

@@ -1,0 +1,214 @@
+//! A model's prediction layers ("multi-token prediction"), in a context of their own beside the one of the other layers: they
+//! read every token together with the state that the others had before it, and so expect the one behind.
+//!
+//! Owns: which tokens they have read, and states at the seams. After Gloeckle and others 2024 and DeepSeek-V3 (2024, section
+//! 2.2). May know: the shim. Must not know: who checks what is expected.
+
+use std::ptr::NonNull;
+
+use llama_cpp_sys_2::{
+    LLAMA_CONTEXT_TYPE_MTP, llama_context, llama_context_params, llama_free, llama_get_logits_ith,
+    llama_get_memory, llama_init_from_model, llama_memory_clear, llama_memory_seq_rm, llama_model,
+};
+
+use super::decode::positions;
+use super::{log, shim};
+use crate::{Error, Token};
+
+/// Architectures whose prediction layers llama.cpp computes and that are tested here: it stops the process where it computes
+/// those of others.
+const ARCHITECTURES: [&str; 1] = ["glm4moe"];
+
+/// What a file must hold of its one prediction layer.
+const TENSORS: [&str; 4] = ["nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "ffn_gate_inp"];
+
+/// States of the last tokens that are kept: as many as may be taken back of a guess, and more.
+const KEPT: usize = 64;
+
+/// Whether a model of `n_layers`, without prediction layers, can be asked what it expects. `has` tells whether its file has a
+/// tensor.
+pub(super) fn are_known(
+    architecture: &str,
+    n_layers: u64,
+    n_predicting: u64,
+    has: impl Fn(&str) -> bool,
+) -> bool {
+    let tensor = |part: &&str| has(&format!("blk.{n_layers}.{part}.weight"));
+    n_predicting == 1 && ARCHITECTURES.contains(&architecture) && TENSORS.iter().all(|part| tensor(&part))
+}
+
+/// Prediction layers beside a context.
+pub(super) struct Predictions {
+    context: NonNull<llama_context>,
+    n_vocab: usize,
+    /// Numbers of a state.
+    width: usize,
+    /// Positions that they have read, from 0 on.
+    n_read: usize,
+    /// States after the last tokens that they have read, one after the other, at most [`KEPT`].
+    states: Vec<f32>,
+}
+
+// SAFETY: as for the context beside it: bound to no thread, used by whoever owns this value.
+unsafe impl Send for Predictions {}
+
+impl Predictions {
+    /// Beside `context`, of whose model they are; `parameters` are those that it was opened with.
+    ///
+    /// # Safety
+    /// `model` is live, outlives the result and has prediction layers that are known ([`are_known`]); `context` is a live
+    /// context of it. What `parameters` point to outlives the result.
+    pub(super) unsafe fn open(
+        model: *mut llama_model,
+        context: *mut llama_context,
+        parameters: llama_context_params,
+        (n_vocab, width): (usize, usize),
+    ) -> Result<Self, Error> {
+        let parameters = llama_context_params {
+            ctx_type: LLAMA_CONTEXT_TYPE_MTP,
+            n_outputs_max: 1,
+            n_outputs_max_per_seq: 1,
+            cb_eval: None,
+            cb_eval_user_data: std::ptr::null_mut(),
+            ..parameters
+        };
+        // SAFETY: by this function's contract.
+        let (own, reason) = log::capture(|| unsafe { llama_init_from_model(model, parameters) });
+        let own = NonNull::new(own).ok_or(Error::Context { reason })?;
+        // SAFETY: both are live.
+        unsafe {
+            shim::keep_states(context, true);
+            shim::keep_states(own.as_ptr(), false);
+        }
+        Ok(Self { context: own, n_vocab, width, n_read: 0, states: Vec::new() })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut llama_context {
+        self.context.as_ptr()
+    }
+
+    /// Reads `tokens`, which `context` has just decoded as one batch at `position`. Nothing where they do not follow what was
+    /// read before.
+    ///
+    /// # Safety
+    /// `context` is the live context that these were opened beside, and its last batch was `tokens`.
+    pub(super) unsafe fn read(
+        &mut self,
+        context: *mut llama_context,
+        tokens: &[Token],
+        position: usize,
+    ) -> Result<(), i32> {
+        if position != self.n_read {
+            return Ok(());
+        }
+        // SAFETY: by this function's contract: the batch had so many tokens, and the context keeps the states of all.
+        let kept = |index| unsafe { shim::kept_state(context, index, self.width) };
+        let Some(states) = (0..tokens.len()).map(kept).collect::<Option<Vec<_>>>().map(|rows| rows.concat())
+        else {
+            return Ok(());
+        };
+        // Each goes with the state before it.
+        let mut before = self.state_at(position);
+        before.extend_from_slice(&states[..states.len() - self.width]);
+        let places = positions(position, tokens.len());
+        // SAFETY: the context is live, borrowed mutably, and takes as many tokens at a time as the one beside it.
+        let (code, _) = unsafe { shim::decode_after(self.as_ptr(), tokens, &places, &before, false) };
+        if code != 0 {
+            self.take_back(position);
+            return Err(code);
+        }
+        self.states.extend(states);
+        let n_old = self.states.len().saturating_sub(KEPT * self.width);
+        self.states.drain(..n_old);
+        self.n_read = position + tokens.len();
+        Ok(())
+    }
+
+    /// The state before the token at `position`; zeros where it is not kept, as before the first.
+    fn state_at(&self, position: usize) -> Vec<f32> {
+        let n_kept = self.states.len() / self.width;
+        let back = self.n_read.checked_sub(position).filter(|back| *back < n_kept);
+        match back {
+            Some(back) => self.states[(n_kept - 1 - back) * self.width..][..self.width].to_vec(),
+            None => vec![0.0; self.width],
+        }
+    }
+
+    /// Forgets what lies from `position` on.
+    pub(super) fn truncate(&mut self, position: usize) {
+        if position == 0 {
+            // SAFETY: the context is live and borrowed mutably.
+            unsafe { llama_memory_clear(llama_get_memory(self.as_ptr()), false) };
+            (self.n_read, self.states) = (0, Vec::new());
+        } else if position < self.n_read {
+            let n_kept = self.states.len() / self.width;
+            self.states.truncate(n_kept.saturating_sub(self.n_read - position) * self.width);
+            self.n_read = position;
+            self.take_back(position);
+        }
+    }
+
+    fn take_back(&mut self, position: usize) {
+        let position = i32::try_from(position).expect("below n_ctx, which is an i32");
+        // SAFETY: the context is live and borrowed mutably.
+        unsafe { llama_memory_seq_rm(llama_get_memory(self.as_ptr()), 0, position, -1) };
+    }
+
+    /// What is expected behind the `n_past` positions that are held and `next`, as [`crate::Context::predict`] says.
+    pub(super) fn expect(
+        &mut self,
+        next: Token,
+        n_past: usize,
+        most: usize,
+        least_probability: f32,
+    ) -> Result<Vec<Token>, i32> {
+        if self.n_read != n_past || n_past == 0 {
+            return Ok(Vec::new());
+        }
+        let (mut token, mut state, mut expected) = (next, self.state_at(n_past), Vec::new());
+        let mut outcome = Ok(());
+        while expected.len() < most {
+            let places = positions(n_past + expected.len(), 1);
+            // SAFETY: the context is live and borrowed mutably.
+            let (code, _) = unsafe { shim::decode_after(self.as_ptr(), &[token], &places, &state, true) };
+            if code != 0 {
+                outcome = Err(code);
+                break;
+            }
+            // SAFETY: as above; the batch had one token, with logits.
+            let (logits, own) = unsafe {
+                let row = llama_get_logits_ith(self.as_ptr(), 0);
+                let row = NonNull::new(row).map(|row| std::slice::from_raw_parts(row.as_ptr(), self.n_vocab));
+                (row, shim::kept_state(self.as_ptr(), 0, self.width))
+            };
+            let (Some(likely), Some(own)) = (logits.and_then(|row| likeliest(row, least_probability)), own)
+            else {
+                break;
+            };
+            state.copy_from_slice(own);
+            token = likely;
+            expected.push(likely);
+        }
+        // What was read for it is not held.
+        self.take_back(n_past);
+        outcome.map(|()| expected)
+    }
+}
+
+impl Drop for Predictions {
+    fn drop(&mut self) {
+        // SAFETY: nothing else holds the context.
+        unsafe { llama_free(self.context.as_ptr()) };
+    }
+}
+
+/// The likeliest token, where it has at least that probability.
+fn likeliest(logits: &[f32], least_probability: f32) -> Option<Token> {
+    let (token, top) = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    let sum: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
+    (top.is_finite() && 1.0 / sum >= least_probability).then(|| Token::try_from(token).ok()).flatten()
+}
+
+#[cfg(test)]
+#[path = "predictions_tests.rs"]
+mod tests;
