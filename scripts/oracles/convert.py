@@ -31,6 +31,10 @@ class AsWritten(base.AutoConfig):
 base.AutoConfig = AsWritten
 DeepseekV32Model.set_vocab = TextModel._set_vocab_gpt2
 
+# Of these, layers that predict further tokens are kept.
+KEPT = ["Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration"]
+
+
 def exports_predictions(architecture):
     try:
         return get_model_class(architecture).supports_mtp_export
@@ -41,11 +45,16 @@ def exports_predictions(architecture):
 
 for model, out, kind, pre, part in zip(*[iter(jobs)] * 5):
     TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=pre: pre
-    # Layers that predict further tokens are left out where the converter can leave them out.
+    # Other layers that predict further tokens are left out where the converter can leave them out.
     sys.argv = ["convert_hf_to_gguf.py", model, "--outtype", kind, "--outfile", out]
-    architecture = json.loads(pathlib.Path(model, "config.json").read_text())["architectures"][0]
+    config = json.loads(pathlib.Path(model, "config.json").read_text())
+    architecture = config["architectures"][0]
+    predicts = architecture in KEPT and config.get("num_nextn_predict_layers", 0) > 0
     if part == "mmproj":
         sys.argv.append("--mmproj")
     elif exports_predictions(architecture):
-        sys.argv.append("--no-mtp")
+        # What one conversion asked for stays with the class.
+        get_model_class(architecture).no_mtp = False
+        if not predicts:
+            sys.argv.append("--no-mtp")
     convert_hf_to_gguf.main()

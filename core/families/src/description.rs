@@ -127,6 +127,9 @@ pub struct Layer {
     pub mixer: Mixer,
     /// What follows.
     pub feed_forward: FeedForward,
+    /// Whether it predicts tokens beyond the next, and is none of those that every token goes through.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub predicts: bool,
 }
 
 impl Layer {

@@ -17,6 +17,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most decoder layers that are believed.
 pub(crate) const MAX_LAYERS: u64 = 4096;
 
+/// A `config.json` for what does not have the layers that predict tokens beyond the next which it states.
+pub fn without_predictions(config: &Value) -> Value {
+    const FIELD: &str = "num_nextn_predict_layers";
+    let mut config = config.clone();
+    let none = |object: &mut Value| {
+        if let Some(stated) = object.get_mut(FIELD) {
+            *stated = 0.into();
+        }
+    };
+    config.get_mut("text_config").map(none);
+    none(&mut config);
+    config
+}
+
 /// Describes the model of a parsed `config.json`; where it encloses a text model (`text_config`), that one.
 ///
 /// # Errors
@@ -41,6 +55,12 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         (None, Some(listed)) => listed,
         _ => config.required_extent_of(key("block_count"))?,
     };
+    let mut quantities = quantities::of_config(&config, family)?;
+    let n_predicting = match family.table.mechanisms.keeps_predictions {
+        true => quantities.get("prediction_layers").copied().unwrap_or(0),
+        false => 0,
+    };
+    let n_layers = n_layers.saturating_add(n_predicting);
     if n_layers > MAX_LAYERS {
         let field = key("block_count").called();
         return Err(wrong(field, &format!("at most {MAX_LAYERS}"), &Value::from(n_layers)));
@@ -51,7 +71,6 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         (Some(usual), Some(dense)) => Some(dense.width(&config, usual)?),
         (usual, _) => usual,
     };
-    let mut quantities = quantities::of_config(&config, family)?;
     let moe =
         if checkpoint.is_routed(&config) { Some(moe_of(&config, ffn_size, &quantities)?) } else { None };
     let max_context = match &checkpoint.context {
@@ -108,7 +127,8 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         }
     };
     let common = Common { n_layers: n_layers as usize, ..encoder };
-    let layers = family.table.layers.layers(&config, &common)?;
+    let mut layers = family.table.layers.layers(&config, &common)?;
+    layers.iter_mut().rev().take(n_predicting as usize).for_each(|layer| layer.predicts = true);
     family.table.layers.check_window_groups(&layers)?;
     let heads = heads.unwrap_or_default().into_cached(&layers)?;
     let widest = layers.iter().filter_map(|layer| match layer.feed_forward {

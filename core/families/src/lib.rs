@@ -24,8 +24,8 @@ pub use description::{
     Attention, Description, FeedForward, Form, Latent, Layer, Mixer, Modalities, Moe, NativeQuantization,
     Parameters, Pooling, Reach, Recurrence, Recurrent, Rope, RopeScaling,
 };
-pub use detect::detect_config;
 pub use detect::gguf::{detect_gguf, detect_gguf_tensors, stated_pooling};
+pub use detect::{detect_config, without_predictions};
 pub use error::Error;
 pub use family::{ByteFallback, Family, Reranker};
 pub use keys::metadata::OutputType;

@@ -169,9 +169,11 @@ impl LoadedModel {
             Form::Encoder | Form::EncoderDecoder { .. } => n_ctx,
         };
         let n_outputs_max = if settings.speculate { 1 + MAX_GUESS as u32 } else { 1 };
-        let asked = ContextSettings { n_outputs_max, ..self.writing_settings(n_ctx, n_ubatch) };
-        let context = Arc::clone(&self.model).new_context(&asked)?;
         let small = settings.draft.as_ref().filter(|_| settings.speculate);
+        let prediction_layers = settings.speculate && small.is_none();
+        let writing = self.writing_settings(n_ctx, n_ubatch);
+        let asked = ContextSettings { n_outputs_max, prediction_layers, ..writing };
+        let context = Arc::clone(&self.model).new_context(&asked)?;
         let drafter = small.map(|small| Drafter::open(small, self, n_ctx)).transpose()?;
         // Another context or placement than the planned one says nothing about the plan.
         let planned = n_ctx == self.planned_tokens()

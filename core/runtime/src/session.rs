@@ -11,7 +11,7 @@ use crate::events::{Event, StopReason, Timings, Usage};
 use crate::govern::Driver;
 use crate::media::{PromptMedia, before_media};
 use crate::model::{LoadedModel, cancelled};
-use crate::speculate::{Drafter, Guesser};
+use crate::speculate::{Drafter, Drafts, Guesser, OwnLayers};
 use crate::template::{Message, Template};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, SessionSettings};
@@ -232,7 +232,13 @@ impl Session {
                 break StopReason::ContextFull;
             }
             let room = (self.context.n_ctx() - self.context.n_past()).saturating_sub(1);
-            let guess = guesser.guess(&self.held, next, room, self.drafter.as_mut());
+            let mut own = OwnLayers(self.context.as_mut());
+            let drafter: Option<&mut dyn Drafts> = match &mut self.drafter {
+                Some(drafter) => Some(drafter),
+                None if own.0.has_predictions() => Some(&mut own),
+                None => None,
+            };
+            let guess = guesser.guess(&self.held, next, room, drafter);
             let start = Instant::now();
             if guess.is_empty() {
                 if !self.append(&[next], cancel, on_event)? {

@@ -1,5 +1,6 @@
 //! Guesses of the next tokens by what stood there before: where the last tokens occurred earlier, what followed them then
-//! is likely to follow again, and is computed together with the next token. Where nothing is found a small model may guess.
+//! is likely to follow again, and is computed together with the next token. Where nothing is found a small model may guess, or
+//! the model's own prediction layers.
 //!
 //! Owns when to guess and how much, by what it brought; each guess is checked, so answers never depend on it. After Saxena
 //! 2023 (prompt lookup decoding). Must not know who computes.
@@ -7,7 +8,7 @@
 mod draft;
 mod odds;
 
-pub(crate) use draft::Drafter;
+pub(crate) use draft::{Drafter, Drafts, OwnLayers};
 
 use draft::Drafted;
 use engine::Token;
@@ -54,13 +55,13 @@ impl Guesser {
         self.is_on = false;
     }
 
-    /// What may follow `tokens` and the token `next`, at most `room` of them; often nothing, unless there is a small model.
+    /// What may follow `tokens` and the token `next`, at most `room` of them; often nothing, unless there is a drafter.
     pub(crate) fn guess(
         &mut self,
         tokens: &[Token],
         next: Token,
         room: usize,
-        drafter: Option<&mut Drafter>,
+        drafter: Option<&mut dyn Drafts>,
     ) -> Vec<Token> {
         self.drafting = Duration::ZERO;
         if !self.is_on || room == 0 {

@@ -3,6 +3,7 @@
 import json
 
 import safetensors.torch
+import torch
 
 from .checkpoint import BF16, BYTE_LEVEL, F32, Model, config, n_tokens
 
@@ -24,8 +25,17 @@ def with_prediction(folder):
     for name, tensor in list(tensors.items()):
         if name.startswith("model.layers.2."):
             tensors[name.replace("layers.2.", "layers.3.")] = tensor.clone()
-    tensors["model.layers.3.eh_proj.weight"] = tensors["model.norm.weight"].repeat(64, 2)
-    tensors["model.layers.3.shared_head.norm.weight"] = tensors["model.norm.weight"].clone()
+    torch.manual_seed(7)
+    norm, embedding = tensors["model.norm.weight"], tensors["model.embed_tokens.weight"]
+    width = norm.shape[0]
+    own = dict(
+        eh_proj=torch.randn(width, 2 * width) / width**0.5, enorm=torch.rand(width) + 0.5,
+        hnorm=torch.rand(width) + 0.5, embed_tokens=embedding.float() + 0.02 * torch.randn(embedding.shape),
+    )
+    for name, tensor in own.items():
+        tensors[f"model.layers.3.{name}.weight"] = tensor.to(norm.dtype)
+    tensors["model.layers.3.shared_head.norm.weight"] = norm.clone()
+    tensors["model.layers.3.shared_head.head.weight"] = embedding.roll(3, 0).clone()
     safetensors.torch.save_file(tensors, path, metadata=dict(format="pt"))
 
 

@@ -20,6 +20,7 @@ pub(super) struct IsolatedContext {
     n_ctx: usize,
     n_past: usize,
     keeps_after_breaking_off: bool,
+    has_predictions: bool,
     memory: MemoryUse,
     how: How,
     /// Rows that the last decode kept.
@@ -34,7 +35,7 @@ impl IsolatedContext {
     ) -> Result<Self, Error> {
         let ask = Ask::Open { settings: settings.clone() };
         match process.ask(&ask, &[], None, &mut |_| ControlFlow::Continue(()))?.0 {
-            Answer::Opened { context: id, n_ctx, keeps_after_breaking_off, memory } => {
+            Answer::Opened { context: id, n_ctx, keeps_after_breaking_off, has_predictions, memory } => {
                 let (n_past, how, logits) = (0, How::default(), Vec::new());
                 Ok(Self {
                     process,
@@ -43,6 +44,7 @@ impl IsolatedContext {
                     n_ctx,
                     n_past,
                     keeps_after_breaking_off,
+                    has_predictions,
                     memory,
                     how,
                     logits,
@@ -138,6 +140,22 @@ impl Context for IsolatedContext {
 
     fn keeps_after_breaking_off(&self) -> bool {
         self.keeps_after_breaking_off
+    }
+
+    fn has_predictions(&self) -> bool {
+        self.has_predictions
+    }
+
+    fn predict(
+        &mut self,
+        next: Token,
+        most: usize,
+        least_probability: f32,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        let ask = Ask::Predict { context: self.id, next, most, least_probability, how: self.how };
+        let (_, raw) = self.ask(&ask, &[], Some(cancel))?;
+        Ok(raw.as_chunks::<4>().0.iter().map(|bytes| Token::from_le_bytes(*bytes)).collect())
     }
 
     fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {

@@ -100,6 +100,7 @@ impl Served<'_> {
             | Ask::Embed { context, .. }
             | Ask::Encode { context, .. }
             | Ask::Adapt { context, .. }
+            | Ask::Predict { context, .. }
             | Ask::Truncate { context, .. }
             | Ask::Restore { context } => Some(context),
             _ => None,
@@ -159,6 +160,7 @@ impl Served<'_> {
                     context: self.opened,
                     n_ctx: context.n_ctx(),
                     keeps_after_breaking_off: context.keeps_after_breaking_off(),
+                    has_predictions: context.has_predictions(),
                     memory: context.memory(),
                 };
                 self.contexts.insert(self.opened, context);
@@ -188,6 +190,12 @@ impl Served<'_> {
                 let context = self.context(context, how)?;
                 context.encode(&tokens, cancel)?;
                 plain(Answer::Done { n_past: context.n_past(), width: 0 })
+            }
+            Ask::Predict { context, next, most, least_probability, how } => {
+                let context = self.context(context, how)?;
+                let expected = context.predict(next, most, least_probability, cancel)?;
+                let raw = expected.iter().flat_map(|token| token.to_le_bytes()).collect();
+                Ok((Answer::Done { n_past: context.n_past(), width: 0 }, raw))
             }
             Ask::Truncate { context, to } => {
                 let context = self.held(context)?;

@@ -48,6 +48,13 @@ pub(super) enum Ask {
         tokens: Vec<Token>,
         how: How,
     },
+    Predict {
+        context: u64,
+        next: Token,
+        most: usize,
+        least_probability: f32,
+        how: How,
+    },
     Truncate {
         context: u64,
         to: usize,
@@ -101,9 +108,10 @@ pub(super) enum Answer {
         context: u64,
         n_ctx: usize,
         keeps_after_breaking_off: bool,
+        has_predictions: bool,
         memory: MemoryUse,
     },
-    /// Logits, vectors or a state are the raw part.
+    /// Logits, vectors, tokens or a state are the raw part.
     Done {
         n_past: usize,
         width: usize,

@@ -183,7 +183,7 @@ impl Schedule {
                     own_heads::apply_stated(config, field, index, attention)?;
                 }
             }
-            Ok(Layer { mixer, feed_forward })
+            Ok(Layer { mixer, feed_forward, predicts: false })
         });
         layers.collect()
     }

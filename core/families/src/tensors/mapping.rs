@@ -186,6 +186,18 @@ impl Family {
         inner.strip_prefix(prefix.outer.as_str()).map(str::to_string).unwrap_or(inner)
     }
 
+    /// Whether the checkpoint's tensor `name` is of a layer that predicts tokens beyond the next, of those that are kept.
+    pub fn is_of_prediction(&self, description: &Description, name: &str) -> bool {
+        let layer = layer_of(self.table.layers_prefix(), &self.inner_name(name));
+        let layer = layer.and_then(|layer| description.layers.get(usize::try_from(layer).ok()?));
+        layer.is_some_and(|layer| layer.predicts)
+    }
+
+    /// A tensor's name as rules have it, without what larger models put around it.
+    fn inner_name(&self, name: &str) -> String {
+        decoder().prefix.drop.iter().fold(self.spelled(name), |inner, part| inner.replace(part.as_str(), ""))
+    }
+
     /// The rules for the checkpoint's tensor `name`; `None` for what is computed from the configuration or belongs to
     /// another encoder.
     fn find(&self, description: &Description, name: &str) -> Result<Option<Found<'_>>, Error> {
@@ -193,10 +205,7 @@ impl Family {
         if self.skips(name) {
             return Ok(None);
         }
-        let mut inner = self.spelled(name);
-        for part in &prefix.drop {
-            inner = inner.replace(part.as_str(), "");
-        }
+        let inner = self.inner_name(name);
         let outer = format!("{}{inner}", prefix.outer);
         let mut found = Found { rules: Vec::new(), numbers: Numbers::default() };
         for rule in &self.tensors {

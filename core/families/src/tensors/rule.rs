@@ -141,6 +141,8 @@ pub(crate) enum Condition {
     Latent,
     /// In those of them with an indexer.
     Indexed,
+    /// In layers that predict tokens beyond the next.
+    Predicts,
     /// In layers of this recurrence.
     Recurrence(Recurrence),
     /// The model has this number (`data/quantities.toml`).
@@ -278,6 +280,7 @@ impl Condition {
             | Self::Attention
             | Self::Sliding
             | Self::Latent
+            | Self::Predicts
             | Self::Indexed => true,
             Self::OwnCache | Self::OwnValues | Self::Normed | Self::OwnBias | Self::Recurrence(_) => true,
             Self::Untied | Self::Quantity(_) | Self::Flag(_) => false,
@@ -312,6 +315,7 @@ impl Condition {
             "own_bias" => Self::OwnBias,
             "latent" => Self::Latent,
             "indexed" => Self::Indexed,
+            "predicts" => Self::Predicts,
             "mamba1" => Self::Recurrence(Recurrence::Mamba1),
             "mamba2" => Self::Recurrence(Recurrence::Mamba2),
             "gated_delta" => Self::Recurrence(Recurrence::GatedDelta),

@@ -128,6 +128,7 @@ impl Description {
             Condition::OwnBias => layer.attention().is_some_and(|attention| attention.own_bias),
             Condition::Latent => matches!(layer.mixer, Mixer::Latent(_)),
             Condition::Indexed => matches!(layer.mixer, Mixer::Latent(latent) if latent.indexer_dim > 0),
+            Condition::Predicts => layer.predicts,
             Condition::Recurrence(kind) => layer.recurrent().is_some_and(|recurrent| recurrent.kind == *kind),
             Condition::Quantity(name) => self.quantities.contains_key(name),
             Condition::Flag(flag) => self.flags.contains(flag),
@@ -191,7 +192,7 @@ impl Description {
     /// The facts of tensors outside layers.
     pub(crate) fn outside_layers(&self) -> Layer {
         let feed_forward = FeedForward::Dense { width: self.ffn_size };
-        Layer { mixer: Mixer::Attention(self.widest_attention()), feed_forward }
+        Layer { mixer: Mixer::Attention(self.widest_attention()), feed_forward, predicts: false }
     }
 
     /// Weights in all, and those that one token touches.

@@ -77,7 +77,9 @@ impl MlxSource {
         let config = SourceJson::required(&config_path)?;
         let family_error = |source| Error::Family { path: config_path.clone(), source };
         let layout = Layout::of(&config).map_err(family_error)?;
-        let description = families::detect_config(&config).map_err(family_error)?;
+        // Runtimes of these files compute no layers that predict.
+        let description =
+            families::detect_config(&families::without_predictions(&config)).map_err(family_error)?;
         let family = Family::for_architecture(&description.architecture)
             .ok_or_else(|| Error::checkpoint(&config_path, "no conversion rules for this model"))?;
         let (mut shards, infos) = open_shards(directory)?;

@@ -15,7 +15,7 @@ use crate::answer::Next;
 use crate::events::{Event, StopReason};
 use crate::media::before_media;
 use crate::model::{LoadedModel, cancelled};
-use crate::speculate::Drafter;
+use crate::speculate::{Drafter, Drafts};
 use crate::tokenizer::Tokenizer;
 use engine::{Applied, CancelToken, ContextSettings, Logits, Part, Sequences, Token};
 use std::collections::VecDeque;
@@ -149,7 +149,8 @@ impl Scheduler {
                     let mut tokens = vec![*next];
                     if guesses {
                         let left = self.engine.n_ctx() - n_past - 1;
-                        let (held, drafter) = (&sequence.tokens[..n_past], self.drafter.as_mut());
+                        let held = &sequence.tokens[..n_past];
+                        let drafter = self.drafter.as_mut().map(|drafter| drafter as &mut dyn Drafts);
                         tokens.extend(job.guesser.guess(held, *next, left, drafter));
                     }
                     let n_guessed = tokens.len() - 1;

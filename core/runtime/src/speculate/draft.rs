@@ -1,4 +1,4 @@
-//! Guesses by a small model of the same vocabulary.
+//! Guesses by a small model of the same vocabulary, or by the model's own prediction layers.
 //!
 //! Owns the small model's context and what it holds. After Leviathan and others 2023 (speculative decoding), of which only the
 //! likeliest tokens are taken: whoever checks them chooses as if there were no guess. Must not know who checks.
@@ -9,10 +9,31 @@ use engine::{CancelToken, Context, ContextSettings, Form, Logits, Token};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A guess ends before a token that the small model itself gives less than this probability.
+/// A guess ends before a token that whoever guesses gives less than this probability.
 const LEAST_PROBABILITY: f32 = 0.4;
 /// Tokens that a guess may have to catch up with, beside its own.
 const USUAL_LAG: usize = 16;
+
+/// Whoever guesses what follows.
+pub(crate) trait Drafts {
+    /// At most `most` tokens that may follow `tokens` and `next`.
+    fn draft(&mut self, tokens: &[Token], next: Token, most: usize) -> Drafted;
+}
+
+/// The prediction layers of the model itself, which have read what its context holds.
+pub(crate) struct OwnLayers<'a>(pub(crate) &'a mut dyn Context);
+
+impl Drafts for OwnLayers<'_> {
+    fn draft(&mut self, _: &[Token], next: Token, most: usize) -> Drafted {
+        let start = Instant::now();
+        let tokens = self.0.predict(next, most, LEAST_PROBABILITY, &CancelToken::new());
+        let tokens = tokens.unwrap_or_else(|error| {
+            tracing::warn!(target: "llama_pajamas::speculate", %error, "the prediction layers expect nothing");
+            Vec::new()
+        });
+        Drafted { tokens, took: start.elapsed() }
+    }
+}
 
 /// A small model beside a large one.
 pub(crate) struct Drafter {
@@ -62,20 +83,6 @@ impl Drafter {
         Ok(Self { context, held: Vec::new(), is_broken: false })
     }
 
-    /// At most `most` tokens that may follow `tokens` and `next`.
-    pub(super) fn draft(&mut self, tokens: &[Token], next: Token, most: usize) -> Drafted {
-        // Pictures are not read here.
-        let has_media = tokens.iter().any(|token| *token < 0);
-        if self.is_broken || has_media || tokens.len() + 1 + most > self.context.n_ctx() {
-            return Drafted::default();
-        }
-        self.try_draft(tokens, next, most).unwrap_or_else(|error| {
-            tracing::warn!(target: "llama_pajamas::speculate", %error, "the draft model is not asked again");
-            self.is_broken = true;
-            Drafted::default()
-        })
-    }
-
     fn try_draft(
         &mut self,
         tokens: &[Token],
@@ -110,6 +117,21 @@ impl Drafter {
             self.held.extend_from_slice(tokens);
         }
         outcome
+    }
+}
+
+impl Drafts for Drafter {
+    fn draft(&mut self, tokens: &[Token], next: Token, most: usize) -> Drafted {
+        // Pictures are not read here.
+        let has_media = tokens.iter().any(|token| *token < 0);
+        if self.is_broken || has_media || tokens.len() + 1 + most > self.context.n_ctx() {
+            return Drafted::default();
+        }
+        self.try_draft(tokens, next, most).unwrap_or_else(|error| {
+            tracing::warn!(target: "llama_pajamas::speculate", %error, "the draft model is not asked again");
+            self.is_broken = true;
+            Drafted::default()
+        })
     }
 }
 

@@ -38,6 +38,7 @@ struct Parts {
     recurrence: Option<Recurrence>,
     feed_forward: bool,
     router: bool,
+    predicts: bool,
 }
 
 impl Parts {
@@ -54,6 +55,7 @@ impl Parts {
             "attn_qkv" => (self.attention, self.values) = (true, true),
             "attn_q" | "attn_k" => self.attention = true,
             "attn_rel_b" => self.own_bias = true,
+            "nextn.eh_proj" => self.predicts = true,
             "ffn_gate_inp" => self.router = true,
             "ffn_up" | "ffn_gate" | "ffn_down" => self.feed_forward = true,
             _ => {}
@@ -117,7 +119,7 @@ impl Layers<'_> {
                 Parts { feed_forward: true, .. } => FeedForward::Dense { width: self.ffn_sizes[index] },
                 _ => FeedForward::None,
             };
-            Ok(Layer { mixer, feed_forward })
+            Ok(Layer { mixer, feed_forward, predicts: parts.predicts })
         };
         parts.into_iter().enumerate().map(layer).collect()
     }
