@@ -120,6 +120,10 @@ impl Bench {
         }
         read.quantities.retain(|name, _| stated.quantities.contains_key(name));
         read.modalities = stated.modalities;
+        if read.layers.iter().any(|layer| layer.predicts) {
+            // Whether that layer has an embedding and an output of its own only its tensors say.
+            read.parameters = stated.parameters;
+        }
         read.factors.clone_from(&stated.factors);
         read.native_quantization.clone_from(&stated.native_quantization);
         if read.max_context == NO_LIMIT {
@@ -135,6 +139,8 @@ impl Bench {
             problems.push(format!("{field}: {value} in config.json, {} in the file", read[field]));
         }
         let mut description: Description = serde_json::from_value(stated).unwrap();
+        // They read along where they are asked to alone.
+        description.layers.retain(|layer| !layer.predicts);
         // The windows are shorter than the engine's smallest cache.
         for layer in description.layers.iter_mut().chain(&mut description.encoder_layers) {
             if let Some(attention) = layer.attention_mut() {
