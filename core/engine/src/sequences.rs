@@ -88,6 +88,27 @@ pub trait Sequences: Send {
     /// As [`Context::keeps_after_breaking_off`].
     fn keeps_after_breaking_off(&self) -> bool;
 
+    /// As [`Context::has_predictions`].
+    fn has_predictions(&self) -> bool {
+        false
+    }
+
+    /// What prediction layers expect behind what `sequence` holds and `next`, as [`Context::predict`].
+    ///
+    /// # Errors
+    /// As there.
+    fn predict(
+        &mut self,
+        sequence: usize,
+        next: Token,
+        most: usize,
+        least_probability: f32,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        let _ = (sequence, next, most, least_probability, cancel);
+        Ok(Vec::new())
+    }
+
     /// Applies adapters to all sequences, as [`Context::adapt`].
     ///
     /// # Errors
@@ -182,6 +203,21 @@ impl Sequences for Separate {
 
     fn keeps_after_breaking_off(&self) -> bool {
         self.contexts[0].keeps_after_breaking_off()
+    }
+
+    fn has_predictions(&self) -> bool {
+        self.contexts[0].has_predictions()
+    }
+
+    fn predict(
+        &mut self,
+        sequence: usize,
+        next: Token,
+        most: usize,
+        least_probability: f32,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        self.contexts[sequence].predict(next, most, least_probability, cancel)
     }
 
     fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {

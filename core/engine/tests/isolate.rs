@@ -31,8 +31,9 @@ fn main() {
         let engine = GgufEngine::start(EngineOptions::default()).unwrap();
         return serve(&engine, std::io::stdin(), std::io::stdout().lock()).unwrap();
     }
-    let tests: [Test; 5] = [
+    let tests: [Test; 6] = [
         ("the_numbers_are_those_of_this_process", the_numbers_are_those_of_this_process),
+        ("predictions_are_those_of_this_process", predictions_are_those_of_this_process),
         ("errors_say_the_same", errors_say_the_same),
         ("work_is_stopped_from_outside", work_is_stopped_from_outside),
         ("a_killed_process_is_an_error_and_is_replaced", a_killed_process_is_an_error_and_is_replaced),
@@ -114,6 +115,21 @@ fn computed(context: &mut dyn Context) -> (Vec<f32>, Vec<Token>) {
         logits.extend(&row);
     }
     (logits, tokens)
+}
+
+fn predictions_are_those_of_this_process(stage: &Stage) {
+    let path = tiny_model::TinyModel::with_predictions(false).write(stage.folder.path());
+    let here = GgufEngine::start(EngineOptions::default()).unwrap();
+    let expected = |engine: &dyn Engine| {
+        let model = engine.load(&path, &LoadSettings::default(), &mut |_| ControlFlow::Continue(())).unwrap();
+        let settings = ContextSettings { prediction_layers: true, ..settings() };
+        let mut context = model.new_context(&settings).unwrap();
+        assert!(context.has_predictions());
+        context.decode(&[1, 20, 7], Logits::None, &CancelToken::new()).unwrap();
+        context.predict(99, 4, 0.0, &CancelToken::new()).unwrap()
+    };
+    let here = expected(&here);
+    assert_eq!((here.len(), &expected(&stage.engine())), (4, &here));
 }
 
 fn the_numbers_are_those_of_this_process(stage: &Stage) {

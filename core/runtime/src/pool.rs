@@ -58,7 +58,15 @@ impl PoolSettings {
         let held = one.n_ctx.saturating_mul(self.n_sequences);
         let n_batch = one.n_batch.min(held).max(self.n_sequences.saturating_mul(n_outputs_max));
         let n_ubatch = one.n_ubatch.min(n_batch);
-        ContextSettings { n_sequences: self.n_sequences, n_outputs_max, n_batch, n_ubatch, ..one }
+        let prediction_layers = self.speculate && self.draft.is_none();
+        ContextSettings {
+            n_sequences: self.n_sequences,
+            n_outputs_max,
+            n_batch,
+            n_ubatch,
+            prediction_layers,
+            ..one
+        }
     }
 }
 

@@ -232,10 +232,11 @@ impl Session {
                 break StopReason::ContextFull;
             }
             let room = (self.context.n_ctx() - self.context.n_past()).saturating_sub(1);
-            let mut own = OwnLayers(self.context.as_mut());
+            let predicts = self.context.has_predictions();
+            let mut own = OwnLayers(|next, most, least| self.context.predict(next, most, least, cancel));
             let drafter: Option<&mut dyn Drafts> = match &mut self.drafter {
                 Some(drafter) => Some(drafter),
-                None if own.0.has_predictions() => Some(&mut own),
+                None if predicts => Some(&mut own),
                 None => None,
             };
             let guess = guesser.guess(&self.held, next, room, drafter);

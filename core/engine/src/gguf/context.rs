@@ -204,8 +204,28 @@ impl GgufContext {
     /// Prediction layers forget what lies from `position` on.
     fn forget_predictions(&mut self, position: usize) {
         if let Some(predictions) = &mut self.predictions {
-            predictions.truncate(position);
+            predictions.truncate(0, position);
         }
+    }
+
+    /// What prediction layers expect behind `n_past` tokens of a sequence, which end at `position`, and `next`.
+    pub(super) fn expect(
+        &mut self,
+        (sequence, n_past, position): (usize, usize, usize),
+        next: Token,
+        (most, least_probability): (usize, f32),
+        cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        self.check_ids(&[next])?;
+        let most = most.min(self.n_ctx.saturating_sub(n_past));
+        let expected = self.cancellable(cancel, |context| match &mut context.predictions {
+            Some(predictions) => predictions.expect((sequence, position), next, most, least_probability),
+            None => Ok(Vec::new()),
+        });
+        expected.map_err(|code| match code {
+            ABORTED => self.stopped(),
+            code => Error::Decode { n_past, code, reason: "prediction layers".to_owned() },
+        })
     }
 
     pub(super) fn settings(&self) -> &ContextSettings {
@@ -355,17 +375,8 @@ impl Context for GgufContext {
         least_probability: f32,
         cancel: &CancelToken,
     ) -> Result<Vec<Token>, Error> {
-        self.check_ids(&[next])?;
-        let most = most.min(self.n_ctx.saturating_sub(self.n_past));
-        let position = self.spans.position(self.n_past);
-        let expected = self.cancellable(cancel, |context| match &mut context.predictions {
-            Some(predictions) => predictions.expect(next, position, most, least_probability),
-            None => Ok(Vec::new()),
-        });
-        expected.map_err(|code| match code {
-            ABORTED => self.stopped(),
-            code => Error::Decode { n_past: self.n_past, code, reason: "prediction layers".to_owned() },
-        })
+        let place = (0, self.n_past, self.spans.position(self.n_past));
+        self.expect(place, next, (most, least_probability), cancel)
     }
 
     fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {

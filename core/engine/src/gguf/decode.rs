@@ -5,6 +5,7 @@
 use llama_cpp_sys_2::{llama_get_memory, llama_memory_seq_pos_max, llama_memory_seq_rm};
 
 use super::context::{ABORTED, GgufContext, Kept};
+use super::predictions::Stretch;
 use super::{log, projector, shim};
 use crate::{CancelToken, Error, Form, Logits, Media, Model as _, Purpose, Token, check_room};
 
@@ -72,9 +73,10 @@ impl GgufContext {
     /// Has prediction layers read what was just decoded. Where they are broken off they stay behind, and expect nothing.
     fn read_along(&mut self, chunk: &[Token]) {
         let (context, position) = (self.as_ptr(), self.spans.position(self.n_past));
+        let stretch = Stretch { sequence: 0, position, tokens: chunk, row: 0 };
         if let Some(predictions) = &mut self.predictions {
             // SAFETY: they were opened beside this context, whose last batch was the chunk.
-            let _ = unsafe { predictions.read(context, chunk, position) };
+            let _ = unsafe { predictions.read(context, &[stretch]) };
         }
     }
 

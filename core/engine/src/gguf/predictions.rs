@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2::{
     LLAMA_CONTEXT_TYPE_MTP, llama_context, llama_context_params, llama_free, llama_get_logits_ith,
-    llama_get_memory, llama_init_from_model, llama_memory_clear, llama_memory_seq_rm, llama_model,
+    llama_get_memory, llama_init_from_model, llama_memory_seq_rm, llama_model,
 };
 
 use super::decode::positions;
@@ -43,10 +43,28 @@ pub(super) struct Predictions {
     n_vocab: usize,
     /// Numbers of a state.
     width: usize,
-    /// Positions that they have read, from 0 on.
+    /// By sequence.
+    held: Vec<Held>,
+}
+
+/// What they have read of a sequence.
+#[derive(Clone, Default)]
+struct Held {
+    /// Positions, from 0 on.
     n_read: usize,
-    /// States after the last tokens that they have read, one after the other, at most [`KEPT`].
+    /// States after the last of them, one after the other, at most [`KEPT`].
     states: Vec<f32>,
+}
+
+/// Tokens of a sequence in a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Stretch<'a> {
+    pub(super) sequence: usize,
+    /// Of the first of them.
+    pub(super) position: usize,
+    pub(super) tokens: &'a [Token],
+    /// Index of the first of them in the batch.
+    pub(super) row: usize,
 }
 
 // SAFETY: as for the context beside it: bound to no thread, used by whoever owns this value.
@@ -64,9 +82,11 @@ impl Predictions {
         parameters: llama_context_params,
         (n_vocab, width): (usize, usize),
     ) -> Result<Self, Error> {
+        let held = vec![Held::default(); parameters.n_seq_max as usize];
         let parameters = llama_context_params {
             ctx_type: LLAMA_CONTEXT_TYPE_MTP,
-            n_outputs_max: 1,
+            // One at a time, and room for one of each as llama.cpp reserves it.
+            n_outputs_max: parameters.n_seq_max,
             n_outputs_max_per_seq: 1,
             cb_eval: None,
             cb_eval_user_data: std::ptr::null_mut(),
@@ -80,97 +100,115 @@ impl Predictions {
             shim::keep_states(context, true);
             shim::keep_states(own.as_ptr(), false);
         }
-        Ok(Self { context: own, n_vocab, width, n_read: 0, states: Vec::new() })
+        Ok(Self { context: own, n_vocab, width, held })
     }
 
     pub(super) fn as_ptr(&self) -> *mut llama_context {
         self.context.as_ptr()
     }
 
-    /// Reads `tokens`, which `context` has just decoded as one batch at `position`. Nothing where they do not follow what was
-    /// read before.
+    /// Reads what `context` has just decoded as one batch; of a sequence that it does not follow in, nothing.
     ///
     /// # Safety
-    /// `context` is the live context that these were opened beside, and its last batch was `tokens`.
+    /// `context` is the live context that these were opened beside, and the stretches are of its last batch.
     pub(super) unsafe fn read(
         &mut self,
         context: *mut llama_context,
-        tokens: &[Token],
-        position: usize,
+        stretches: &[Stretch<'_>],
     ) -> Result<(), i32> {
-        if position != self.n_read {
+        let (mut tokens, mut places, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut before, mut read) = (Vec::new(), Vec::new());
+        for stretch in stretches.iter().filter(|s| s.position == self.held[s.sequence].n_read) {
+            let n = stretch.tokens.len();
+            // SAFETY: by this function's contract: the batch had these rows, and the context keeps the states of all.
+            let kept = |index| unsafe { shim::kept_state(context, index, self.width) };
+            let rows = (stretch.row..stretch.row + n).map(kept).collect::<Option<Vec<_>>>();
+            let Some(states) = rows.map(|rows| rows.concat()) else { continue };
+            tokens.extend_from_slice(stretch.tokens);
+            places.extend(positions(stretch.position, n));
+            sequences.resize(tokens.len(), native(stretch.sequence));
+            // Each goes with the state before it.
+            before.extend(self.state_at(stretch.sequence, stretch.position));
+            before.extend_from_slice(&states[..states.len() - self.width]);
+            read.push((stretch, states));
+        }
+        if tokens.is_empty() {
             return Ok(());
         }
-        // SAFETY: by this function's contract: the batch had so many tokens, and the context keeps the states of all.
-        let kept = |index| unsafe { shim::kept_state(context, index, self.width) };
-        let Some(states) = (0..tokens.len()).map(kept).collect::<Option<Vec<_>>>().map(|rows| rows.concat())
-        else {
-            return Ok(());
-        };
-        // Each goes with the state before it.
-        let mut before = self.state_at(position);
-        before.extend_from_slice(&states[..states.len() - self.width]);
-        let places = positions(position, tokens.len());
         // SAFETY: the context is live, borrowed mutably, and takes as many tokens at a time as the one beside it.
-        let (code, _) = unsafe { shim::decode_after(self.as_ptr(), tokens, &places, &before, false) };
-        if code != 0 {
-            self.take_back(position);
-            return Err(code);
+        let (code, _) =
+            unsafe { shim::decode_after(self.as_ptr(), &tokens, &places, &sequences, &before, false) };
+        for (stretch, states) in read {
+            if code != 0 {
+                self.take_back(stretch.sequence, stretch.position);
+                continue;
+            }
+            let held = &mut self.held[stretch.sequence];
+            held.states.extend(states);
+            let n_old = held.states.len().saturating_sub(KEPT * self.width);
+            held.states.drain(..n_old);
+            held.n_read = stretch.position + stretch.tokens.len();
         }
-        self.states.extend(states);
-        let n_old = self.states.len().saturating_sub(KEPT * self.width);
-        self.states.drain(..n_old);
-        self.n_read = position + tokens.len();
-        Ok(())
+        if code == 0 { Ok(()) } else { Err(code) }
     }
 
     /// The state before the token at `position`; zeros where it is not kept, as before the first.
-    fn state_at(&self, position: usize) -> Vec<f32> {
-        let n_kept = self.states.len() / self.width;
-        let back = self.n_read.checked_sub(position).filter(|back| *back < n_kept);
+    fn state_at(&self, sequence: usize, position: usize) -> Vec<f32> {
+        let Held { n_read, states } = &self.held[sequence];
+        let n_kept = states.len() / self.width;
+        let back = n_read.checked_sub(position).filter(|back| *back < n_kept);
         match back {
-            Some(back) => self.states[(n_kept - 1 - back) * self.width..][..self.width].to_vec(),
+            Some(back) => states[(n_kept - 1 - back) * self.width..][..self.width].to_vec(),
             None => vec![0.0; self.width],
         }
     }
 
-    /// Forgets what lies from `position` on.
-    pub(super) fn truncate(&mut self, position: usize) {
-        if position == 0 {
-            // SAFETY: the context is live and borrowed mutably.
-            unsafe { llama_memory_clear(llama_get_memory(self.as_ptr()), false) };
-            (self.n_read, self.states) = (0, Vec::new());
-        } else if position < self.n_read {
-            let n_kept = self.states.len() / self.width;
-            self.states.truncate(n_kept.saturating_sub(self.n_read - position) * self.width);
-            self.n_read = position;
-            self.take_back(position);
+    /// Forgets what lies from `position` of a sequence on.
+    pub(super) fn truncate(&mut self, sequence: usize, position: usize) {
+        let width = self.width;
+        let held = &mut self.held[sequence];
+        if position < held.n_read {
+            let n_kept = held.states.len() / width;
+            held.states.truncate(n_kept.saturating_sub(held.n_read - position) * width);
+            held.n_read = position;
+            self.take_back(sequence, position);
         }
     }
 
-    fn take_back(&mut self, position: usize) {
-        let position = i32::try_from(position).expect("below n_ctx, which is an i32");
-        // SAFETY: the context is live and borrowed mutably.
-        unsafe { llama_memory_seq_rm(llama_get_memory(self.as_ptr()), 0, position, -1) };
+    /// Lets `to` hold what `from` holds.
+    pub(super) fn copy(&mut self, from: usize, to: usize) {
+        self.truncate(to, 0);
+        // SAFETY: the context is live, borrowed mutably, and has both sequences.
+        if unsafe { shim::copy_sequence(self.as_ptr(), native(from), native(to)) }.is_ok() {
+            self.held[to] = self.held[from].clone();
+        }
     }
 
-    /// What is expected behind the `n_past` positions that are held and `next`, as [`crate::Context::predict`] says.
+    fn take_back(&mut self, sequence: usize, position: usize) {
+        let position = i32::try_from(position).expect("below n_ctx, which is an i32");
+        // SAFETY: the context is live, borrowed mutably, and has the sequence.
+        unsafe { llama_memory_seq_rm(llama_get_memory(self.as_ptr()), native(sequence), position, -1) };
+    }
+
+    /// What is expected behind the `n_past` positions that a sequence holds and `next`, as [`crate::Context::predict`] says.
     pub(super) fn expect(
         &mut self,
+        (sequence, n_past): (usize, usize),
         next: Token,
-        n_past: usize,
         most: usize,
         least_probability: f32,
     ) -> Result<Vec<Token>, i32> {
-        if self.n_read != n_past || n_past == 0 {
+        if self.held[sequence].n_read != n_past || n_past == 0 {
             return Ok(Vec::new());
         }
-        let (mut token, mut state, mut expected) = (next, self.state_at(n_past), Vec::new());
+        let (mut token, mut state, mut expected) = (next, self.state_at(sequence, n_past), Vec::new());
         let mut outcome = Ok(());
         while expected.len() < most {
             let places = positions(n_past + expected.len(), 1);
+            let id = [native(sequence)];
             // SAFETY: the context is live and borrowed mutably.
-            let (code, _) = unsafe { shim::decode_after(self.as_ptr(), &[token], &places, &state, true) };
+            let (code, _) =
+                unsafe { shim::decode_after(self.as_ptr(), &[token], &places, &id, &state, true) };
             if code != 0 {
                 outcome = Err(code);
                 break;
@@ -190,9 +228,14 @@ impl Predictions {
             expected.push(likely);
         }
         // What was read for it is not held.
-        self.take_back(n_past);
+        self.take_back(sequence, n_past);
         outcome.map(|()| expected)
     }
+}
+
+/// The number as llama.cpp has it.
+fn native(sequence: usize) -> i32 {
+    i32::try_from(sequence).expect("at most MAX_SEQUENCES")
 }
 
 impl Drop for Predictions {
@@ -210,5 +253,18 @@ fn likeliest(logits: &[f32], least_probability: f32) -> Option<Token> {
 }
 
 #[cfg(test)]
-#[path = "predictions_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_that_cannot_be_asked_are_known() {
+        let whole: Vec<String> = TENSORS.iter().map(|part| format!("blk.4.{part}.weight")).collect();
+        let known = |architecture, n_predicting, tensors: &[String]| {
+            are_known(architecture, 4, n_predicting, |name| tensors.iter().any(|tensor| tensor == name))
+        };
+        assert!(known("glm4moe", 1, &whole));
+        assert!(!known("glm4moe", 1, &whole[1..]));
+        assert!(!known("glm4moe", 2, &whole));
+        assert!(!known("llama", 1, &whole));
+    }
+}

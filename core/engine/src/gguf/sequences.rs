@@ -11,6 +11,7 @@ use llama_cpp_sys_2::{llama_get_memory, llama_memory_seq_pos_max, llama_memory_s
 use super::context::{ABORTED, GgufContext};
 use super::decode::positions;
 use super::model::GgufModel;
+use super::predictions::Stretch;
 use super::spans::Spans;
 use super::{log, projector, shim, state};
 use crate::sequences::check_parts;
@@ -62,8 +63,28 @@ impl GgufSequences {
 
     fn empty(&mut self, sequence: usize) {
         clear(&mut self.context, native(sequence));
+        self.forget_predictions(sequence, 0);
         self.spans[sequence].truncate(0);
         self.n_past[sequence] = 0;
+    }
+
+    fn forget_predictions(&mut self, sequence: usize, position: usize) {
+        if let Some(predictions) = &mut self.context.predictions {
+            predictions.truncate(sequence, position);
+        }
+    }
+
+    /// Has prediction layers read what was just decoded, as [`GgufContext`] does: of each part, from its row of the batch on.
+    fn read_along(&mut self, parts: &[Part<'_>], rows: &[usize]) {
+        let context = self.context.as_ptr();
+        let Some(predictions) = &mut self.context.predictions else { return };
+        let mut stretches = Vec::with_capacity(parts.len());
+        for (part, row) in parts.iter().zip(rows) {
+            let position = self.spans[part.sequence].position(self.n_past[part.sequence]);
+            stretches.push(Stretch { sequence: part.sequence, position, tokens: part.tokens, row: *row });
+        }
+        // SAFETY: they were opened beside this context, whose last batch had these parts.
+        let _ = unsafe { predictions.read(context, &stretches) };
     }
 
     /// After a computation that stopped half-way: keeps what is whole of each sequence and counts it.
@@ -126,6 +147,7 @@ impl Sequences for GgufSequences {
         let mut order: Vec<usize> = (0..parts.len()).collect();
         order.sort_by_key(|index| parts[*index].sequence);
         kept.resize(parts.len(), (0, 0));
+        let mut rows = vec![0; parts.len()];
         for index in order {
             let part = &parts[index];
             let n_rows = match part.want {
@@ -135,6 +157,7 @@ impl Sequences for GgufSequences {
             };
             let first = self.spans[part.sequence].position(self.n_past[part.sequence]);
             places.extend(positions(first, part.tokens.len()));
+            rows[index] = tokens.len();
             tokens.extend_from_slice(part.tokens);
             sequences.resize(tokens.len(), native(part.sequence));
             outputs.resize(tokens.len() - n_rows, 0);
@@ -152,6 +175,7 @@ impl Sequences for GgufSequences {
             })
         });
         if code == 0 {
+            self.read_along(parts, &rows);
             parts.iter().for_each(|part| self.n_past[part.sequence] += part.tokens.len());
             self.kept = kept;
             return Ok(());
@@ -232,6 +256,8 @@ impl Sequences for GgufSequences {
                 }
             }
         }
+        let position = self.spans[sequence].position(n_past);
+        self.forget_predictions(sequence, position);
         self.spans[sequence].truncate(n_past);
         self.n_past[sequence] = n_past;
         Ok(())
@@ -247,6 +273,9 @@ impl Sequences for GgufSequences {
         // SAFETY: the context is live, borrowed mutably, and has both sequences.
         unsafe { shim::copy_sequence(self.context.as_ptr(), native(from), native(to)) }
             .map_err(|reason| Error::State { reason })?;
+        if let Some(predictions) = &mut self.context.predictions {
+            predictions.copy(from, to);
+        }
         self.n_past[to] = n_past;
         self.spans[to] = self.spans[from].clone();
         Ok(())
@@ -267,6 +296,7 @@ impl Sequences for GgufSequences {
             unsafe { llama_memory_seq_pos_max(llama_get_memory(self.context.as_ptr()), native(sequence)) };
         match &outcome {
             Ok(n_past) => {
+                self.forget_predictions(sequence, 0);
                 self.spans[sequence].truncate(0);
                 self.n_past[sequence] = *n_past;
             }
@@ -287,6 +317,23 @@ impl Sequences for GgufSequences {
 
     fn keeps_after_breaking_off(&self) -> bool {
         self.context.keeps_after_breaking_off()
+    }
+
+    fn has_predictions(&self) -> bool {
+        self.context.predictions.is_some()
+    }
+
+    fn predict(
+        &mut self,
+        sequence: usize,
+        next: Token,
+        most: usize,
+        least_probability: f32,
+        cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        let n_past = self.n_past[sequence];
+        let place = (sequence, n_past, self.spans[sequence].position(n_past));
+        self.context.expect(place, next, (most, least_probability), cancel)
     }
 
     fn adapt(&mut self, adapters: &[Applied]) -> Result<(), Error> {

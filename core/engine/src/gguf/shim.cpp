@@ -74,14 +74,15 @@ const float * llama_pajamas_kept_state(llama_context * context, int32_t index) {
     }
 }
 
-// Tokens in sequence 0, each with the state before it, of `width` numbers; logits after the last where they are wanted.
+// Tokens in the sequence beside each, with the state before it, of `width` numbers; logits after the last where they are
+// wanted.
 int32_t llama_pajamas_decode_after(llama_context * context, const int32_t * tokens, const int32_t * positions,
-                                   const float * states, size_t width, int32_t n_tokens, bool output, char * message,
+                                   const int32_t * sequences, const float * states, size_t width, int32_t n_tokens, bool output, char * message,
                                    size_t message_bytes) {
     return guarded(EXCEPTION, message, message_bytes, [&] {
         std::unique_ptr<llama_batch_ext, void (*)(llama_batch_ext *)> batch(llama_batch_ext_init(context), llama_batch_ext_free);
         for (int32_t i = 0; i < n_tokens; i++) {
-            const int32_t at = llama_batch_ext_add_token(batch.get(), 0, tokens[i]);
+            const int32_t at = llama_batch_ext_add_token(batch.get(), sequences[i], tokens[i]);
             if (at < 0 || !llama_batch_ext_set_pos(batch.get(), at, positions + i) ||
                 !llama_batch_ext_set_embd_token(batch.get(), at, {states + i * width, 1, width}) ||
                 !llama_batch_ext_set_output_logits(batch.get(), at, output && i + 1 == n_tokens)) {

@@ -13,6 +13,7 @@ mod loading;
 mod offload;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod paging;
+mod predictions;
 mod reference;
 mod sequences;
 mod states;

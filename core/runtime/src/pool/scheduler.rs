@@ -15,7 +15,7 @@ use crate::answer::Next;
 use crate::events::{Event, StopReason};
 use crate::media::before_media;
 use crate::model::{LoadedModel, cancelled};
-use crate::speculate::{Drafter, Drafts};
+use crate::speculate::{Drafter, Drafts, OwnLayers};
 use crate::tokenizer::Tokenizer;
 use engine::{Applied, CancelToken, ContextSettings, Logits, Part, Sequences, Token};
 use std::collections::VecDeque;
@@ -135,7 +135,7 @@ impl Scheduler {
         let mut room = self.n_batch;
         let mut prompts = Vec::new();
         let guesses = self.speculates && self.n_busy() == 1;
-        let adapters = self.whose_turn();
+        let (adapters, n_ctx) = (self.whose_turn(), self.engine.n_ctx());
         for index in 0..self.sequences.len() {
             let n_past = self.engine.n_past(index);
             let sequence = &mut self.sequences[index];
@@ -148,9 +148,17 @@ impl Scheduler {
                 [next] if job.writes() => {
                     let mut tokens = vec![*next];
                     if guesses {
-                        let left = self.engine.n_ctx() - n_past - 1;
+                        let left = n_ctx - n_past - 1;
                         let held = &sequence.tokens[..n_past];
-                        let drafter = self.drafter.as_mut().map(|drafter| drafter as &mut dyn Drafts);
+                        let (predicts, cancel) = (self.engine.has_predictions(), job.cancel.clone());
+                        let mut own = OwnLayers(|next, most, least| {
+                            self.engine.predict(index, next, most, least, &cancel)
+                        });
+                        let drafter: Option<&mut dyn Drafts> = match &mut self.drafter {
+                            Some(drafter) => Some(drafter),
+                            None if predicts => Some(&mut own),
+                            None => None,
+                        };
                         tokens.extend(job.guesser.guess(held, *next, left, drafter));
                     }
                     let n_guessed = tokens.len() - 1;

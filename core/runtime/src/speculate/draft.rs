@@ -20,14 +20,17 @@ pub(crate) trait Drafts {
     fn draft(&mut self, tokens: &[Token], next: Token, most: usize) -> Drafted;
 }
 
-/// The prediction layers of the model itself, which have read what its context holds.
-pub(crate) struct OwnLayers<'a>(pub(crate) &'a mut dyn Context);
+/// The prediction layers of the model itself: what they expect behind what is held and a token, at most so many tokens of at
+/// least that probability.
+pub(crate) struct OwnLayers<F>(pub(crate) F);
 
-impl Drafts for OwnLayers<'_> {
+impl<F> Drafts for OwnLayers<F>
+where
+    F: FnMut(Token, usize, f32) -> std::result::Result<Vec<Token>, engine::Error>,
+{
     fn draft(&mut self, _: &[Token], next: Token, most: usize) -> Drafted {
         let start = Instant::now();
-        let tokens = self.0.predict(next, most, LEAST_PROBABILITY, &CancelToken::new());
-        let tokens = tokens.unwrap_or_else(|error| {
+        let tokens = (self.0)(next, most, LEAST_PROBABILITY).unwrap_or_else(|error| {
             tracing::warn!(target: "llama_pajamas::speculate", %error, "the prediction layers expect nothing");
             Vec::new()
         });

@@ -16,6 +16,7 @@ unsafe extern "C" {
         context: *mut llama_context,
         tokens: *const Token,
         positions: *const i32,
+        sequences: *const i32,
         states: *const f32,
         width: usize,
         n_tokens: i32,
@@ -50,7 +51,7 @@ pub(in crate::gguf) unsafe fn kept_state<'a>(
     (!state.is_null()).then(|| unsafe { std::slice::from_raw_parts(state, width) })
 }
 
-/// Decodes `tokens` in sequence 0, each at the position beside it and with the state before it; logits are kept after the last
+/// Decodes `tokens`, each in the sequence and at the position beside it and with the state before it; logits are kept after the last
 /// where `output` says so. Returns llama.cpp's code, and the exception's text if there was one.
 ///
 /// # Safety
@@ -59,12 +60,12 @@ pub(in crate::gguf) unsafe fn decode_after(
     context: *mut llama_context,
     tokens: &[Token],
     positions: &[i32],
+    sequences: &[i32],
     states: &[f32],
     output: bool,
 ) -> (i32, Option<String>) {
-    assert!(
-        !tokens.is_empty() && tokens.len() == positions.len() && states.len().is_multiple_of(tokens.len())
-    );
+    assert!(!tokens.is_empty() && tokens.len() == positions.len() && tokens.len() == sequences.len());
+    assert!(states.len().is_multiple_of(tokens.len()));
     let count = i32::try_from(tokens.len()).expect("at most n_batch, which is an i32");
     let mut message = Message::new();
     // SAFETY: by this function's contract; the slices are as long as told and outlive the call, which copies them.
@@ -73,6 +74,7 @@ pub(in crate::gguf) unsafe fn decode_after(
             context,
             tokens.as_ptr(),
             positions.as_ptr(),
+            sequences.as_ptr(),
             states.as_ptr(),
             states.len() / tokens.len(),
             count,
