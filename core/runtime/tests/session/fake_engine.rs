@@ -59,6 +59,12 @@ pub(crate) struct Fake {
     pub(crate) gpu_layers: u32,
     /// The same of every load.
     pub(crate) loads: Arc<Mutex<Vec<u32>>>,
+    /// It has prediction layers, and they expect this text.
+    pub(crate) expected: Option<Vec<Token>>,
+    /// What asking them takes.
+    pub(crate) prediction_time: Duration,
+    /// How often they were asked.
+    pub(crate) predicted: Arc<Mutex<usize>>,
     /// What a dry run says of the computation's buffers.
     pub(crate) dry_run: Option<fn(&ContextSettings) -> u64>,
 }
@@ -126,7 +132,8 @@ impl Model for Fake {
         let threads = (settings.n_threads as usize, settings.n_threads_batch as usize);
         let n_ctx = settings.n_ctx as usize;
         let (logits, loud) = (Vec::new(), false);
-        Ok(Box::new(FakeContext { fake, n_ctx, held: 0, logits, threads, limit: None, loud }))
+        let predicts = settings.prediction_layers && fake.expected.is_some();
+        Ok(Box::new(FakeContext { fake, n_ctx, held: 0, logits, threads, limit: None, loud, predicts }))
     }
 
     fn load_adapter(self: Arc<Self>, path: &Path) -> Result<Arc<dyn Adapter>, Error> {
@@ -163,6 +170,7 @@ struct FakeContext {
     threads: (usize, usize),
     limit: Option<Duration>,
     loud: bool,
+    predicts: bool,
 }
 
 impl Context for FakeContext {
@@ -282,6 +290,24 @@ impl Context for FakeContext {
 
     fn keeps_after_breaking_off(&self) -> bool {
         !self.fake.only_anew
+    }
+
+    fn has_predictions(&self) -> bool {
+        self.predicts
+    }
+
+    fn predict(
+        &mut self,
+        _next: Token,
+        most: usize,
+        _least_probability: f32,
+        _cancel: &CancelToken,
+    ) -> Result<Vec<Token>, Error> {
+        assert!(self.predicts, "asked of a context without prediction layers");
+        *self.fake.predicted.lock().expect("not poisoned") += 1;
+        std::thread::sleep(self.fake.prediction_time);
+        let text = self.fake.expected.as_deref().unwrap_or_default();
+        Ok(text.iter().skip(self.held + 1).take(most).copied().collect())
     }
 
     fn set_threads(&mut self, decode: usize, batch: usize) {

@@ -235,3 +235,17 @@ fn closing_without_patience_ends_everything() {
         assert_eq!(asked.end().expect("no error").stop_reason, StopReason::Cancelled);
     }
 }
+
+#[test]
+fn one_that_is_alone_is_guessed_for_by_the_models_own_layers() {
+    let slow = Fake { token_time: Some(|_| Duration::from_millis(4)), ..reciting(TEXT) };
+    let fake = Fake { expected: Some(slow.recital.clone()), ..slow };
+    for (speculate, guessed) in [(false, 0..=0), (true, 20..=TEXT.len())] {
+        let settings = PoolSettings { n_sequences: 2, speculate, ..PoolSettings::default() };
+        let pool = pool(&fake, settings);
+        let asked = submit(&pool, prompt("in "), &greedy(), goes_on).expect("there is room");
+        let usage = asked.end().expect("answers");
+        assert!(guessed.contains(&usage.guessed_tokens), "{usage:?}");
+        assert_eq!(asked.text(), TEXT[3..]);
+    }
+}

@@ -115,3 +115,28 @@ fn a_small_model_that_cannot_go_back_is_refused() {
     let error = load(&large, 256).session(&asked).err().expect("refused");
     assert!(error.to_string().contains("draft model: expected one that can take tokens back"), "{error}");
 }
+
+#[test]
+fn layers_that_foresee_the_text_save_computations() {
+    let slow = Fake { token_time: Some(|_| Duration::from_millis(4)), ..reciting(PLAIN) };
+    let fake = Fake { expected: Some(slow.recital.clone()), ..slow };
+    let [(plain, steps), (guessed, fewer)] = answers(&fake, &greedy());
+    assert_eq!((plain.text(), &plain.usage.stop_reason), (guessed.text(), &guessed.usage.stop_reason));
+    assert!(guessed.usage.guessed_tokens > 40 && fewer + 30 < steps, "{fewer} of {steps}, {guessed:?}");
+    // A small model takes their place.
+    *fake.predicted.lock().expect("not poisoned") = 0;
+    drafted(&fake, &Fake { is_sure: true, ..reciting(PLAIN) });
+    assert_eq!(*fake.predicted.lock().expect("not poisoned"), 0);
+}
+
+#[test]
+fn layers_that_err_change_nothing_and_are_given_a_rest() {
+    let expected = Some(reciting(&"~".repeat(PLAIN.len())).recital);
+    let prediction_time = Duration::from_millis(5);
+    let slow = Fake { token_time: Some(|_| Duration::from_millis(1)), ..reciting(PLAIN) };
+    let fake = Fake { expected, prediction_time, ..slow };
+    let [(plain, steps), (guessed, computed)] = answers(&fake, &greedy());
+    assert_eq!((plain.text(), &plain.usage.stop_reason), (guessed.text(), &guessed.usage.stop_reason));
+    let asked = *fake.predicted.lock().expect("not poisoned");
+    assert!(computed <= steps && asked < steps / 2, "asked {asked} times, {computed} of {steps}");
+}
