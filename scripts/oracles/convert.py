@@ -32,7 +32,7 @@ base.AutoConfig = AsWritten
 DeepseekV32Model.set_vocab = TextModel._set_vocab_gpt2
 
 # Of these, layers that predict further tokens are kept.
-KEPT = ["Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration"]
+KEPT = ["Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration", "Glm4MoeLiteForCausalLM"]
 
 
 def exports_predictions(architecture):

@@ -1,4 +1,4 @@
-"""What GLM-4.5's layer for the token after the next expects: a job per line, {"folder", "tokens", "n"}; answers
+"""What the layer of GLM-4.5 and GLM-4.7 Flash for the token after the next expects: a job per line, {"folder", "tokens", "n"}; answers
 {"tokens"}, the `n` likeliest tokens behind the last of `tokens`, one behind the other.
 
 Transformers leaves that layer out, so its parts are put together here, as the model's authors and vLLM's glm4_moe_mtp do: the
@@ -12,17 +12,16 @@ import sys
 import safetensors.torch
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.models.glm4_moe.modeling_glm4_moe import Glm4MoeRMSNorm
 
 
-def parts(folder, config):
+def parts(folder, config, kind):
     """The layer's norms, and the matrices that no other layer has."""
     front = f"model.layers.{config.num_hidden_layers}."
     tensors = safetensors.torch.load_file(pathlib.Path(folder, "model.safetensors"))
     weight = lambda name: tensors[f"{front}{name}.weight"].float()
     norms = {}
     for name in ("enorm", "hnorm", "shared_head.norm"):
-        norms[name] = Glm4MoeRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        norms[name] = kind(config.hidden_size, eps=config.rms_norm_eps)
         norms[name].weight.data = weight(name)
     return norms, {name: weight(name) for name in ("eh_proj", "embed_tokens", "shared_head.head")}
 
@@ -30,10 +29,12 @@ def parts(folder, config):
 def expect(job):
     config = AutoConfig.from_pretrained(job["folder"])
     model = AutoModelForCausalLM.from_pretrained(job["folder"], dtype=torch.float32).eval()
-    norms, rest = parts(job["folder"], config)
+    norms, rest = parts(job["folder"], config, type(model.model.norm))
     # A model of one more layer takes the layer's other matrices out of the same folder.
     deeper = AutoConfig.from_pretrained(job["folder"])
     deeper.num_hidden_layers += 1
+    if getattr(deeper, "mlp_layer_types", None):
+        deeper.mlp_layer_types = [*deeper.mlp_layer_types, "sparse"]
     layer = AutoModelForCausalLM.from_pretrained(job["folder"], config=deeper, dtype=torch.float32).eval()
     layer = layer.model.layers[config.num_hidden_layers]
     tokens, found = list(job["tokens"]), []

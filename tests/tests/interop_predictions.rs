@@ -19,7 +19,8 @@ use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-const MODEL: &str = "glm4-moe-prediction";
+/// Plain attention and latent attention, with their layers.
+const MODELS: [(&str, u32); 2] = [("glm4-moe-prediction", 4), ("glm-4-moe-lite-prediction", 5)];
 
 fn converted(checkpoint: &Checkpoint, out: &Path) -> PathBuf {
     let file = BufWriter::new(File::create(out).unwrap());
@@ -53,13 +54,19 @@ fn tokens(value: &Value) -> Vec<Token> {
 
 #[test]
 fn what_is_expected_is_what_transformers_parts_expect() {
+    for (name, n_layers) in MODELS {
+        check_expected(name, n_layers);
+    }
+}
+
+fn check_expected(name: &str, n_layers: u32) {
     let work = tempfile::tempdir().unwrap();
-    let model = tiny_model(work.path(), MODEL);
+    let model = tiny_model(work.path(), name);
     let checkpoint = Checkpoint::open(&model).unwrap();
     let path = converted(&checkpoint, &work.path().join("whole.gguf"));
     let description = families::detect_gguf(&GgufFile::read(&path).header).unwrap();
     let predicting = description.layers.iter().filter(|layer| layer.predicts).count();
-    assert_eq!((description.n_layers, predicting), (4, 1));
+    assert_eq!((description.n_layers, predicting), (n_layers, 1));
     let mut outside = Outside::python("predictions.py");
     let mut context = open(&path);
     assert!(context.has_predictions());
@@ -86,7 +93,7 @@ fn what_is_expected_is_what_transformers_parts_expect() {
         assert_eq!(got, expected, "{how}");
         n_same += got.len();
     }
-    println!("{n_same} of {n_same} tokens are the same");
+    println!("{name}: {n_same} of {n_same} tokens are the same");
 }
 
 /// Greedy answers to prompts, and how many tokens of them were guessed.
@@ -121,18 +128,20 @@ fn answers(path: &Path, speculate: bool) -> (Vec<Vec<Token>>, usize) {
 
 #[test]
 fn answers_are_the_same_with_guesses() {
-    let work = tempfile::tempdir().unwrap();
-    let checkpoint = Checkpoint::open(&tiny_model(work.path(), MODEL)).unwrap();
-    let whole = converted(&checkpoint, &work.path().join("whole.gguf"));
-    let quantized = work.path().join("quantized.gguf");
-    let source: &dyn TensorSource = &checkpoint;
-    let job = quantizer::plan_file(source, FileType::Q8_0, &Overrides::default(), None, true).unwrap();
-    let out = BufWriter::new(File::create(&quantized).unwrap());
-    quantizer::write_file(&job, source, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
-    for path in [whole, quantized] {
-        let (plain, _) = answers(&path, false);
-        let (with_guesses, guessed) = answers(&path, true);
-        println!("{}: {guessed} of {} tokens guessed", path.display(), plain.concat().len());
-        assert_eq!(plain, with_guesses);
+    for (name, _) in MODELS {
+        let work = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::open(&tiny_model(work.path(), name)).unwrap();
+        let whole = converted(&checkpoint, &work.path().join("whole.gguf"));
+        let quantized = work.path().join("quantized.gguf");
+        let source: &dyn TensorSource = &checkpoint;
+        let job = quantizer::plan_file(source, FileType::Q8_0, &Overrides::default(), None, true).unwrap();
+        let out = BufWriter::new(File::create(&quantized).unwrap());
+        quantizer::write_file(&job, source, out, 2, &mut |_| ControlFlow::Continue(())).unwrap();
+        for (kind, path) in [("F32", whole), ("Q8_0", quantized)] {
+            let (plain, _) = answers(&path, false);
+            let (with_guesses, guessed) = answers(&path, true);
+            println!("{name} {kind}: {guessed} of {} tokens guessed", plain.concat().len());
+            assert_eq!(plain, with_guesses, "{name} {kind}");
+        }
     }
 }

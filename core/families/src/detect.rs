@@ -56,10 +56,12 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         _ => config.required_extent_of(key("block_count"))?,
     };
     let mut quantities = quantities::of_config(&config, family)?;
-    let n_predicting = match family.table.mechanisms.keeps_predictions {
-        true => quantities.get("prediction_layers").copied().unwrap_or(0),
-        false => 0,
-    };
+    let stated = quantities.get("prediction_layers").copied().unwrap_or(0);
+    let n_predicting = if checkpoint.keeps_predictions { stated } else { 0 };
+    if n_predicting < stated && family.table.mechanisms.leaves_out_predictions {
+        quantities.remove("prediction_layers");
+        warnings.push("layers that predict tokens beyond the next are left out".into());
+    }
     let n_layers = n_layers.saturating_add(n_predicting);
     if n_layers > MAX_LAYERS {
         let field = key("block_count").called();
@@ -95,9 +97,6 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     }
     if rope::has_fractional_ramp(&config, &rope)? {
         warnings.push("the engine rounds the ends of YaRN's ramp to whole dimensions".into());
-    }
-    if family.table.mechanisms.leaves_out_predictions && quantities.contains_key("prediction_layers") {
-        warnings.push("layers that predict tokens beyond the next are left out".into());
     }
     warnings.extend(rope::ignored_by_engine(&config, &rope)?);
     let attention = heads.as_ref().map(|heads| Attention {

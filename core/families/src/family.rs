@@ -77,9 +77,6 @@ pub(crate) struct Mechanisms {
     /// Layers behind the stated number of them predict further tokens, and are left out.
     #[serde(default)]
     pub(crate) leaves_out_predictions: bool,
-    /// They are layers like the others in GGUF, where the checkpoint has them.
-    #[serde(default)]
-    pub(crate) keeps_predictions: bool,
     /// Matrices whose `.scale` beside them the engine's graph multiplies onto their products, without `.weight`.
     #[serde(default)]
     scaled_products: Vec<String>,

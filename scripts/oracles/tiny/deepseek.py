@@ -6,7 +6,7 @@ import torch
 
 from .checkpoint import BF16, BYTE_LEVEL, F32, Model, config
 from .formats import FORMATS
-from .glm import added
+from .glm import added, with_prediction
 
 LATENT = dict(num_key_value_heads=4, num_hidden_layers=4, kv_lora_rank=32, q_lora_rank=48, qk_rope_head_dim=16,
               qk_nope_head_dim=32, v_head_dim=24, n_routed_experts=8, num_experts_per_tok=3, moe_intermediate_size=32,
@@ -57,4 +57,6 @@ MODELS = {
     # The norms of latents have an epsilon of their own in
     # transformers, 1e-6; the engine has one for all norms.
     "glm-4-moe-lite": latent("Glm4MoeLiteConfig", BF16, GLM, rms_norm_eps=1e-6, **dict(SIGMOID, n_group=1, topk_group=1)),
+    "glm-4-moe-lite-prediction": latent("Glm4MoeLiteConfig", BF16, dict(GLM, saved=with_prediction(4)), rms_norm_eps=1e-6,
+                                        num_nextn_predict_layers=1, **dict(SIGMOID, n_group=1, topk_group=1)),
 }

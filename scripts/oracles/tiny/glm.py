@@ -18,25 +18,27 @@ def added():
     return stated + [dict(own, id=n_tokens(BYTE_LEVEL) + at, content=text) for at, text in enumerate(new)]
 
 
-def with_prediction(folder):
-    """The last layer once more, as one that predicts the token after the next."""
-    path = folder / "model.safetensors"
-    tensors = safetensors.torch.load_file(path)
-    for name, tensor in list(tensors.items()):
-        if name.startswith("model.layers.2."):
-            tensors[name.replace("layers.2.", "layers.3.")] = tensor.clone()
-    torch.manual_seed(7)
-    norm, embedding = tensors["model.norm.weight"], tensors["model.embed_tokens.weight"]
-    width = norm.shape[0]
-    own = dict(
-        eh_proj=torch.randn(width, 2 * width) / width**0.5, enorm=torch.rand(width) + 0.5,
-        hnorm=torch.rand(width) + 0.5, embed_tokens=embedding.float() + 0.02 * torch.randn(embedding.shape),
-    )
-    for name, tensor in own.items():
-        tensors[f"model.layers.3.{name}.weight"] = tensor.to(norm.dtype)
-    tensors["model.layers.3.shared_head.norm.weight"] = norm.clone()
-    tensors["model.layers.3.shared_head.head.weight"] = embedding.roll(3, 0).clone()
-    safetensors.torch.save_file(tensors, path, metadata=dict(format="pt"))
+def with_prediction(n_layers):
+    """The last of so many layers once more, as one that predicts the token after the next."""
+    def saved(folder):
+        path = folder / "model.safetensors"
+        tensors = safetensors.torch.load_file(path)
+        for name, tensor in list(tensors.items()):
+            if name.startswith(f"model.layers.{n_layers - 1}."):
+                tensors[name.replace(f"layers.{n_layers - 1}.", f"layers.{n_layers}.")] = tensor.clone()
+        torch.manual_seed(7)
+        norm, embedding = tensors["model.norm.weight"], tensors["model.embed_tokens.weight"]
+        width = norm.shape[0]
+        own = dict(
+            eh_proj=torch.randn(width, 2 * width) / width**0.5, enorm=torch.rand(width) + 0.5,
+            hnorm=torch.rand(width) + 0.5, embed_tokens=embedding.float() + 0.02 * torch.randn(embedding.shape),
+        )
+        for name, tensor in own.items():
+            tensors[f"model.layers.{n_layers}.{name}.weight"] = tensor.to(norm.dtype)
+        tensors[f"model.layers.{n_layers}.shared_head.norm.weight"] = norm.clone()
+        tensors[f"model.layers.{n_layers}.shared_head.head.weight"] = embedding.roll(3, 0).clone()
+        safetensors.torch.save_file(tensors, path, metadata=dict(format="pt"))
+    return saved
 
 
 def glm(kind, dtype, saved=None, **more):
@@ -53,5 +55,5 @@ MODELS = {
     "glm4": glm("Glm4Config", BF16),
     "glm4-moe": experts(BF16, use_qk_norm=True, routed_scaling_factor=2.5),
     "glm4-moe-bias": experts(F32, attention_bias=True, norm_topk_prob=False, n_shared_experts=2),
-    "glm4-moe-prediction": experts(BF16, num_nextn_predict_layers=1, saved=with_prediction),
+    "glm4-moe-prediction": experts(BF16, num_nextn_predict_layers=1, saved=with_prediction(3)),
 }

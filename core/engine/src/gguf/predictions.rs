@@ -11,30 +11,69 @@ use llama_cpp_sys_2::{
     llama_get_memory, llama_init_from_model, llama_memory_seq_rm, llama_model,
 };
 
+use formats::gguf::Metadata;
+
 use super::decode::positions;
 use super::{log, shim};
 use crate::{Error, Token};
 
-/// Architectures whose prediction layers llama.cpp computes and that are tested here: it stops the process where it computes
-/// those of others.
-const ARCHITECTURES: [&str; 1] = ["glm4moe"];
+/// Architectures whose prediction layers llama.cpp computes and that are tested here. What it asserts on is here too: it stops
+/// the process where a file lacks it.
+const KNOWN: [Known; 2] = [
+    Known {
+        architecture: "glm4moe",
+        tensors: &["ffn_gate_inp", "ffn_down_exps", "ffn_down_shexp"],
+        above_zero: &[],
+        missing: &[],
+    },
+    Known {
+        architecture: "deepseek2",
+        tensors: &[
+            "attn_q_a",
+            "attn_q_a_norm",
+            "attn_q_b",
+            "attn_kv_a_mqa",
+            "attn_kv_a_norm",
+            "attn_k_b",
+            "ffn_norm",
+            "ffn_gate_inp",
+            "ffn_up_exps",
+            "ffn_gate_exps",
+            "ffn_down_exps",
+            "ffn_up_shexp",
+            "ffn_gate_shexp",
+            "ffn_down_shexp",
+        ],
+        above_zero: &["attention.key_length_mla", "attention.value_length_mla", "attention.q_lora_rank"],
+        missing: &["attention.temperature_scale"],
+    },
+];
 
-/// What a file must hold of its one prediction layer.
-const TENSORS: [&str; 4] = ["nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "ffn_gate_inp"];
+struct Known {
+    architecture: &'static str,
+    /// What the prediction layer must have, beside what only such layers have.
+    tensors: &'static [&'static str],
+    /// Keys that must be numbers above 0, and keys that must not be there.
+    above_zero: &'static [&'static str],
+    missing: &'static [&'static str],
+}
+
+/// What only prediction layers have.
+const TENSORS: [&str; 3] = ["nextn.eh_proj", "nextn.enorm", "nextn.hnorm"];
 
 /// States of the last tokens that are kept: as many as may be taken back of a guess, and more.
 const KEPT: usize = 64;
 
-/// Whether a model of `n_layers`, without prediction layers, can be asked what it expects. `has` tells whether its file has a
-/// tensor.
-pub(super) fn are_known(
-    architecture: &str,
-    n_layers: u64,
-    n_predicting: u64,
-    has: impl Fn(&str) -> bool,
-) -> bool {
-    let tensor = |part: &&str| has(&format!("blk.{n_layers}.{part}.weight"));
-    n_predicting == 1 && ARCHITECTURES.contains(&architecture) && TENSORS.iter().all(|part| tensor(&part))
+/// Whether a model can be asked what it expects. `has` tells whether its file has a tensor.
+pub(super) fn are_known(metadata: &Metadata, architecture: &str, has: impl Fn(&str) -> bool) -> bool {
+    let number = |name: &str| metadata.u64(&format!("{architecture}.{name}")).unwrap_or(0);
+    let Some(known) = KNOWN.iter().find(|known| known.architecture == architecture) else { return false };
+    let layer = number("block_count").saturating_sub(1);
+    let tensor = |part: &&str| has(&format!("blk.{layer}.{part}.weight"));
+    number("nextn_predict_layers") == 1
+        && TENSORS.iter().chain(known.tensors).all(|part| tensor(&part))
+        && known.above_zero.iter().all(|key| number(key) > 0)
+        && known.missing.iter().all(|key| metadata.get(&format!("{architecture}.{key}")).is_none())
 }
 
 /// Prediction layers beside a context.
@@ -255,16 +294,33 @@ fn likeliest(logits: &[f32], least_probability: f32) -> Option<Token> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use formats::gguf::Value;
 
     #[test]
     fn models_that_cannot_be_asked_are_known() {
-        let whole: Vec<String> = TENSORS.iter().map(|part| format!("blk.4.{part}.weight")).collect();
-        let known = |architecture, n_predicting, tensors: &[String]| {
-            are_known(architecture, 4, n_predicting, |name| tensors.iter().any(|tensor| tensor == name))
-        };
-        assert!(known("glm4moe", 1, &whole));
-        assert!(!known("glm4moe", 1, &whole[1..]));
-        assert!(!known("glm4moe", 2, &whole));
-        assert!(!known("llama", 1, &whole));
+        for known in &KNOWN {
+            let parts = TENSORS.iter().chain(known.tensors);
+            let whole: Vec<String> = parts.map(|part| format!("blk.4.{part}.weight")).collect();
+            let mut metadata = Metadata::new();
+            let key = |name: &str| format!("{}.{name}", known.architecture);
+            for (name, number) in [("block_count", 5), ("nextn_predict_layers", 1)] {
+                metadata.insert(key(name), Value::U32(number));
+            }
+            known.above_zero.iter().for_each(|name| drop(metadata.insert(key(name), Value::U32(7))));
+            let is_known = |metadata: &Metadata, tensors: &[String]| {
+                are_known(metadata, known.architecture, |name| tensors.iter().any(|tensor| tensor == name))
+            };
+            assert!(is_known(&metadata, &whole));
+            assert!(
+                (0..whole.len()).all(|at| !is_known(&metadata, &[&whole[..at], &whole[at + 1..]].concat()))
+            );
+            assert!(!are_known(&metadata, "llama", |_| true));
+            let changed = known.above_zero.iter().chain(known.missing).chain(&["nextn_predict_layers"]);
+            for (name, number) in changed.map(|name| (*name, u32::from(known.missing.contains(name)))) {
+                let mut changed = metadata.clone();
+                changed.insert(key(name), Value::U32(number));
+                assert!(!is_known(&changed, &whole), "{name}");
+            }
+        }
     }
 }

@@ -66,10 +66,7 @@ pub(super) fn read(path: &Path) -> Result<ModelFile, Error> {
     let adds_behind_last =
         number("n_deepstack_layers").is_some_and(|levels| number("block_count") <= Some(levels));
     shapes.extend(header.tensors.drain(..).map(|tensor| (tensor.name, tensor.dims)));
-    let n_predicting = number("nextn_predict_layers").unwrap_or(0);
-    let n_others = number("block_count").unwrap_or(0).saturating_sub(n_predicting);
-    let predicts =
-        predictions::are_known(&architecture, n_others, n_predicting, |name| shapes.contains_key(name));
+    let predicts = predictions::are_known(&header.metadata, &architecture, |name| shapes.contains_key(name));
     Ok(ModelFile { parts, architecture, n_vocab, reads_only, shapes, adds_behind_last, predicts })
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct Checkpoint {
     /// Whether its feed-forwards are routed experts.
     #[serde(default)]
     routed: Routed,
+    /// Layers that predict tokens beyond the next are layers like the others in GGUF, where the checkpoint has them.
+    #[serde(default)]
+    pub(crate) keeps_predictions: bool,
     /// What must hold of a configuration of this type that is this family's, where several families share a type.
     #[serde(default)]
     pub(crate) when: Vec<FieldTest>,
