@@ -101,7 +101,13 @@ fn print_description(d: &Description, screen: &Screen) {
     line("family", format!("{} ({})", d.family, d.model_type));
     let (total, active) = (parameters(d.parameters.total), parameters(d.parameters.active));
     line("parameters", format!("{total} in all, {active} per token"));
-    line("layers", format!("{} of width {}, feed-forward {}", d.n_layers, d.hidden_size, d.ffn_size));
+    let n_predicting = d.layers.iter().filter(|layer| layer.predicts).count() as u32;
+    let predicting = match n_predicting {
+        0 => String::new(),
+        n => format!(", {n} behind them that predict further tokens"),
+    };
+    let n_layers = d.n_layers - n_predicting;
+    line("layers", format!("{n_layers} of width {}, feed-forward {}{predicting}", d.hidden_size, d.ffn_size));
     let heads = format!("{} query and {} key-value heads of {}", d.n_heads, d.n_kv_heads, d.head_dim);
     line("attention", heads);
     let kinds = layer_kinds(d);

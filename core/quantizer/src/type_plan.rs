@@ -12,6 +12,7 @@ use engine::gguf::quantize::requires_imatrix;
 use families::{Role, role_of};
 use formats::gguf::GgmlType;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -122,6 +123,8 @@ pub fn plan_for_target(
     known: Known<'_>,
 ) -> Result<TypePlan> {
     let outline = Outline::of(source.tensors().iter().map(|tensor| &tensor.name));
+    let predicting: BTreeSet<&str> =
+        source.tensors().iter().filter_map(|t| predicting_layer(&t.name)).collect();
     let mut rows: Vec<Row> = Vec::new();
     for tensor in source.tensors() {
         let bytes_as = |ty: GgmlType| {
@@ -131,6 +134,10 @@ pub fn plan_for_target(
         let kappa = sensitivity.kappa(&tensor.name, outline);
         let (mut types, reason) = types_for(&tensor.name, &tensor.dims, tensor.ty, sensitivity, wishes);
         types.retain(|ty| !matches!(known, Known::Nothing) || !requires_imatrix(*ty));
+        let predicts = predicting.iter().any(|layer| tensor.name.starts_with(layer));
+        if predicts && types.len() > 1 {
+            types.retain(|ty| ty.bits_per_weight() >= PREDICTION_BITS);
+        }
         let options = types.into_iter().filter_map(|ty| {
             let error = sensitivity.error(&tensor.name, ty);
             let candidate = Candidate { bytes: bytes_as(ty)?, harm: kappa * error.unwrap_or(0.0) };
@@ -217,6 +224,15 @@ fn types_for(
     if types.is_empty() { (vec![from], "nothing was measured of it") } else { (types, "by error") }
 }
 
+/// Fewest bits per weight in layers that predict tokens beyond the next: no answer depends on them, so nothing that is
+/// measured speaks for them, and nothing is known of what flows into them.
+const PREDICTION_BITS: f64 = 4.25;
+
+/// The layer that a tensor shows to be one of those, as names of its tensors begin.
+fn predicting_layer(tensor: &str) -> Option<&str> {
+    tensor.find(".nextn.").map(|at| &tensor[..=at])
+}
+
 /// Fewest bits per weight of a role, whatever the figures say: predictions of large harm are too low.
 fn floor_bits(role: Role) -> f64 {
     match role {
@@ -241,4 +257,66 @@ fn to_plan(rows: &[Row], chosen: &[usize], budget_bytes: Option<u64>) -> TypePla
     let tensors: Vec<PlannedType> = tensors.collect();
     let predicted_kld = Some(tensors.iter().filter_map(|tensor| tensor.kld).sum());
     TypePlan { budget_bytes, predicted_kld, contest: None, tensors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open_source;
+    use crate::sensitivity::TensorSensitivity;
+    use crate::source::SourceTensor;
+    use formats::gguf::Metadata;
+    use std::path::PathBuf;
+
+    /// A model whose last layer is one that predicts, as its names have it.
+    struct Predicting(Box<dyn TensorSource>, Vec<SourceTensor>);
+
+    impl TensorSource for Predicting {
+        fn path(&self) -> &Path {
+            self.0.path()
+        }
+
+        fn metadata(&self) -> &Metadata {
+            self.0.metadata()
+        }
+
+        fn tensors(&self) -> &[SourceTensor] {
+            &self.1
+        }
+
+        fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()> {
+            self.0.read_rows(index, first_row, out)
+        }
+
+        fn precision(&self) -> String {
+            self.0.precision()
+        }
+    }
+
+    #[test]
+    fn layers_that_predict_keep_four_bits_whatever_is_measured() {
+        let model: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../models/pajama-7m"].iter().collect();
+        let model = open_source(&model, &[]).unwrap();
+        let mut tensors = model.tensors().to_vec();
+        let last = tensors.iter_mut().find(|tensor| tensor.name == "blk.7.attn_output.weight").unwrap();
+        last.name = "blk.7.nextn.eh_proj.weight".into();
+        let source = Predicting(model, tensors);
+        let mut sensitivity = Sensitivity::default();
+        for tensor in source.tensors().iter().filter(|tensor| tensor.dims.len() > 1) {
+            let fits = |ty: &GgmlType| tensor.dims[0].is_multiple_of(ty.block_len());
+            let error = |ty: GgmlType| (ty.name().into(), 4f64.powf(-ty.bits_per_weight()));
+            let errors = CANDIDATES.into_iter().filter(fits).map(error).collect();
+            let kappa = Some(if tensor.name.starts_with("blk.7.") { 0.0 } else { 1.0 });
+            sensitivity.tensors.insert(tensor.name.clone(), TensorSensitivity { kappa, errors });
+        }
+        let wishes = Overrides::default();
+        let target = Target::BitsPerWeight(3.0);
+        let plan = plan_for_target(&source, &sensitivity, target, &wishes, Known::Moments).unwrap();
+        let bits = |planned: &PlannedType| parse_type(&planned.ty).unwrap().bits_per_weight();
+        let (predicting, others): (Vec<_>, Vec<_>) =
+            plan.tensors.iter().partition(|planned| planned.name.starts_with("blk.7."));
+        assert!(predicting.iter().all(|planned| bits(planned) >= PREDICTION_BITS));
+        assert!(predicting.iter().any(|planned| bits(planned) == PREDICTION_BITS));
+        assert!(others.iter().any(|planned| bits(planned) < PREDICTION_BITS));
+    }
 }
