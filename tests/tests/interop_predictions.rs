@@ -28,7 +28,7 @@ fn converted(checkpoint: &Checkpoint, out: &Path) -> PathBuf {
     out.to_path_buf()
 }
 
-fn open(path: &Path) -> Box<dyn Context> {
+fn open(path: &Path, prediction_layers: bool) -> Box<dyn Context> {
     let engine = GgufEngine::start(EngineOptions::default()).unwrap();
     let load = LoadSettings { repack: false, ..LoadSettings::default() };
     let model = engine.load(path, &load, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -42,7 +42,7 @@ fn open(path: &Path) -> Box<dyn Context> {
         type_k: KvType::F32,
         type_v: KvType::F32,
         flash_attention: Some(false),
-        prediction_layers: true,
+        prediction_layers,
         ..ContextSettings::default()
     };
     model.new_context(&settings).unwrap()
@@ -68,7 +68,7 @@ fn check_expected(name: &str, n_layers: u32) {
     let predicting = description.layers.iter().filter(|layer| layer.predicts).count();
     assert_eq!((description.n_layers, predicting), (n_layers, 1));
     let mut outside = Outside::python("predictions.py");
-    let mut context = open(&path);
+    let mut context = open(&path, true);
     assert!(context.has_predictions());
     let text: Vec<Token> = (0..90).map(|at| 20 + at * 37 % 900).collect();
     let mut n_same = 0;
@@ -94,6 +94,24 @@ fn check_expected(name: &str, n_layers: u32) {
         n_same += got.len();
     }
     println!("{name}: {n_same} of {n_same} tokens are the same");
+}
+
+/// How far logits behind prompts are from those of a context without prediction layers, of the largest.
+fn apart(path: &Path) -> f32 {
+    let (mut with, mut without) = (open(path, true), open(path, false));
+    let (mut apart, mut largest) = (0f32, 0f32);
+    for n in [1, 5, 8, 9, 31, 70] {
+        let prompt: Vec<Token> = (0..n).map(|at| 30 + at * 29 % 800).collect();
+        for context in [&mut with, &mut without] {
+            context.truncate(0).unwrap();
+            context.decode(&prompt, Logits::Last, &CancelToken::new()).unwrap();
+        }
+        for (a, b) in with.logits(0).unwrap().iter().zip(without.logits(0).unwrap()) {
+            apart = apart.max((a - b).abs());
+            largest = largest.max(b.abs());
+        }
+    }
+    apart / largest
 }
 
 /// Greedy answers to prompts, and how many tokens of them were guessed.
@@ -140,7 +158,12 @@ fn answers_are_the_same_with_guesses() {
         for (kind, path) in [("F32", whole), ("Q8_0", quantized)] {
             let (plain, _) = answers(&path, false);
             let (with_guesses, guessed) = answers(&path, true);
-            println!("{name} {kind}: {guessed} of {} tokens guessed", plain.concat().len());
+            let apart = apart(&path);
+            println!(
+                "{name} {kind}: {guessed} of {} tokens guessed, logits behind prompts {apart:.1e} apart",
+                plain.concat().len()
+            );
+            assert!(apart < 1e-5, "{name} {kind}");
             assert_eq!(plain, with_guesses, "{name} {kind}");
         }
     }

@@ -6,7 +6,8 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Guessing")]
 pub(crate) struct Guessing {
-    /// Guess tokens that stood there before and compute them together, as long as that is faster
+    /// Guess tokens that stood there before, or that the model's own prediction layers expect, and compute them together, as
+    /// long as that is faster
     #[arg(long)]
     pub(crate) speculate: bool,
     /// A small model of the same vocabulary that guesses where nothing stood there before: GGUF file, bundle (its first

@@ -23,8 +23,9 @@ use std::sync::{Arc, OnceLock};
 pub struct SessionSettings {
     /// Context in tokens.
     pub context_tokens: Option<u32>,
-    /// Guess the next tokens from what stood there before and compute them together, as long as that is faster. The
-    /// same tokens are chosen; logits of some more tokens are kept meanwhile. Default false.
+    /// Guess the next tokens from what stood there before, or by the model's own prediction layers where it has such and there
+    /// is no [`Self::draft`], and compute them together, as long as that is faster. The same tokens are chosen; logits of some
+    /// more tokens are kept meanwhile, and prediction layers have a cache of their own. Default false.
     pub speculate: bool,
     /// A small model of the same vocabulary that guesses where nothing stood there before; with [`Self::speculate`]. It gets a
     /// context of its own, as long as the session's ([`crate::PlanRequest::draft`] counts both). Default none.

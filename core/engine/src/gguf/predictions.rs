@@ -71,7 +71,7 @@ pub(super) fn are_known(metadata: &Metadata, architecture: &str, has: impl Fn(&s
     let layer = number("block_count").saturating_sub(1);
     let tensor = |part: &&str| has(&format!("blk.{layer}.{part}.weight"));
     number("nextn_predict_layers") == 1
-        && TENSORS.iter().chain(known.tensors).all(|part| tensor(&part))
+        && TENSORS.iter().chain(known.tensors).all(tensor)
         && known.above_zero.iter().all(|key| number(key) > 0)
         && known.missing.iter().all(|key| metadata.get(&format!("{architecture}.{key}")).is_none())
 }

@@ -117,7 +117,7 @@ fn sequences_are_read_side_by_side() {
     let part = |sequence, tokens| Part { sequence, tokens, want: Logits::Last };
     let (long, short): (Vec<Token>, Vec<Token>) = ((20..55).collect(), (100..103).collect());
     sequences.decode(&[part(2, &short), part(0, &long)], &cancel).expect("decodes");
-    let mut expect = |sequences: &mut dyn llama_pajamas_engine::Sequences, sequence| {
+    let expect = |sequences: &mut dyn llama_pajamas_engine::Sequences, sequence| {
         sequences.predict(sequence, 1, 1, 0.0, &cancel).expect("expects")
     };
     assert_eq!(expect(sequences.as_mut(), 0), [says(54)]);
