@@ -71,6 +71,7 @@ pub(super) fn are_known(metadata: &Metadata, architecture: &str, has: impl Fn(&s
     let layer = number("block_count").saturating_sub(1);
     let tensor = |part: &&str| has(&format!("blk.{layer}.{part}.weight"));
     number("nextn_predict_layers") == 1
+        && layer > 0
         && TENSORS.iter().chain(known.tensors).all(tensor)
         && known.above_zero.iter().all(|key| number(key) > 0)
         && known.missing.iter().all(|key| metadata.get(&format!("{architecture}.{key}")).is_none())
@@ -315,6 +316,10 @@ mod tests {
                 (0..whole.len()).all(|at| !is_known(&metadata, &[&whole[..at], &whole[at + 1..]].concat()))
             );
             assert!(!are_known(&metadata, "llama", |_| true));
+            let alone: Vec<String> = whole.iter().map(|name| name.replace("blk.4.", "blk.0.")).collect();
+            let mut single = metadata.clone();
+            single.insert(key("block_count"), Value::U32(1));
+            assert!(!is_known(&single, &alone), "no layers in front of it");
             let changed = known.above_zero.iter().chain(known.missing).chain(&["nextn_predict_layers"]);
             for (name, number) in changed.map(|name| (*name, u32::from(known.missing.contains(name)))) {
                 let mut changed = metadata.clone();
