@@ -57,6 +57,7 @@ fn features() -> Vec<&'static str> {
         ("download", cfg!(feature = "download")),
         ("embeddings", cfg!(feature = "embeddings")),
         ("jni", cfg!(feature = "jni")),
+        ("predictions", cfg!(feature = "predictions")),
         ("quantize", cfg!(feature = "quantize")),
         ("states", cfg!(feature = "states")),
     ];

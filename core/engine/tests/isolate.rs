@@ -31,8 +31,9 @@ fn main() {
         let engine = GgufEngine::start(EngineOptions::default()).unwrap();
         return serve(&engine, std::io::stdin(), std::io::stdout().lock()).unwrap();
     }
-    let tests: [Test; 6] = [
+    let tests: &[Test] = &[
         ("the_numbers_are_those_of_this_process", the_numbers_are_those_of_this_process),
+        #[cfg(feature = "predictions")]
         ("predictions_are_those_of_this_process", predictions_are_those_of_this_process),
         ("errors_say_the_same", errors_say_the_same),
         ("work_is_stopped_from_outside", work_is_stopped_from_outside),
@@ -117,6 +118,7 @@ fn computed(context: &mut dyn Context) -> (Vec<f32>, Vec<Token>) {
     (logits, tokens)
 }
 
+#[cfg(feature = "predictions")]
 fn predictions_are_those_of_this_process(stage: &Stage) {
     let path = tiny_model::TinyModel::with_predictions(false).write(stage.folder.path());
     let here = GgufEngine::start(EngineOptions::default()).unwrap();

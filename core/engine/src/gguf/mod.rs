@@ -32,6 +32,10 @@ mod evaluation;
 mod file_kind;
 mod nodes;
 mod paging;
+#[cfg(feature = "predictions")]
+mod predictions;
+#[cfg(not(feature = "predictions"))]
+#[path = "predictions_disabled.rs"]
 mod predictions;
 #[cfg(feature = "multimodal")]
 mod projector;

@@ -9,7 +9,9 @@ use llama_cpp_sys_2::{llama_adapter_lora, llama_context, llama_context_params, l
 
 use crate::{BufferUse, MemoryUse, Token};
 
+#[cfg(feature = "predictions")]
 mod states;
+#[cfg(feature = "predictions")]
 pub(in crate::gguf) use states::{decode_after, keep_states, kept_state};
 
 /// Room for an exception's text.

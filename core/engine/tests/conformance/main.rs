@@ -13,6 +13,7 @@ mod loading;
 mod offload;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod paging;
+#[cfg(feature = "predictions")]
 mod predictions;
 mod reference;
 mod sequences;

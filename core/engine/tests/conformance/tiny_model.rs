@@ -65,6 +65,7 @@ impl TinyModel {
 
     /// A model of one layer and one prediction layer, neither of which adds anything: the token behind depends on the last one
     /// alone. What is expected behind a token is what the model says behind it, or, `by_state`, behind the one before it.
+    #[allow(dead_code, reason = "for builds with prediction layers")]
     pub fn with_predictions(by_state: bool) -> Self {
         const N_EXPERTS: usize = 2;
         let mut model = Self { metadata: Metadata::new(), tensors: Vec::new() };
