@@ -17,12 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most decoder layers that are believed.
 pub(crate) const MAX_LAYERS: u64 = 4096;
 
+/// The field that states layers which predict tokens beyond the next.
+const PREDICTION_LAYERS: &str = "num_nextn_predict_layers";
+
 /// A `config.json` for what does not have the layers that predict tokens beyond the next which it states.
 pub fn without_predictions(config: &Value) -> Value {
-    const FIELD: &str = "num_nextn_predict_layers";
     let mut config = config.clone();
     let none = |object: &mut Value| {
-        if let Some(stated) = object.get_mut(FIELD) {
+        if let Some(stated) = object.get_mut(PREDICTION_LAYERS) {
             *stated = 0.into();
         }
     };
@@ -55,14 +57,6 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         (None, Some(listed)) => listed,
         _ => config.required_extent_of(key("block_count"))?,
     };
-    let mut quantities = quantities::of_config(&config, family)?;
-    let stated = quantities.get("prediction_layers").copied().unwrap_or(0);
-    let n_predicting = if checkpoint.keeps_predictions { stated } else { 0 };
-    if n_predicting < stated && family.table.mechanisms.leaves_out_predictions {
-        quantities.remove("prediction_layers");
-        warnings.push("layers that predict tokens beyond the next are left out".into());
-    }
-    let n_layers = n_layers.saturating_add(n_predicting);
     if n_layers > MAX_LAYERS {
         let field = key("block_count").called();
         return Err(wrong(field, &format!("at most {MAX_LAYERS}"), &Value::from(n_layers)));
@@ -73,6 +67,18 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
         (Some(usual), Some(dense)) => Some(dense.width(&config, usual)?),
         (usual, _) => usual,
     };
+    let mut quantities = quantities::of_config(&config, family)?;
+    let stated = quantities.get("prediction_layers").copied().unwrap_or(0);
+    let n_predicting = if checkpoint.keeps_predictions { stated } else { 0 };
+    let left_out = n_predicting < stated && family.table.mechanisms.leaves_out_predictions;
+    if left_out {
+        quantities.remove("prediction_layers");
+    }
+    let n_layers = n_layers.saturating_add(n_predicting);
+    if n_layers > MAX_LAYERS {
+        let expected = format!("at most {MAX_LAYERS} together with the other layers");
+        return Err(wrong(PREDICTION_LAYERS, &expected, &Value::from(stated)));
+    }
     let moe =
         if checkpoint.is_routed(&config) { Some(moe_of(&config, ffn_size, &quantities)?) } else { None };
     let max_context = match &checkpoint.context {
@@ -97,6 +103,9 @@ pub fn detect_config(config: &Value) -> Result<Description, Error> {
     }
     if rope::has_fractional_ramp(&config, &rope)? {
         warnings.push("the engine rounds the ends of YaRN's ramp to whole dimensions".into());
+    }
+    if left_out {
+        warnings.push("layers that predict tokens beyond the next are left out".into());
     }
     warnings.extend(rope::ignored_by_engine(&config, &rope)?);
     let attention = heads.as_ref().map(|heads| Attention {

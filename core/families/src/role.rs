@@ -95,6 +95,8 @@ pub enum Role {
     AudioEncoder,
     /// What leads from one into the decoder.
     AudioProjector,
+    /// What leads into a layer that predicts tokens beyond the next, and its own embedding and output.
+    Prediction,
     /// Factors of rotary frequencies.
     RopeFactors,
     /// A tensor that no rule names.
