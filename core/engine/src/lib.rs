@@ -17,6 +17,7 @@ mod error;
 mod media;
 mod memory;
 mod model;
+#[cfg_attr(not(feature = "gguf"), allow(dead_code, reason = "experts are paged by llama.cpp's engine alone"))]
 mod residency;
 mod sequences;
 mod settings;
