@@ -231,3 +231,12 @@ pub fn check_room(
     }
     Ok(())
 }
+
+/// For implementers of [`Context::predict`] and whoever guesses beside an engine: the likeliest token, where it has at least that
+/// probability.
+#[must_use]
+pub fn likeliest(logits: &[f32], least_probability: f32) -> Option<Token> {
+    let (token, top) = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    let sum: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
+    (top.is_finite() && 1.0 / sum >= least_probability).then(|| Token::try_from(token).ok()).flatten()
+}

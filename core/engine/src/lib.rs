@@ -38,7 +38,7 @@ pub mod onnx;
 
 pub use adapter::{Adapter, AdapterKind, Applied};
 pub use cancel::CancelToken;
-pub use context::{Context, Logits, RecurrentLayer, Vectors, check_ids, check_room};
+pub use context::{Context, Logits, RecurrentLayer, Vectors, check_ids, check_room, likeliest};
 pub use device::{DeviceInfo, DeviceKind};
 pub use engine::Engine;
 pub use error::Error;

@@ -11,7 +11,7 @@ use crate::events::{Event, StopReason, Timings, Usage};
 use crate::govern::Driver;
 use crate::media::{PromptMedia, before_media};
 use crate::model::{LoadedModel, cancelled};
-use crate::speculate::{Drafter, Drafts, Guesser, OwnLayers};
+use crate::speculate::{Drafter, Guesser, OwnLayers, whoever};
 use crate::template::{Message, Template};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result, SessionSettings};
@@ -234,11 +234,7 @@ impl Session {
             let room = (self.context.n_ctx() - self.context.n_past()).saturating_sub(1);
             let predicts = self.context.has_predictions();
             let mut own = OwnLayers(|next, most, least| self.context.predict(next, most, least, cancel));
-            let drafter: Option<&mut dyn Drafts> = match &mut self.drafter {
-                Some(drafter) => Some(drafter),
-                None if predicts => Some(&mut own),
-                None => None,
-            };
+            let drafter = whoever(self.drafter.as_mut(), if predicts { Some(&mut own) } else { None });
             let guess = guesser.guess(&self.held, next, room, drafter);
             let start = Instant::now();
             if guess.is_empty() {

@@ -8,7 +8,7 @@
 mod draft;
 mod odds;
 
-pub(crate) use draft::{Drafter, Drafts, OwnLayers};
+pub(crate) use draft::{Drafter, Drafts, OwnLayers, whoever};
 
 use draft::Drafted;
 use engine::Token;

@@ -195,16 +195,16 @@ impl GgufContext {
     pub(super) fn clear(&mut self) {
         // SAFETY: the context is live and borrowed mutably.
         unsafe { llama_memory_clear(llama_get_memory(self.as_ptr()), false) };
-        self.forget_predictions(0);
+        self.forget_predictions(0, 0);
         self.spans.truncate(0);
         self.n_past = 0;
         self.kept = Kept::None;
     }
 
-    /// Prediction layers forget what lies from `position` on.
-    fn forget_predictions(&mut self, position: usize) {
+    /// Prediction layers forget what lies from `position` of a sequence on.
+    pub(super) fn forget_predictions(&mut self, sequence: usize, position: usize) {
         if let Some(predictions) = &mut self.predictions {
-            predictions.truncate(0, position);
+            predictions.truncate(sequence, position);
         }
     }
 
@@ -244,8 +244,8 @@ impl GgufContext {
 
 impl Drop for GgufContext {
     fn drop(&mut self) {
-        self.predictions = None;
-        // SAFETY: nothing else holds the context. The pool, the flag and the evaluation are fields, dropped after.
+        // SAFETY: nothing else holds the context. The pool, the flag and the evaluation are fields, dropped after, and after
+        // the context of prediction layers, which is a field in front of them.
         unsafe { llama_free(self.context.as_ptr()) };
     }
 }
@@ -324,7 +324,7 @@ impl Context for GgufContext {
         if !removed {
             return Err(refuse("the model's recurrent layers keep only their latest state"));
         }
-        self.forget_predictions(usize::try_from(position).unwrap_or(0));
+        self.forget_predictions(0, self.spans.position(n_past));
         self.spans.truncate(n_past);
         self.set_n_past(n_past);
         Ok(())

@@ -5,7 +5,6 @@
 use llama_cpp_sys_2::{llama_get_memory, llama_memory_seq_pos_max, llama_memory_seq_rm};
 
 use super::context::{ABORTED, GgufContext, Kept};
-use super::predictions::Stretch;
 use super::{log, projector, shim};
 use crate::{CancelToken, Error, Form, Logits, Media, Model as _, Purpose, Token, check_room};
 
@@ -59,7 +58,8 @@ impl GgufContext {
             unsafe { shim::decode(self.as_ptr(), &mut tokens, &mut positions, &mut outputs) }
         });
         if code == 0 {
-            self.read_along(chunk);
+            let position = self.spans.position(self.n_past);
+            self.read_along(&[Stretch { sequence: 0, position, tokens: chunk, row: 0 }]);
             self.n_past += chunk.len();
             return Ok(());
         }
@@ -70,13 +70,12 @@ impl GgufContext {
         Err(Error::Decode { n_past: self.n_past, code, reason: exception.unwrap_or(reason) })
     }
 
-    /// Has prediction layers read what was just decoded. Where they are broken off they stay behind, and expect nothing.
-    fn read_along(&mut self, chunk: &[Token]) {
-        let (context, position) = (self.as_ptr(), self.spans.position(self.n_past));
-        let stretch = Stretch { sequence: 0, position, tokens: chunk, row: 0 };
+    /// Has prediction layers read what was just decoded as one batch, in these stretches.
+    pub(super) fn read_along(&mut self, stretches: &[Stretch<'_>]) {
+        let context = self.as_ptr();
         if let Some(predictions) = &mut self.predictions {
-            // SAFETY: they were opened beside this context, whose last batch was the chunk.
-            let _ = unsafe { predictions.read(context, &[stretch]) };
+            // SAFETY: they were opened beside this context, whose last batch had these stretches.
+            unsafe { predictions.read(context, stretches) };
         }
     }
 
@@ -126,6 +125,18 @@ impl GgufContext {
         let removed = unsafe { llama_memory_seq_rm(llama_get_memory(self.as_ptr()), 0, position, -1) };
         if removed { Ok(()) } else { Err(()) }
     }
+}
+
+/// Tokens of a sequence in a batch.
+#[cfg_attr(not(feature = "predictions"), allow(dead_code, reason = "only prediction layers read them"))]
+#[derive(Clone, Copy)]
+pub(super) struct Stretch<'a> {
+    pub(super) sequence: usize,
+    /// Of the first of them.
+    pub(super) position: usize,
+    pub(super) tokens: &'a [Token],
+    /// Index of the first of them in the batch.
+    pub(super) row: usize,
 }
 
 /// So many positions from `first` on.

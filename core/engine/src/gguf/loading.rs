@@ -23,7 +23,8 @@ use crate::{Error, LoadSettings};
 /// Every parameter of a load. Nothing is left to llama.cpp's defaults.
 pub(super) fn parameters(
     settings: &LoadSettings,
-    (weights, predicts): (Weights, bool),
+    weights: Weights,
+    predicts: bool,
     devices: &mut [ggml_backend_dev_t],
     overrides: &[llama_model_kv_override],
     report: &mut Report<'_>,

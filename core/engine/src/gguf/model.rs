@@ -112,8 +112,7 @@ impl GgufModel {
         let mut report = Report { progress: progress_of_load, panic: None, cancelled: false };
         let keeps = settings.vocabulary && weights == Weights::Loaded;
         let overrides = if keeps { vec![override_int("", 0)] } else { without_vocabulary(file).to_vec() };
-        let parameters =
-            parameters(settings, (weights, file.predicts), &mut devices, &overrides, &mut report);
+        let parameters = parameters(settings, weights, file.predicts, &mut devices, &overrides, &mut report);
         let mut load = || {
             // SAFETY: the names, the device list, the overrides and the report outlive the call; the
             // files were checked.

@@ -13,9 +13,10 @@ use llama_cpp_sys_2::{
 
 use formats::gguf::Metadata;
 
-use super::decode::positions;
+use super::decode::{Stretch, positions};
+use super::sequences::native;
 use super::{log, shim};
-use crate::{Error, Token};
+use crate::{Error, Token, likeliest};
 
 /// Architectures whose prediction layers llama.cpp computes and that are tested here. What it asserts on is here too: it stops
 /// the process where a file lacks it.
@@ -96,17 +97,6 @@ struct Held {
     states: Vec<f32>,
 }
 
-/// Tokens of a sequence in a batch.
-#[derive(Clone, Copy)]
-pub(super) struct Stretch<'a> {
-    pub(super) sequence: usize,
-    /// Of the first of them.
-    pub(super) position: usize,
-    pub(super) tokens: &'a [Token],
-    /// Index of the first of them in the batch.
-    pub(super) row: usize,
-}
-
 // SAFETY: as for the context beside it: bound to no thread, used by whoever owns this value.
 unsafe impl Send for Predictions {}
 
@@ -147,15 +137,12 @@ impl Predictions {
         self.context.as_ptr()
     }
 
-    /// Reads what `context` has just decoded as one batch; of a sequence that it does not follow in, nothing.
+    /// Reads what `context` has just decoded as one batch; of a sequence that it does not follow in, nothing. Where it fails or is
+    /// broken off it stays behind, and expects nothing.
     ///
     /// # Safety
     /// `context` is the live context that these were opened beside, and the stretches are of its last batch.
-    pub(super) unsafe fn read(
-        &mut self,
-        context: *mut llama_context,
-        stretches: &[Stretch<'_>],
-    ) -> Result<(), i32> {
+    pub(super) unsafe fn read(&mut self, context: *mut llama_context, stretches: &[Stretch<'_>]) {
         let (mut tokens, mut places, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
         let (mut before, mut read) = (Vec::new(), Vec::new());
         for stretch in stretches.iter().filter(|s| s.position == self.held[s.sequence].n_read) {
@@ -173,7 +160,7 @@ impl Predictions {
             read.push((stretch, states));
         }
         if tokens.is_empty() {
-            return Ok(());
+            return;
         }
         // SAFETY: the context is live, borrowed mutably, and takes as many tokens at a time as the one beside it.
         let (code, _) =
@@ -189,7 +176,6 @@ impl Predictions {
             held.states.drain(..n_old);
             held.n_read = stretch.position + stretch.tokens.len();
         }
-        if code == 0 { Ok(()) } else { Err(code) }
     }
 
     /// The state before the token at `position`; zeros where it is not kept, as before the first.
@@ -273,23 +259,11 @@ impl Predictions {
     }
 }
 
-/// The number as llama.cpp has it.
-fn native(sequence: usize) -> i32 {
-    i32::try_from(sequence).expect("at most MAX_SEQUENCES")
-}
-
 impl Drop for Predictions {
     fn drop(&mut self) {
         // SAFETY: nothing else holds the context.
         unsafe { llama_free(self.context.as_ptr()) };
     }
-}
-
-/// The likeliest token, where it has at least that probability.
-fn likeliest(logits: &[f32], least_probability: f32) -> Option<Token> {
-    let (token, top) = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    let sum: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
-    (top.is_finite() && 1.0 / sum >= least_probability).then(|| Token::try_from(token).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use formats::gguf::Metadata;
 use llama_cpp_sys_2::{llama_context, llama_context_params, llama_model};
 
+use super::decode::Stretch;
 use crate::{Error, Token};
 
 /// None.
@@ -12,16 +13,6 @@ pub(super) fn are_known(_metadata: &Metadata, _architecture: &str, _has: impl Fn
 
 /// There are none.
 pub(super) enum Predictions {}
-
-/// Tokens of a sequence in a batch.
-#[allow(dead_code, reason = "nobody reads them")]
-#[derive(Clone, Copy)]
-pub(super) struct Stretch<'a> {
-    pub(super) sequence: usize,
-    pub(super) position: usize,
-    pub(super) tokens: &'a [Token],
-    pub(super) row: usize,
-}
 
 impl Predictions {
     /// # Safety
@@ -41,11 +32,7 @@ impl Predictions {
 
     /// # Safety
     /// None is asked for.
-    pub(super) unsafe fn read(
-        &mut self,
-        _context: *mut llama_context,
-        _stretches: &[Stretch<'_>],
-    ) -> Result<(), i32> {
+    pub(super) unsafe fn read(&mut self, _context: *mut llama_context, _stretches: &[Stretch<'_>]) {
         match *self {}
     }
 

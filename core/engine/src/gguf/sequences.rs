@@ -9,9 +9,8 @@ use std::time::Duration;
 use llama_cpp_sys_2::{llama_get_memory, llama_memory_seq_pos_max, llama_memory_seq_rm};
 
 use super::context::{ABORTED, GgufContext};
-use super::decode::positions;
+use super::decode::{Stretch, positions};
 use super::model::GgufModel;
-use super::predictions::Stretch;
 use super::spans::Spans;
 use super::{log, projector, shim, state};
 use crate::sequences::check_parts;
@@ -63,28 +62,9 @@ impl GgufSequences {
 
     fn empty(&mut self, sequence: usize) {
         clear(&mut self.context, native(sequence));
-        self.forget_predictions(sequence, 0);
+        self.context.forget_predictions(sequence, 0);
         self.spans[sequence].truncate(0);
         self.n_past[sequence] = 0;
-    }
-
-    fn forget_predictions(&mut self, sequence: usize, position: usize) {
-        if let Some(predictions) = &mut self.context.predictions {
-            predictions.truncate(sequence, position);
-        }
-    }
-
-    /// Has prediction layers read what was just decoded, as [`GgufContext`] does: of each part, from its row of the batch on.
-    fn read_along(&mut self, parts: &[Part<'_>], rows: &[usize]) {
-        let context = self.context.as_ptr();
-        let Some(predictions) = &mut self.context.predictions else { return };
-        let mut stretches = Vec::with_capacity(parts.len());
-        for (part, row) in parts.iter().zip(rows) {
-            let position = self.spans[part.sequence].position(self.n_past[part.sequence]);
-            stretches.push(Stretch { sequence: part.sequence, position, tokens: part.tokens, row: *row });
-        }
-        // SAFETY: they were opened beside this context, whose last batch had these parts.
-        let _ = unsafe { predictions.read(context, &stretches) };
     }
 
     /// After a computation that stopped half-way: keeps what is whole of each sequence and counts it.
@@ -109,7 +89,7 @@ impl GgufSequences {
 }
 
 /// The number as llama.cpp has it.
-fn native(sequence: usize) -> i32 {
+pub(super) fn native(sequence: usize) -> i32 {
     i32::try_from(sequence).expect("at most MAX_SEQUENCES")
 }
 
@@ -175,7 +155,12 @@ impl Sequences for GgufSequences {
             })
         });
         if code == 0 {
-            self.read_along(parts, &rows);
+            let mut stretches = Vec::with_capacity(parts.len());
+            for (part, row) in parts.iter().zip(rows) {
+                let position = self.spans[part.sequence].position(self.n_past[part.sequence]);
+                stretches.push(Stretch { sequence: part.sequence, position, tokens: part.tokens, row });
+            }
+            self.context.read_along(&stretches);
             parts.iter().for_each(|part| self.n_past[part.sequence] += part.tokens.len());
             self.kept = kept;
             return Ok(());
@@ -257,7 +242,7 @@ impl Sequences for GgufSequences {
             }
         }
         let position = self.spans[sequence].position(n_past);
-        self.forget_predictions(sequence, position);
+        self.context.forget_predictions(sequence, position);
         self.spans[sequence].truncate(n_past);
         self.n_past[sequence] = n_past;
         Ok(())
@@ -296,7 +281,7 @@ impl Sequences for GgufSequences {
             unsafe { llama_memory_seq_pos_max(llama_get_memory(self.context.as_ptr()), native(sequence)) };
         match &outcome {
             Ok(n_past) => {
-                self.forget_predictions(sequence, 0);
+                self.context.forget_predictions(sequence, 0);
                 self.spans[sequence].truncate(0);
                 self.n_past[sequence] = *n_past;
             }

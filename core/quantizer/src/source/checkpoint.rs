@@ -58,21 +58,18 @@ impl Checkpoint {
     /// As [`Checkpoint::open`], and an adapter that is broken, of another kind or made for another model.
     pub fn open_with(directory: &Path, adapters: &[PathBuf]) -> Result<Self> {
         let config_path = directory.join("config.json");
-        let config = SourceJson::required(&config_path)?;
+        let mut config = SourceJson::required(&config_path)?;
         let family_error = |source| Error::Family { path: config_path.clone(), source };
         let mut description = families::detect_config(&config).map_err(family_error)?;
         let family = Family::for_architecture(&description.architecture)
             .ok_or_else(|| Error::checkpoint(&config_path, "no conversion rules for this model"))?;
         let (shards, infos) = open_shards(directory)?;
-        let predicts = description.layers.iter().any(|layer| layer.predicts);
-        let config = match predicts
-            && !infos.iter().any(|(_, info)| family.is_of_prediction(&description, &info.name))
-        {
-            // What it was trained with it does not bring.
-            true => families::without_predictions(&config),
-            false => config,
+        let is_kept = |description: &families::Description| {
+            infos.iter().any(|(_, info)| family.is_of_prediction(description, &info.name))
         };
-        if predicts {
+        if description.layers.iter().any(|layer| layer.predicts) && !is_kept(&description) {
+            // What it was trained with it does not bring.
+            config = families::without_predictions(&config);
             description = families::detect_config(&config).map_err(family_error)?;
         }
         let precision = precision_of(&infos);

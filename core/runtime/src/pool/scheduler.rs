@@ -15,7 +15,7 @@ use crate::answer::Next;
 use crate::events::{Event, StopReason};
 use crate::media::before_media;
 use crate::model::{LoadedModel, cancelled};
-use crate::speculate::{Drafter, Drafts, OwnLayers};
+use crate::speculate::{Drafter, OwnLayers, whoever};
 use crate::tokenizer::Tokenizer;
 use engine::{Applied, CancelToken, ContextSettings, Logits, Part, Sequences, Token};
 use std::collections::VecDeque;
@@ -154,11 +154,8 @@ impl Scheduler {
                         let mut own = OwnLayers(|next, most, least| {
                             self.engine.predict(index, next, most, least, &cancel)
                         });
-                        let drafter: Option<&mut dyn Drafts> = match &mut self.drafter {
-                            Some(drafter) => Some(drafter),
-                            None if predicts => Some(&mut own),
-                            None => None,
-                        };
+                        let drafter =
+                            whoever(self.drafter.as_mut(), if predicts { Some(&mut own) } else { None });
                         tokens.extend(job.guesser.guess(held, *next, left, drafter));
                     }
                     let n_guessed = tokens.len() - 1;

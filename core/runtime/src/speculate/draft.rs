@@ -20,6 +20,14 @@ pub(crate) trait Drafts {
     fn draft(&mut self, tokens: &[Token], next: Token, most: usize) -> Drafted;
 }
 
+/// Who guesses: the small model where there is one, else the model's own layers where it has such.
+pub(crate) fn whoever<'a>(
+    small: Option<&'a mut Drafter>,
+    own: Option<&'a mut dyn Drafts>,
+) -> Option<&'a mut dyn Drafts> {
+    small.map(|small| small as &mut dyn Drafts).or(own)
+}
+
 /// The prediction layers of the model itself: what they expect behind what is held and a token, at most so many tokens of at
 /// least that probability.
 pub(crate) struct OwnLayers<F>(pub(crate) F);
@@ -143,9 +151,7 @@ impl Drafts for Drafter {
 
 /// The likeliest token, where it is likely enough.
 fn likely(logits: &[f32]) -> Option<Token> {
-    let (token, top) = logits.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    let sum: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
-    (top.is_finite() && 1.0 / sum >= LEAST_PROBABILITY).then(|| Token::try_from(token).ok()).flatten()
+    engine::likeliest(logits, LEAST_PROBABILITY)
 }
 
 #[cfg(test)]

@@ -88,8 +88,9 @@ fn transpose(name: &str, input: &str, output: &str, order: &[usize]) -> NodeProt
 /// it was. Nodes stay in order.
 fn carry(graph: &mut GraphProto, order: &[usize]) -> Result<bool, Error> {
     let (before, nodes, n_constants) = (count(graph), graph.node.clone(), graph.initializer.len());
-    let region = Region::of(graph, order);
-    rewrite(graph, &region)?;
+    let index = Index::of(graph);
+    let region = Region::of(graph, &index, order);
+    rewrite(graph, &index, &region)?;
     if count(graph) < before {
         drop_unused(graph);
         return Ok(true);
@@ -109,19 +110,18 @@ struct Region<'a> {
 }
 
 impl<'a> Region<'a> {
-    fn of(graph: &GraphProto, order: &'a [usize]) -> Self {
-        let index = Index::of(graph);
+    fn of(graph: &GraphProto, index: &Index, order: &'a [usize]) -> Self {
         let mut region = Self { order, nodes: BTreeSet::new(), tensors: BTreeMap::new() };
         for (at, node) in graph.node.iter().enumerate() {
             if self::order(node).as_deref() == Some(order) && !region.tensors.contains_key(&node.input[0]) {
                 region.tensors.insert(node.output[0].clone(), node.input[0].clone());
-            } else if region.may_move(graph, &index, node) {
+            } else if region.may_move(graph, index, node) {
                 let output = &node.output[0];
                 region.tensors.insert(output.clone(), format!("{output}/{}", name_of(order)));
                 region.nodes.insert(at);
             }
         }
-        while let Some(&useless) = region.nodes.iter().rev().find(|&&at| !region.pays(graph, &index, at)) {
+        while let Some(&useless) = region.nodes.iter().rev().find(|&&at| !region.pays(graph, index, at)) {
             region.nodes.remove(&useless);
             region.tensors.remove(&graph.node[useless].output[0]);
         }
@@ -181,15 +181,14 @@ fn name_of(order: &[usize]) -> String {
 }
 
 /// Lets the nodes of a region compute before, and puts what others need in order behind them.
-fn rewrite(graph: &mut GraphProto, region: &Region<'_>) -> Result<(), Error> {
-    let index = Index::of(graph);
+fn rewrite(graph: &mut GraphProto, index: &Index, region: &Region<'_>) -> Result<(), Error> {
     let (mut nodes, mut constants, mut skipped) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for (at, node) in graph.node.iter().enumerate() {
         if region.nodes.contains(&at) {
-            let moved = moved(graph, &index, region, node, &mut constants)?;
+            let moved = moved(graph, index, region, node, &mut constants)?;
             let (before, output) = (moved.output[0].clone(), &node.output[0]);
             nodes.push(moved);
-            if region.is_needed(graph, &index, output, None) {
+            if region.is_needed(graph, index, output, None) {
                 nodes.push(transpose(&before, &before, output, region.order));
             }
             continue;
