@@ -502,6 +502,20 @@ static void run(const line *line) {
         options.n_ctx = 32, options.max_windows = 2, options.max_kld = 5.0, options.wait_for_mains = 0;
         lp_status status = lp_runtime_requantize(runtime, &options, cancel, NULL, NULL, &json, &failure);
         if (succeeded(status)) printf("published="), value_of(json, "\"published\":{", "\"id\":\"");
+    } else if (strcmp(step, "quantize") == 0) {
+        const char *precision = argument(line, "precision"), *size = argument(line, "size");
+        uint64_t bytes = size ? strtoull(size, NULL, 10) : 0;
+        lp_quantize_options options;
+        lp_quantize_options_init(&options, sizeof options);
+        options.format = argument(line, "format");
+        options.precisions = &precision, options.n_precisions = precision != NULL;
+        options.target_bytes = &bytes, options.n_target_bytes = size != NULL;
+        options.allow_requantize = argument(line, "allow") != NULL, options.dry_run = argument(line, "dry") != NULL;
+        options.n_threads = 1;
+        char model_path[4096];
+        snprintf(model_path, sizeof model_path, "%s", place(line, "model"));
+        lp_status status = lp_quantize(model_path, place(line, "to"), &options, cancel, NULL, NULL, &json, &failure);
+        if (succeeded(status)) printf("made="), value_of(json, "\"variants\":[{", "\"id\":\"");
     } else if (strcmp(step, "close") == 0) {
         if (is(line, "what", "session")) lp_session_free(session);
         if (is(line, "what", "model")) lp_model_free(model);

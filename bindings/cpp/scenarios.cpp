@@ -348,6 +348,16 @@ std::string run(const Line &line, Objects &objects, const std::string &files) {
         auto json = objects.runtime.requantize(options, ignore, &cancel);
         return json ? "published=" + value_of(*json, "\"published\":{", "\"id\":\"") : failed(json.error());
     }
+    if (step == "quantize") {
+        lp::QuantizeOptions options;
+        options.format = line.text("format");
+        if (line.find("precision")) options.precisions = {line.text("precision")};
+        if (line.find("size")) options.target_bytes = {std::strtoull(line.text("size").c_str(), nullptr, 10)};
+        options.allow_requantize = line.find("allow"), options.dry_run = line.find("dry");
+        options.n_threads = 1;
+        auto json = lp::quantize(place("model"), place("to"), options, ignore, &cancel);
+        return json ? "made=" + value_of(*json, "\"variants\":[{", "\"id\":\"") : failed(json.error());
+    }
     if (step == "close") {
         if (line.is("what", "session")) objects.session.close();
         if (line.is("what", "model")) objects.model.close();

@@ -334,6 +334,19 @@ class Scenario:
         told = self.of("runtime").requantize(options, cancel=cancel)
         return f"published={told['published']['id']}"
 
+    def do_quantize(self, line: Line, cancel: lp.CancelToken) -> str:
+        size = line.given("size")
+        options = lp.QuantizeOptions(
+            format=line.text("format"),
+            precisions=[line.text("precision")] if line.text("precision") else [],
+            target_bytes=[size] if size else [],
+            allow_requantize=line.given("allow") is not None,
+            dry_run=line.given("dry") is not None,
+            n_threads=1,
+        )
+        told = lp.quantize(self.path(line, "model"), self.path(line, "to"), options, cancel=cancel)
+        return f"made={told['variants'][0]['id']}"
+
     def do_close(self, line: Line, cancel: lp.CancelToken) -> str:
         self.of(line.text("what") or "runtime").close()
         return "ok"

@@ -197,6 +197,13 @@ impl From<llama_pajamas::bundle::Error> for Failure {
     }
 }
 
+#[cfg(feature = "quantize")]
+impl From<llama_pajamas::requantize::Error> for Failure {
+    fn from(error: llama_pajamas::requantize::Error) -> Self {
+        Self(Box::new(Problem { code: error.code(), message: error.to_string(), details: error.details() }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

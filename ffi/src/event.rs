@@ -63,6 +63,9 @@ pub enum lp_event_kind {
     LP_EVENT_CONTEXT = 11,
     /// lp_stream_next: nothing has come within the time.
     LP_EVENT_NONE = 12,
+    /// A part of a bundle is being made: text is a JSON object with "label", "done_bytes", "total_bytes", "eta_s"; fraction of that
+    /// part.
+    LP_EVENT_QUANTIZING = 13,
 }
 
 /// One step of a long call. Only the fields that its kind names have a meaning.

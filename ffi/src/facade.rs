@@ -17,6 +17,12 @@ mod owned;
 mod plan;
 mod process;
 #[cfg(feature = "quantize")]
+#[path = "facade/quantize.rs"]
+mod quantize;
+#[cfg(not(feature = "quantize"))]
+#[path = "facade/quantize_disabled.rs"]
+mod quantize;
+#[cfg(feature = "quantize")]
 #[path = "facade/requantize.rs"]
 mod requantize;
 #[cfg(not(feature = "quantize"))]

@@ -30,6 +30,7 @@ mod java;
 mod java;
 mod memory;
 mod model;
+mod quantize;
 mod requantize;
 mod runtime;
 mod session;
@@ -57,6 +58,7 @@ pub use model::{
     lp_adapter, lp_adapter_free, lp_adapter_load, lp_model, lp_model_describe, lp_model_detokenize,
     lp_model_free, lp_model_tokenize, lp_runtime_load,
 };
+pub use quantize::{lp_quantize, lp_quantize_options, lp_quantize_options_init};
 pub use requantize::{lp_requantize_options, lp_requantize_options_init, lp_runtime_requantize};
 pub use runtime::{
     lp_plan_options, lp_plan_options_init, lp_runtime, lp_runtime_describe, lp_runtime_free, lp_runtime_open,

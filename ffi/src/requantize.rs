@@ -14,11 +14,10 @@ mod make;
 use std::ffi::{c_char, c_void};
 
 use crate::arguments::{Options, Place, init_options};
-use crate::cancel::{lp_cancel, token};
+use crate::cancel::lp_cancel;
 use crate::error::{lp_error, lp_status};
 use crate::event::{Listener, lp_event_fn};
 use crate::guard::guarded;
-use crate::handles;
 use crate::runtime::lp_runtime;
 
 /// How to make a variant.
@@ -107,10 +106,8 @@ pub unsafe extern "C" fn lp_runtime_requantize(
     unsafe {
         guarded(error, || {
             let place = Place::new(json, "json")?;
-            let runtime = handles::get(runtime)?;
-            let asked = crate::arguments::options(options)?;
             let listener = Listener::new(on_event, user_data);
-            place.fill_json(&make::make(&runtime, &asked, &token(cancel), &listener)?)
+            place.fill_json(&make::make(runtime, options, cancel, &listener)?)
         })
     }
 }

@@ -120,6 +120,9 @@ typedef enum lp_event_kind {
     LP_EVENT_CONTEXT = 11,
     /* lp_stream_next: nothing has come within the time. */
     LP_EVENT_NONE = 12,
+    /* A part of a bundle is being made: text is a JSON object with "label", "done_bytes", "total_bytes", "eta_s"; fraction of that
+     * part. */
+    LP_EVENT_QUANTIZING = 13,
 } lp_event_kind;
 
 /* Why an answer ended. */
@@ -336,6 +339,50 @@ typedef struct lp_plan_options {
     /* The same for the memory of a graphics device, on which the app draws; 0, the default: no cap. */
     uint64_t device_memory_cap_bytes;
 } lp_plan_options;
+
+/* What to make of a model. */
+typedef struct lp_quantize_options {
+    /* Size of the struct in bytes. */
+    size_t struct_size;
+    /* "gguf" or "mlx"; NULL, the default: "gguf". A further call adds variants of another format to the same bundle. */
+    const char *format;
+    /* What to make, a variant each. In GGUF: types of llama.cpp's, e.g. "Q4_K_M", or "high", "balanced", "extreme", which choose by
+     * role. In MLX: "4bit", "3bit-g32", "4bit-mixed", "mxfp4", … or the same three. Default none, which is "balanced" where
+     * `target_bytes` and `plans` are none either. */
+    const char *const *precisions;
+    /* How many. */
+    size_t n_precisions;
+    /* Sizes of files in bytes to fit as well as possible, a variant each, by what was measured of the model: needs `sensitivity`. */
+    const uint64_t *target_bytes;
+    /* How many. */
+    size_t n_target_bytes;
+    /* Files of plans to carry out, a variant each, as the command's `quantize --write-plan` writes them. GGUF alone. */
+    const char *const *plans;
+    /* How many. */
+    size_t n_plans;
+    /* Low-rank adapters to merge into a checkpoint first, in order: folders as `peft` writes them. */
+    const char *const *adapters;
+    /* How many. */
+    size_t n_adapters;
+    /* File that the command's `sensitivity` wrote of this model. NULL, the default: none. */
+    const char *sensitivity;
+    /* File that its `moments` wrote: blocks are then rounded with error feedback. NULL, the default: none. */
+    const char *moments;
+    /* File of an importance matrix. NULL, the default: none. */
+    const char *imatrix;
+    /* The model's id in the manifest. NULL, the default: the name of its folder or file. */
+    const char *model_id;
+    /* Memory that the work may take, in bytes; 0, the default: what the device has to spare. */
+    uint64_t memory_budget_bytes;
+    /* Threads; 0, the default: all cores. */
+    uint32_t n_threads;
+    /* Not 0: take a GGUF file that is quantized already. Default 0: such a file is refused, since its errors stay. */
+    uint32_t allow_requantize;
+    /* Not 0: tell types, sizes and memory, and write nothing. Default 0. */
+    uint32_t dry_run;
+    /* Always 0. */
+    uint32_t reserved;
+} lp_quantize_options;
 
 /* How to make a variant. */
 typedef struct lp_requantize_options {
@@ -627,6 +674,24 @@ enum lp_status lp_adapter_load(const struct lp_model *model,
 
 /* Frees an adapter; sessions whose last answer had it keep it until their next. NULL and freed ones are ignored. */
 LP_API void lp_adapter_free(struct lp_adapter *adapter);
+
+/* Fills `options` with defaults. */
+LP_API void lp_quantize_options_init(struct lp_quantize_options *options, size_t struct_size);
+
+/* Makes variants of the model at `model`, a checkpoint's folder (config.json and safetensors) or a GGUF file, and publishes them
+ * together in the bundle at `output`, which is made or added to. For a thread of the app's own: it takes as long as it takes. A call
+ * that fails or is stopped leaves the bundle as it was. `*json` becomes a JSON object with "variants" (each with "id", "file_bytes", "work_bytes", "bits_per_weight", "types", and "plan" where one
+ * was made), "projectors" and "warnings". Free it with lp_string_free. Tells LP_EVENT_QUANTIZING. Needs a library with the feature
+ * `quantize`, else LP_UNSUPPORTED. `options`, `cancel`, `on_event` and `user_data` are optional. */
+LP_API
+enum lp_status lp_quantize(const char *model,
+                           const char *output,
+                           const struct lp_quantize_options *options,
+                           const struct lp_cancel *cancel,
+                           lp_event_fn on_event,
+                           void *user_data,
+                           char **json,
+                           struct lp_error **error);
 
 /* Fills `options` with defaults. */
 LP_API void lp_requantize_options_init(struct lp_requantize_options *options, size_t struct_size);

@@ -358,6 +358,18 @@ struct RequantizeOptions {
     uint64_t memory_budget_bytes = 0;
 };
 
+/* What to make of a model (lp_quantize_options); empty texts and lists and zeros are defaults. */
+struct QuantizeOptions {
+    std::string format;
+    std::vector<std::string> precisions;
+    std::vector<uint64_t> target_bytes;
+    std::vector<std::string> plans, adapters;
+    std::string sensitivity, moments, imatrix, model_id;
+    uint64_t memory_budget_bytes = 0;
+    uint32_t n_threads = 0;
+    bool allow_requantize = false, dry_run = false;
+};
+
 class Adapter;
 
 /* How to generate: lp_generate_options with its defaults, which owns its texts. */
@@ -869,6 +881,37 @@ Result<std::string> pull_bundle(const std::string &manifest_url, const std::stri
     return Runtime::told(on_event, [&](lp_event_fn call, void *data, char **json, lp_error **error) {
         const lp_cancel *token = cancel ? cancel->raw() : nullptr;
         return lp_bundle_pull(manifest_url.c_str(), destination.c_str(), &asked, token, call, data, json, error);
+    });
+}
+
+/* Makes variants of a checkpoint's folder or a GGUF file and publishes them together in the bundle at `output` (lp_quantize). */
+template <class F = detail::Ignore>
+Result<std::string> quantize(const std::string &model, const std::string &output, const QuantizeOptions &options = {},
+                             F &&on_event = {}, const CancelToken *cancel = nullptr) {
+    auto pointers = [](const std::vector<std::string> &texts) {
+        std::vector<const char *> pointers;
+        for (const std::string &text : texts) pointers.push_back(text.c_str());
+        return pointers;
+    };
+    auto precisions = pointers(options.precisions), plans = pointers(options.plans), adapters = pointers(options.adapters);
+    lp_quantize_options asked;
+    lp_quantize_options_init(&asked, sizeof asked);
+    asked.format = detail::or_null(options.format);
+    asked.precisions = precisions.data(), asked.n_precisions = precisions.size();
+    asked.target_bytes = options.target_bytes.data(), asked.n_target_bytes = options.target_bytes.size();
+    asked.plans = plans.data(), asked.n_plans = plans.size();
+    asked.adapters = adapters.data(), asked.n_adapters = adapters.size();
+    asked.sensitivity = detail::or_null(options.sensitivity);
+    asked.moments = detail::or_null(options.moments);
+    asked.imatrix = detail::or_null(options.imatrix);
+    asked.model_id = detail::or_null(options.model_id);
+    asked.memory_budget_bytes = options.memory_budget_bytes;
+    asked.n_threads = options.n_threads;
+    asked.allow_requantize = options.allow_requantize;
+    asked.dry_run = options.dry_run;
+    return Runtime::told(on_event, [&](lp_event_fn call, void *data, char **json, lp_error **error) {
+        const lp_cancel *token = cancel ? cancel->raw() : nullptr;
+        return lp_quantize(model.c_str(), output.c_str(), &asked, token, call, data, json, error);
     });
 }
 

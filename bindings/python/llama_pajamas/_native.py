@@ -534,6 +534,8 @@ def _uniffi_check_api_checksums(lib):
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_llama_pajamas_ffi_checksum_func_pull_bundle() != 22451:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    if lib.uniffi_llama_pajamas_ffi_checksum_func_quantize_model() != 33921:
+        raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_llama_pajamas_ffi_checksum_func_set_log() != 25579:
         raise InternalError("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     if lib.uniffi_llama_pajamas_ffi_checksum_func_set_metrics() != 16391:
@@ -660,6 +662,9 @@ _UniffiLib.uniffi_llama_pajamas_ffi_checksum_func_live_objects.restype = ctypes.
 _UniffiLib.uniffi_llama_pajamas_ffi_checksum_func_pull_bundle.argtypes = (
 )
 _UniffiLib.uniffi_llama_pajamas_ffi_checksum_func_pull_bundle.restype = ctypes.c_uint16
+_UniffiLib.uniffi_llama_pajamas_ffi_checksum_func_quantize_model.argtypes = (
+)
+_UniffiLib.uniffi_llama_pajamas_ffi_checksum_func_quantize_model.restype = ctypes.c_uint16
 _UniffiLib.uniffi_llama_pajamas_ffi_checksum_func_set_log.argtypes = (
 )
 _UniffiLib.uniffi_llama_pajamas_ffi_checksum_func_set_log.restype = ctypes.c_uint16
@@ -808,6 +813,15 @@ _UniffiLib.uniffi_llama_pajamas_ffi_fn_func_pull_bundle.argtypes = (
     ctypes.POINTER(_UniffiRustCallStatus),
 )
 _UniffiLib.uniffi_llama_pajamas_ffi_fn_func_pull_bundle.restype = _UniffiRustBuffer
+_UniffiLib.uniffi_llama_pajamas_ffi_fn_func_quantize_model.argtypes = (
+    _UniffiRustBuffer,
+    _UniffiRustBuffer,
+    _UniffiRustBuffer,
+    _UniffiRustBuffer,
+    _UniffiRustBuffer,
+    ctypes.POINTER(_UniffiRustCallStatus),
+)
+_UniffiLib.uniffi_llama_pajamas_ffi_fn_func_quantize_model.restype = _UniffiRustBuffer
 _UniffiLib.uniffi_llama_pajamas_ffi_fn_func_set_log.argtypes = (
     _UniffiRustBuffer,
     _UniffiRustBuffer,
@@ -2296,6 +2310,146 @@ class _UniffiFfiConverterTypePullOptions(_UniffiConverterRustBuffer):
         _UniffiFfiConverterOptionalString.write(value.proxy, buf)
         _UniffiFfiConverterOptionalUInt64.write(value.cap_bytes, buf)
 
+class _UniffiFfiConverterSequenceUInt64(_UniffiConverterRustBuffer):
+    @classmethod
+    def check_lower(cls, value):
+        for item in value:
+            _UniffiFfiConverterUInt64.check_lower(item)
+
+    @classmethod
+    def write(cls, value, buf):
+        items = len(value)
+        buf.write_i32(items)
+        for item in value:
+            _UniffiFfiConverterUInt64.write(item, buf)
+
+    @classmethod
+    def read(cls, buf):
+        count = buf.read_i32()
+        if count < 0:
+            raise InternalError("Unexpected negative sequence length")
+
+        return [
+            _UniffiFfiConverterUInt64.read(buf) for i in range(count)
+        ]
+
+@dataclass
+class QuantizeOptions:
+    """
+    What to make of a model.
+"""
+    def __init__(self, *, format:typing.Optional[str] = None, precisions:typing.List[str] = _DEFAULT, target_bytes:typing.List[int] = _DEFAULT, plans:typing.List[str] = _DEFAULT, adapters:typing.List[str] = _DEFAULT, sensitivity:typing.Optional[str] = None, moments:typing.Optional[str] = None, imatrix:typing.Optional[str] = None, model_id:typing.Optional[str] = None, memory_budget_bytes:typing.Optional[int] = None, n_threads:typing.Optional[int] = None, allow_requantize:bool = False, dry_run:bool = False):
+        self.format = format
+        if precisions is _DEFAULT:
+            self.precisions = []
+        else:
+            self.precisions = precisions
+        if target_bytes is _DEFAULT:
+            self.target_bytes = []
+        else:
+            self.target_bytes = target_bytes
+        if plans is _DEFAULT:
+            self.plans = []
+        else:
+            self.plans = plans
+        if adapters is _DEFAULT:
+            self.adapters = []
+        else:
+            self.adapters = adapters
+        self.sensitivity = sensitivity
+        self.moments = moments
+        self.imatrix = imatrix
+        self.model_id = model_id
+        self.memory_budget_bytes = memory_budget_bytes
+        self.n_threads = n_threads
+        self.allow_requantize = allow_requantize
+        self.dry_run = dry_run
+
+
+
+
+    def __str__(self):
+        return "QuantizeOptions(format={}, precisions={}, target_bytes={}, plans={}, adapters={}, sensitivity={}, moments={}, imatrix={}, model_id={}, memory_budget_bytes={}, n_threads={}, allow_requantize={}, dry_run={})".format(self.format, self.precisions, self.target_bytes, self.plans, self.adapters, self.sensitivity, self.moments, self.imatrix, self.model_id, self.memory_budget_bytes, self.n_threads, self.allow_requantize, self.dry_run)
+    def __eq__(self, other):
+        if self.format != other.format:
+            return False
+        if self.precisions != other.precisions:
+            return False
+        if self.target_bytes != other.target_bytes:
+            return False
+        if self.plans != other.plans:
+            return False
+        if self.adapters != other.adapters:
+            return False
+        if self.sensitivity != other.sensitivity:
+            return False
+        if self.moments != other.moments:
+            return False
+        if self.imatrix != other.imatrix:
+            return False
+        if self.model_id != other.model_id:
+            return False
+        if self.memory_budget_bytes != other.memory_budget_bytes:
+            return False
+        if self.n_threads != other.n_threads:
+            return False
+        if self.allow_requantize != other.allow_requantize:
+            return False
+        if self.dry_run != other.dry_run:
+            return False
+        return True
+
+class _UniffiFfiConverterTypeQuantizeOptions(_UniffiConverterRustBuffer):
+    @staticmethod
+    def read(buf):
+        return QuantizeOptions(
+            format=_UniffiFfiConverterOptionalString.read(buf),
+            precisions=_UniffiFfiConverterSequenceString.read(buf),
+            target_bytes=_UniffiFfiConverterSequenceUInt64.read(buf),
+            plans=_UniffiFfiConverterSequenceString.read(buf),
+            adapters=_UniffiFfiConverterSequenceString.read(buf),
+            sensitivity=_UniffiFfiConverterOptionalString.read(buf),
+            moments=_UniffiFfiConverterOptionalString.read(buf),
+            imatrix=_UniffiFfiConverterOptionalString.read(buf),
+            model_id=_UniffiFfiConverterOptionalString.read(buf),
+            memory_budget_bytes=_UniffiFfiConverterOptionalUInt64.read(buf),
+            n_threads=_UniffiFfiConverterOptionalUInt32.read(buf),
+            allow_requantize=_UniffiFfiConverterBoolean.read(buf),
+            dry_run=_UniffiFfiConverterBoolean.read(buf),
+        )
+
+    @staticmethod
+    def check_lower(value):
+        _UniffiFfiConverterOptionalString.check_lower(value.format)
+        _UniffiFfiConverterSequenceString.check_lower(value.precisions)
+        _UniffiFfiConverterSequenceUInt64.check_lower(value.target_bytes)
+        _UniffiFfiConverterSequenceString.check_lower(value.plans)
+        _UniffiFfiConverterSequenceString.check_lower(value.adapters)
+        _UniffiFfiConverterOptionalString.check_lower(value.sensitivity)
+        _UniffiFfiConverterOptionalString.check_lower(value.moments)
+        _UniffiFfiConverterOptionalString.check_lower(value.imatrix)
+        _UniffiFfiConverterOptionalString.check_lower(value.model_id)
+        _UniffiFfiConverterOptionalUInt64.check_lower(value.memory_budget_bytes)
+        _UniffiFfiConverterOptionalUInt32.check_lower(value.n_threads)
+        _UniffiFfiConverterBoolean.check_lower(value.allow_requantize)
+        _UniffiFfiConverterBoolean.check_lower(value.dry_run)
+
+    @staticmethod
+    def write(value, buf):
+        _UniffiFfiConverterOptionalString.write(value.format, buf)
+        _UniffiFfiConverterSequenceString.write(value.precisions, buf)
+        _UniffiFfiConverterSequenceUInt64.write(value.target_bytes, buf)
+        _UniffiFfiConverterSequenceString.write(value.plans, buf)
+        _UniffiFfiConverterSequenceString.write(value.adapters, buf)
+        _UniffiFfiConverterOptionalString.write(value.sensitivity, buf)
+        _UniffiFfiConverterOptionalString.write(value.moments, buf)
+        _UniffiFfiConverterOptionalString.write(value.imatrix, buf)
+        _UniffiFfiConverterOptionalString.write(value.model_id, buf)
+        _UniffiFfiConverterOptionalUInt64.write(value.memory_budget_bytes, buf)
+        _UniffiFfiConverterOptionalUInt32.write(value.n_threads, buf)
+        _UniffiFfiConverterBoolean.write(value.allow_requantize, buf)
+        _UniffiFfiConverterBoolean.write(value.dry_run, buf)
+
 class _UniffiFfiConverterOptionalFloat64(_UniffiConverterRustBuffer):
     @classmethod
     def check_lower(cls, value):
@@ -3729,6 +3883,44 @@ class Event:
                 return False
             return True
 
+    @dataclass
+    class QUANTIZING:
+        """
+        A part of a bundle is being made.
+"""
+
+        def __init__(self, fraction:float, json:str):
+            self.fraction = fraction
+
+            """
+        Of that part, 0 to 1.
+"""
+
+            self.json = json
+
+            """
+        An object with "label", "done_bytes", "total_bytes", "eta_s".
+"""
+
+            pass
+
+
+
+
+
+        def __str__(self):
+            return "Event.QUANTIZING(fraction={}, json={})".format(self.fraction, self.json)
+        def __eq__(self, other):
+            if not isinstance(other, Event):
+                return NotImplemented
+            if not other.is_QUANTIZING():
+                return False
+            if self.fraction != other.fraction:
+                return False
+            if self.json != other.json:
+                return False
+            return True
+
 
 
     # For each variant, we have `is_NAME` and `is_name` methods for easily checking
@@ -3781,6 +3973,10 @@ class Event:
         return isinstance(self, Event.REQUANTIZING)
     def is_requantizing(self) -> bool:
         return isinstance(self, Event.REQUANTIZING)
+    def is_QUANTIZING(self) -> bool:
+        return isinstance(self, Event.QUANTIZING)
+    def is_quantizing(self) -> bool:
+        return isinstance(self, Event.QUANTIZING)
 
 
 # Now, a little trick - we make each nested variant class be a subclass of the main
@@ -3798,6 +3994,7 @@ Event.LOADING = type("Event.LOADING", (Event.LOADING, Event,), {})  # type: igno
 Event.TRANSFER = type("Event.TRANSFER", (Event.TRANSFER, Event,), {})  # type: ignore
 Event.TUNING = type("Event.TUNING", (Event.TUNING, Event,), {})  # type: ignore
 Event.REQUANTIZING = type("Event.REQUANTIZING", (Event.REQUANTIZING, Event,), {})  # type: ignore
+Event.QUANTIZING = type("Event.QUANTIZING", (Event.QUANTIZING, Event,), {})  # type: ignore
 
 
 
@@ -3859,6 +4056,11 @@ class _UniffiFfiConverterTypeEvent(_UniffiConverterRustBuffer):
                 _UniffiFfiConverterFloat64.read(buf),
                 _UniffiFfiConverterString.read(buf),
             )
+        if variant == 13:
+            return Event.QUANTIZING(
+                _UniffiFfiConverterFloat64.read(buf),
+                _UniffiFfiConverterString.read(buf),
+            )
         raise InternalError("Raw enum value doesn't match any cases")
 
     @staticmethod
@@ -3901,6 +4103,10 @@ class _UniffiFfiConverterTypeEvent(_UniffiConverterRustBuffer):
             _UniffiFfiConverterString.check_lower(value.json)
             return
         if value.is_REQUANTIZING():
+            _UniffiFfiConverterFloat64.check_lower(value.fraction)
+            _UniffiFfiConverterString.check_lower(value.json)
+            return
+        if value.is_QUANTIZING():
             _UniffiFfiConverterFloat64.check_lower(value.fraction)
             _UniffiFfiConverterString.check_lower(value.json)
             return
@@ -3947,6 +4153,10 @@ class _UniffiFfiConverterTypeEvent(_UniffiConverterRustBuffer):
             _UniffiFfiConverterString.write(value.json, buf)
         if value.is_REQUANTIZING():
             buf.write_i32(12)
+            _UniffiFfiConverterFloat64.write(value.fraction, buf)
+            _UniffiFfiConverterString.write(value.json, buf)
+        if value.is_QUANTIZING():
+            buf.write_i32(13)
             _UniffiFfiConverterFloat64.write(value.fraction, buf)
             _UniffiFfiConverterString.write(value.json, buf)
 
@@ -6115,6 +6325,37 @@ def pull_bundle(manifest_url: str,destination: str,options: PullOptions,cancel: 
         *_uniffi_lowered_args,
     )
     return _uniffi_lift_return(_uniffi_ffi_result)
+def quantize_model(model: str,output: str,options: QuantizeOptions,cancel: typing.Optional[CancelToken],listener: typing.Optional[Listener]) -> str:
+    """
+    Makes variants of the model at `model`, a checkpoint's folder or a GGUF file, and publishes them together in the bundle at `output`,
+    which is made or added to. For a thread of the app's own. A call that fails or is stopped leaves the bundle as it was. Tells
+    Quantizing. What was made, as JSON (C's lp_quantize).
+"""
+
+    _UniffiFfiConverterString.check_lower(model)
+
+    _UniffiFfiConverterString.check_lower(output)
+
+    _UniffiFfiConverterTypeQuantizeOptions.check_lower(options)
+
+    _UniffiFfiConverterOptionalTypeCancelToken.check_lower(cancel)
+
+    _UniffiFfiConverterOptionalTypeListener.check_lower(listener)
+    _uniffi_lowered_args = (
+        _UniffiFfiConverterString.lower(model),
+        _UniffiFfiConverterString.lower(output),
+        _UniffiFfiConverterTypeQuantizeOptions.lower(options),
+        _UniffiFfiConverterOptionalTypeCancelToken.lower(cancel),
+        _UniffiFfiConverterOptionalTypeListener.lower(listener),
+    )
+    _uniffi_lift_return = _UniffiFfiConverterString.lift
+    _uniffi_error_converter = _UniffiFfiConverterTypeLlamaPajamasError
+    _uniffi_ffi_result = _uniffi_rust_call_with_error(
+        _uniffi_error_converter,
+        _UniffiLib.uniffi_llama_pajamas_ffi_fn_func_quantize_model,
+        *_uniffi_lowered_args,
+    )
+    return _uniffi_lift_return(_uniffi_ffi_result)
 def set_log(level: LogLevel,sink: typing.Optional[LogSink]) -> None:
     """
     Sends log lines up to `level` to `sink`; none: to nobody, the state at the beginning. Process wide: the last call counts, those of
@@ -6203,6 +6444,7 @@ __all__ = [
     "Plan",
     "PlanOptions",
     "PullOptions",
+    "QuantizeOptions",
     "RequantizeOptions",
     "RuntimeOptions",
     "SessionOptions",
@@ -6214,6 +6456,7 @@ __all__ = [
     "library_version",
     "live_objects",
     "pull_bundle",
+    "quantize_model",
     "set_log",
     "set_metrics",
     "verify_bundle",

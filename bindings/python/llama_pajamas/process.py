@@ -13,7 +13,8 @@ from .error import Hear, call, listened
 Path = Union[str, "os.PathLike[str]"]
 
 __all__ = [
-    "abi_version", "host_report", "library_version", "live_objects", "pull_bundle", "set_log", "set_metrics", "verify_bundle",
+    "abi_version", "host_report", "library_version", "live_objects", "pull_bundle", "quantize", "set_log", "set_metrics",
+    "verify_bundle",
 ]
 
 
@@ -46,6 +47,22 @@ def pull_bundle(
     options = options or native.PullOptions()
     return json.loads(
         listened(native.pull_bundle, manifest_url, os.fspath(destination), options, cancel, hear=on_event)
+    )
+
+
+def quantize(
+    model: Path,
+    output: Path,
+    options: Optional[native.QuantizeOptions] = None,
+    *,
+    cancel: Optional[native.CancelToken] = None,
+    on_event: Optional[Hear] = None,
+) -> dict[str, Any]:
+    """Makes variants of a checkpoint's folder or a GGUF file and publishes them together in the bundle at ``output``. Tells
+    Event.QUANTIZING."""
+    options = options or native.QuantizeOptions()
+    return json.loads(
+        listened(native.quantize_model, os.fspath(model), os.fspath(output), options, cancel, hear=on_event)
     )
 
 

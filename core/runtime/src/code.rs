@@ -3,6 +3,9 @@
 //! Owns [`ErrorCode`], whose numbers never change their meaning, and the one conversion from rich errors. Must not know who reads
 //! them.
 
+#[cfg(feature = "quantize")]
+mod making;
+
 use crate::Error;
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -112,6 +112,13 @@ pub enum Event {
         /// An object with "stage", "done", "total", "eta_s", "paused".
         json: String,
     },
+    /// A part of a bundle is being made.
+    Quantizing {
+        /// Of that part, 0 to 1.
+        fraction: f64,
+        /// An object with "label", "done_bytes", "total_bytes", "eta_s".
+        json: String,
+    },
 }
 
 /// Receives events during a call, on the thread of that call.

@@ -201,3 +201,48 @@ pub struct RequantizeOptions {
     #[uniffi(default)]
     pub time_budget_s: Option<f64>,
 }
+
+/// What to make of a model.
+#[derive(Clone, Debug, uniffi::Record)]
+pub struct QuantizeOptions {
+    /// "gguf" or "mlx"; none: "gguf".
+    #[uniffi(default)]
+    pub format: Option<String>,
+    /// What to make, a variant each. In GGUF: types of llama.cpp's, or "high", "balanced", "extreme", which choose by role. In MLX:
+    /// "4bit", "3bit-g32", "4bit-mixed", "mxfp4", … or the same three. None, where there are no sizes and plans either: "balanced".
+    #[uniffi(default)]
+    pub precisions: Vec<String>,
+    /// Sizes of files in bytes to fit as well as possible, a variant each: needs `sensitivity`.
+    #[uniffi(default)]
+    pub target_bytes: Vec<u64>,
+    /// Files of plans to carry out, a variant each. GGUF alone.
+    #[uniffi(default)]
+    pub plans: Vec<String>,
+    /// Low-rank adapters to merge into a checkpoint first, in order: folders as `peft` writes them.
+    #[uniffi(default)]
+    pub adapters: Vec<String>,
+    /// File that the command's `sensitivity` wrote of this model.
+    #[uniffi(default)]
+    pub sensitivity: Option<String>,
+    /// File that its `moments` wrote: blocks are then rounded with error feedback.
+    #[uniffi(default)]
+    pub moments: Option<String>,
+    /// File of an importance matrix.
+    #[uniffi(default)]
+    pub imatrix: Option<String>,
+    /// The model's id in the manifest; none: the name of its folder or file.
+    #[uniffi(default)]
+    pub model_id: Option<String>,
+    /// Memory that the work may take, in bytes; none: what the device has to spare.
+    #[uniffi(default)]
+    pub memory_budget_bytes: Option<u64>,
+    /// Threads; none: all cores.
+    #[uniffi(default)]
+    pub n_threads: Option<u32>,
+    /// Take a GGUF file that is quantized already; otherwise such a file is refused, since its errors stay.
+    #[uniffi(default)]
+    pub allow_requantize: bool,
+    /// Tell types, sizes and memory, and write nothing.
+    #[uniffi(default)]
+    pub dry_run: bool,
+}

@@ -1,11 +1,12 @@
-//! What belongs to the process: versions, the device, bundles, counting objects.
+//! What belongs to the process: versions, the device, bundles and their making, counting objects.
 
 use std::sync::Arc;
 
 use super::cancel::{CancelToken, token};
 use super::error::{Told, call};
 use super::event::{Ear, Listener};
-use super::options::PullOptions;
+use super::options::{PullOptions, QuantizeOptions};
+use super::quantize::quantize;
 use crate::arguments::text_of;
 use crate::bundle::source::{Wanted, fetch};
 use crate::bundle::verified;
@@ -60,6 +61,20 @@ pub fn pull_bundle(
     };
     let mut progress = Ear(listener).transfer(token(cancel));
     call(|| text_of(&fetch(&manifest_url, &destination, wanted, &mut progress)?))
+}
+
+/// Makes variants of the model at `model`, a checkpoint's folder or a GGUF file, and publishes them together in the bundle at `output`,
+/// which is made or added to. For a thread of the app's own. A call that fails or is stopped leaves the bundle as it was. Tells
+/// Quantizing. What was made, as JSON (C's lp_quantize).
+#[uniffi::export]
+pub fn quantize_model(
+    model: String,
+    output: String,
+    options: QuantizeOptions,
+    cancel: Option<Arc<CancelToken>>,
+    listener: Option<Arc<dyn Listener>>,
+) -> Told<String> {
+    call(|| quantize(model, output, options, &token(cancel), &Ear(listener)))
 }
 
 /// Objects that were opened and not released yet, in the whole process, those of C included. For tests.

@@ -6,29 +6,33 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use llama_pajamas::quantizer::recipe::Recipe;
-use llama_pajamas::requantize::{Error, Make, Outcome, Progress, Request};
-use llama_pajamas::{CancelToken, ErrorCode, Runtime};
+use llama_pajamas::requantize::{Make, Outcome, Progress, Request};
+use llama_pajamas::{CancelToken, Runtime};
 use serde_json::{Value, json};
 
 use super::lp_requantize_options;
 use crate::arguments::{optional_text, text};
+use crate::cancel::{lp_cancel, token};
 use crate::error::Failure;
 use crate::event::{Listener, lp_event_kind, share};
+use crate::handles;
+use crate::runtime::lp_runtime;
 
 /// How often progress is told.
 const EVERY: Duration = Duration::from_millis(100);
 
 /// # Safety
-/// The options' texts are null or live.
+/// Those of [`super::lp_runtime_requantize`].
 pub(super) unsafe fn make(
-    runtime: &Runtime,
-    options: &lp_requantize_options,
-    cancel: &CancelToken,
+    runtime: *const lp_runtime,
+    options: *const lp_requantize_options,
+    cancel: *const lp_cancel,
     listener: &Listener,
 ) -> Result<Outcome, Failure> {
     // SAFETY: by this function's contract.
-    let request = unsafe { request(options) }?;
-    run(runtime, request, cancel, &mut |fraction, value| {
+    let (runtime, request, cancel) =
+        unsafe { (handles::get(runtime)?, request(&crate::arguments::options(options)?)?, token(cancel)) };
+    run(&runtime, request, &cancel, &mut |fraction, value| {
         listener.json(lp_event_kind::LP_EVENT_REQUANTIZING, fraction, value)
     })
 }
@@ -40,7 +44,7 @@ pub(crate) fn run(
     cancel: &CancelToken,
     hear: &mut dyn FnMut(f64, &Value) -> ControlFlow<()>,
 ) -> Result<Outcome, Failure> {
-    let work = runtime.requantize(request).map_err(failure)?;
+    let work = runtime.requantize(request)?;
     let mut told = None;
     while !work.is_finished() {
         let progress = work.progress();
@@ -56,7 +60,7 @@ pub(crate) fn run(
         }
         std::thread::sleep(EVERY);
     }
-    work.wait().map_err(failure)
+    Ok(work.wait()?)
 }
 
 fn described(progress: &Progress) -> (f64, Value) {
@@ -112,15 +116,4 @@ unsafe fn request(options: &lp_requantize_options) -> Result<Request, Failure> {
         wait_for_mains: options.wait_for_mains != 0,
         ..Request::new(Make::Recipe(recipe), sample)
     })
-}
-
-fn failure(error: Error) -> Failure {
-    if error.is_cancelled() {
-        return llama_pajamas::Error::Cancelled.into();
-    }
-    match error {
-        Error::Runtime(error) => error.into(),
-        Error::Bundle(error) => error.into(),
-        other => Failure::new(ErrorCode::Internal, other.to_string()),
-    }
 }

@@ -27,6 +27,7 @@ pub(crate) fn make(folder: &Path) {
         ..BuildRequest::default()
     };
     build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).expect("a bundle");
+    copy(&request.model, &folder.join("checkpoint"));
     fs::copy(bundle.join("gguf/Q8_0/model.gguf"), folder.join("model.gguf")).expect("a copy");
     fs::write(folder.join("garbage.gguf"), b"GGUF, or rather not").expect("writable");
     copy(&bundle, &folder.join("damaged"));

@@ -5,6 +5,7 @@
 //! languages get.
 
 mod answers;
+mod making;
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -17,8 +18,6 @@ use llama_pajamas::bundle::http_transport::{HttpOptions, HttpTransport};
 use llama_pajamas::bundle::pull::{PullRequest, look};
 use llama_pajamas::bundle::{Bundle, SignaturePolicy, TrustStore};
 use llama_pajamas::engine::{Adapter, Applied};
-use llama_pajamas::quantizer::recipe::Recipe;
-use llama_pajamas::requantize::{Make, Outcome, Request};
 use llama_pajamas::tuner::Heat;
 use llama_pajamas::{
     CancelToken, Constraint, EmbedSettings, Embedder, Error, Event, GenerateSettings, LoadedModel, Message,
@@ -28,10 +27,7 @@ use llama_pajamas::{
 
 use crate::table::Line;
 use answers::{generate, stream, threads};
-
-const SAMPLE: &str = "Once upon a time there was a little girl who lived in a small house near the forest. One day she went out \
-    to play with her friend Tom. They ran and jumped and laughed in the sun. Then it was time to go home. Her \
-    mum was happy to see her and gave her a big hug and a red apple. She ate it and went to bed.";
+use making::{quantize, requantize};
 
 /// What a step comes to; an error is told by its text.
 type Told = Result<String, String>;
@@ -288,6 +284,7 @@ fn step(line: &Line, objects: &mut Objects, files: &Path) -> Told {
             done()
         }
         "requantize" => requantize(line, of(&mut objects.runtime)?, &cancel),
+        "quantize" => quantize(line, &place("model"), place("to"), &cancel),
         "close" => {
             match line.text("what") {
                 Some("session") => objects.session = None,
@@ -300,29 +297,5 @@ fn step(line: &Line, objects: &mut Objects, files: &Path) -> Told {
         "panic" => std::panic::catch_unwind(|| panic!("on purpose"))
             .map_err(|_: Box<dyn std::any::Any + Send>| r#"error panic {"code":"panic"}"#.into()),
         other => Err(format!("unknown step {other}")),
-    }
-}
-
-fn requantize(line: &Line, runtime: &Runtime, cancel: &CancelToken) -> Told {
-    let recipe = Recipe::from_name(line.text("precision").unwrap_or_default()).ok_or_else(refused)?;
-    let request = Request {
-        n_ctx: 32,
-        max_windows: 2,
-        max_kld: 5.0,
-        wait_for_mains: false,
-        ..Request::new(Make::Recipe(recipe), SAMPLE)
-    };
-    let told = |error: llama_pajamas::requantize::Error| match error {
-        error if error.is_cancelled() => failed(Error::Cancelled),
-        llama_pajamas::requantize::Error::Runtime(error) => failed(error),
-        other => format!("error {other}"),
-    };
-    let work = runtime.requantize(request).map_err(told)?;
-    if cancel.is_cancelled() {
-        work.cancel();
-    }
-    match work.wait().map_err(told)? {
-        Outcome::Published(published) => Ok(format!("published={}", published.id)),
-        other => Ok(format!("published=none {other:?}")),
     }
 }

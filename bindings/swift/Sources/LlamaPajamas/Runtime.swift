@@ -62,3 +62,20 @@ public func pullAsync(
 ) async throws -> String {
     try await waiting { cancel in try pull(manifestUrl, to: destination, options, cancel: cancel, onEvent: onEvent) }
 }
+
+/// Makes variants of a checkpoint's folder or a GGUF file and publishes them together in the bundle at `output`. Tells `.quantizing`. What
+/// was made, as JSON.
+public func quantize(
+    _ model: String, to output: String, _ options: QuantizeOptions = QuantizeOptions(), cancel: CancelToken? = nil, onEvent: Hear? = nil
+) throws -> String {
+    try listened(onEvent) {
+        try quantizeModel(model: model, output: output, options: options, cancel: cancel, listener: $0)
+    }
+}
+
+/// The same on a thread for waiting; a task that is cancelled meanwhile stops it.
+public func quantizeAsync(
+    _ model: String, to output: String, _ options: QuantizeOptions = QuantizeOptions(), onEvent: Hear? = nil
+) async throws -> String {
+    try await waiting { cancel in try quantize(model, to: output, options, cancel: cancel, onEvent: onEvent) }
+}

@@ -198,6 +198,13 @@ final class Scenario: @unchecked Sendable {
                 text: sample, precision: line.text("precision"), maxKld: 5.0, nCtx: 32, maxWindows: 2, waitForMains: false)
             let published = object(try of(runtime).requantize(options, cancel: cancel))["published"] as? [String: Any]
             return "published=\(published?["id"] ?? "none")"
+        case "quantize":
+            let options = QuantizeOptions(
+                format: line.text("format"), precisions: line.text("precision").map { [$0] } ?? [],
+                targetBytes: line.text("size").map { [UInt64($0)!] } ?? [], nThreads: 1, allowRequantize: line.text("allow") != nil,
+                dryRun: line.text("dry") != nil)
+            let made = object(try quantize(place("model"), to: place("to"), options, cancel: cancel))["variants"] as? [[String: Any]]
+            return "made=\(made?.first?["id"] ?? "none")"
         case "close":
             switch line.text("what") {
             case "session": try of(session).close()

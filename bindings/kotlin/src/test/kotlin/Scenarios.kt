@@ -188,6 +188,14 @@ class Scenario(private val files: String) {
                 )
                 return "published=${valueOf(of(runtime).requantize(options, cancel), "\"published\":{", "\"id\":\"")}"
             }
+            "quantize" -> {
+                val options = QuantizeOptions(
+                    format = line.text("format"), precisions = listOfNotNull(line.text("precision")),
+                    targetBytes = listOfNotNull(line.text("size")?.toULong()), allowRequantize = line.text("allow") != null,
+                    dryRun = line.text("dry") != null, nThreads = 1u,
+                )
+                return "made=${valueOf(quantize(place("model"), place("to"), options, cancel), "\"variants\":[{", "\"id\":\"")}"
+            }
             "close" -> when (line.text("what")) {
                 "session" -> of(session).close()
                 "model" -> of(model).close()

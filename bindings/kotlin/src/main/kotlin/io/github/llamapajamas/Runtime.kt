@@ -62,3 +62,23 @@ suspend fun pullAsync(
     options: PullOptions = PullOptions(),
     onEvent: Hear? = null,
 ): String = waiting { cancel -> pull(manifestUrl, destination, options, cancel, onEvent) }
+
+/**
+ * Makes variants of a checkpoint's folder or a GGUF file and publishes them together in the bundle at [output]. Tells
+ * [Event.Quantizing]. What was made, as JSON.
+ */
+fun quantize(
+    model: String,
+    output: String,
+    options: QuantizeOptions = QuantizeOptions(),
+    cancel: CancelToken? = null,
+    onEvent: Hear? = null,
+): String = listened(onEvent) { quantizeModel(model, output, options, cancel, it) }
+
+/** The same on a thread for waiting; a coroutine that is cancelled meanwhile stops it. */
+suspend fun quantizeAsync(
+    model: String,
+    output: String,
+    options: QuantizeOptions = QuantizeOptions(),
+    onEvent: Hear? = null,
+): String = waiting { cancel -> quantize(model, output, options, cancel, onEvent) }
