@@ -83,6 +83,18 @@ pub enum Error {
         /// What is expected and what was found.
         problem: String,
     },
+    /// A tensor is quantized, and nobody asked for quantizing it again.
+    #[error(
+        "{path}: tensor `{tensor}`: is {ty} already: quantizing again loses quality and must be asked for"
+    )]
+    Quantized {
+        /// The file it is in.
+        path: PathBuf,
+        /// Its name there.
+        tensor: String,
+        /// What it is stored as.
+        ty: String,
+    },
     /// The tokenizer cannot be converted.
     #[error("{path}: {problem}")]
     Tokenizer {

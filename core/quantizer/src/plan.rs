@@ -116,10 +116,8 @@ pub fn plan_file(
     for ((index, tensor), choice) in tensors.into_iter().zip(choices) {
         if choice.ty != tensor.ty {
             if tensor.ty.is_quantized() && !allow_requantize {
-                let problem =
-                    format!("is {} already: quantizing again loses quality and must be asked for", tensor.ty);
-                let (path, tensor) = (source.path().into(), tensor.name.clone());
-                return Err(Error::Tensor { path, tensor, problem });
+                let (path, tensor, ty) = (source.path().into(), tensor.name.clone(), tensor.ty.to_string());
+                return Err(Error::Quantized { path, tensor, ty });
             }
             if !is_important(tensor, choice.ty, recipe, importance)? {
                 unknown.push(tensor.name.as_str());

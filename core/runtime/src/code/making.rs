@@ -48,7 +48,7 @@ impl Fields {
             | E::Checkpoint { path, .. }
             | E::Tokenizer { path, .. }
             | E::TokenizerJson { path, .. } => self.path(path),
-            E::Tensor { path, tensor, .. } => {
+            E::Tensor { path, tensor, .. } | E::Quantized { path, tensor, .. } => {
                 self.path(path);
                 self.text("tensor", tensor);
             }
@@ -75,7 +75,7 @@ fn of_quantizer(error: &quantizer::Error) -> ErrorCode {
         E::Io { source, .. } => of_io(source),
         // What a checkpoint lacks is named by the path at which it should be.
         E::Checkpoint { path, .. } if !path.exists() => ErrorCode::NotFound,
-        E::Request { .. } | E::Importance { .. } => ErrorCode::InvalidArgument,
+        E::Request { .. } | E::Quantized { .. } | E::Importance { .. } => ErrorCode::InvalidArgument,
         E::Engine { source, .. } | E::Reading { source } => of_engine(source),
         E::Judging { .. } => ErrorCode::Internal,
         E::Memory { .. } => ErrorCode::DoesNotFit,
