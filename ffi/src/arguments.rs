@@ -153,20 +153,28 @@ pub(crate) unsafe trait Options: Copy {
 /// `options` is null or points to a struct whose size is in its first field.
 pub(crate) unsafe fn options<T: Options>(options: *const T) -> Result<T, Failure> {
     let mut result = T::defaults();
+    // SAFETY: both structs begin with their size, and every bit pattern is a value.
+    unsafe { lay_over(options.cast(), (&raw mut result).cast(), size_of::<T>()) }?;
+    Ok(result)
+}
+
+/// Copies the caller's struct, as far as both go; once for all of them, since each byte counts.
+///
+/// # Safety
+/// `options` is null or points to as many bytes as stand there, `result` is valid for writes of `size` bytes.
+#[inline(never)]
+unsafe fn lay_over(options: *const usize, result: *mut u8, size: usize) -> Result<(), Failure> {
     if options.is_null() {
-        return Ok(result);
+        return Ok(());
     }
     // SAFETY: the first field is the size.
-    let size = unsafe { options.cast::<usize>().read() };
-    if size < size_of::<usize>() {
+    let own = unsafe { options.read() };
+    if own < size_of::<usize>() {
         return Err(Failure::invalid("struct_size is not set: use the init function of the options"));
     }
-    // SAFETY: both structs are at least that long, and every bit pattern is a value.
-    unsafe {
-        let bytes = size.min(size_of::<T>());
-        std::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut result).cast::<u8>(), bytes);
-    }
-    Ok(result)
+    // SAFETY: both are at least that long.
+    unsafe { std::ptr::copy_nonoverlapping(options.cast::<u8>(), result, own.min(size)) };
+    Ok(())
 }
 
 /// Fills the caller's struct, as far as it goes, with defaults, and sets its size.
@@ -174,16 +182,25 @@ pub(crate) unsafe fn options<T: Options>(options: *const T) -> Result<T, Failure
 /// # Safety
 /// `options` is null or valid for writes of `size` bytes.
 pub(crate) unsafe fn init_options<T: Options>(options: *mut T, size: usize) {
+    let defaults = T::defaults();
+    // SAFETY: by this function's contract.
+    unsafe { fill(options.cast(), size, (&raw const defaults).cast(), size_of::<T>()) };
+}
+
+/// The same of any struct.
+///
+/// # Safety
+/// `options` is null or valid for writes of `size` bytes, `defaults` for reads of `known`.
+#[inline(never)]
+unsafe fn fill(options: *mut u8, size: usize, defaults: *const u8, known: usize) {
     if options.is_null() || size < size_of::<usize>() {
         return;
     }
-    let defaults = T::defaults();
     // SAFETY: by this function's contract; the tail that this version does not know is zeroed.
     unsafe {
-        options.cast::<u8>().write_bytes(0, size);
-        let bytes = size.min(size_of::<T>());
-        std::ptr::copy_nonoverlapping((&raw const defaults).cast::<u8>(), options.cast::<u8>(), bytes);
-        options.cast::<usize>().write(size);
+        options.write_bytes(0, size);
+        std::ptr::copy_nonoverlapping(defaults, options, size.min(known));
+        options.cast::<usize>().write_unaligned(size);
     }
 }
 
