@@ -18,5 +18,6 @@ let package = Package(
     targets: library + [
         .target(name: "LlamaPajamas", dependencies: ["LlamaPajamasFFI"], linkerSettings: settings),
         .executableTarget(name: "Scenarios", dependencies: ["LlamaPajamas"]),
+        .executableTarget(name: "Bench", dependencies: ["LlamaPajamas"]),
     ]
 )
