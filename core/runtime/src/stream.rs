@@ -1,6 +1,7 @@
 //! An answer that is fetched step by step instead of being told to a listener.
 //!
-//! Owns the thread that computes ahead and the short queue between it and the caller. Must not know what the steps mean.
+//! Owns the thread that computes ahead and the short queue between it and the caller, who is woken once for a token and what is told
+//! with it. Must not know what else the steps mean.
 
 use crate::answer::GenerateSettings;
 use crate::events::{Event, TokenLogprobs, Usage};
@@ -9,12 +10,13 @@ use crate::session::Session;
 use crate::template::Message;
 use crate::{Error, Result};
 use engine::{CancelToken, Token};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Steps that are computed ahead of who fetches them.
+/// Tokens, and what is told with each, that are computed ahead of who fetches them.
 const MOST_AHEAD: usize = 32;
 
 /// What a stream answers.
@@ -108,7 +110,9 @@ type Step = Result<StreamEvent>;
 /// An answer under way on a thread of its own, which computes a few steps ahead and then waits. Dropped, it ends within one
 /// token's work, and the session goes with it; [`Stream::finish`] gives the session back.
 pub struct Stream {
-    steps: Receiver<Step>,
+    batches: Receiver<Vec<Step>>,
+    /// What came and was not fetched yet.
+    ready: VecDeque<Step>,
     cancel: CancelToken,
     thread: Option<JoinHandle<Session>>,
     /// What the thread gave back.
@@ -122,16 +126,16 @@ impl Session {
     /// # Errors
     /// No thread. What [`Session::generate`] reports is the stream's last step.
     pub fn stream(self, prompt: Prompt, settings: GenerateSettings, cancel: CancelToken) -> Result<Stream> {
-        let (sender, steps) = sync_channel(MOST_AHEAD);
+        let (sender, batches) = sync_channel(MOST_AHEAD);
         let token = cancel.clone();
         let work = move || {
             let mut session = self;
-            session.tell_all(&prompt, &settings, &token, &sender);
+            session.tell_all(&prompt, &settings, &token, Teller { sender, held: Vec::new() });
             session
         };
         let thread = std::thread::Builder::new().name("llama-pajamas-stream".into()).spawn(work);
         let thread = thread.map_err(|source| Error::Io { path: "a new thread".into(), source })?;
-        Ok(Stream { steps, cancel, thread: Some(thread), session: None })
+        Ok(Stream { batches, ready: VecDeque::new(), cancel, thread: Some(thread), session: None })
     }
 
     fn tell_all(
@@ -139,29 +143,64 @@ impl Session {
         prompt: &Prompt,
         settings: &GenerateSettings,
         cancel: &CancelToken,
-        sender: &SyncSender<Step>,
+        mut teller: Teller,
     ) {
-        let mut tell = |event: Event<'_>| match sender.send(Ok(event.into())) {
-            Ok(()) => ControlFlow::Continue(()),
-            // Nobody fetches any more.
-            Err(_) => ControlFlow::Break(()),
-        };
+        let mut tell = |event: Event<'_>| teller.tell(event);
         let outcome = match prompt {
             Prompt::Text(text) => self.generate(text, settings, cancel, &mut tell),
             Prompt::Messages(messages) => self.chat(messages, settings, cancel, &mut tell),
             Prompt::Tokens(tokens) => self.generate_tokens(tokens, settings, cancel, &mut tell),
         };
+        teller.held.push(outcome.map(StreamEvent::Done));
         // Nobody may be there to hear the end.
-        let _ = sender.send(outcome.map(StreamEvent::Done));
+        let _ = teller.send();
+    }
+}
+
+/// Sends steps to who fetches them.
+struct Teller {
+    sender: SyncSender<Vec<Step>>,
+    /// A token whose text is still to come: to be woken for each of them costs more than either.
+    held: Vec<Step>,
+}
+
+impl Teller {
+    fn tell(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        match event {
+            // The text of the last token is held back: it may be part of a stop text or of a character.
+            Event::Token(_) if !self.held.is_empty() => {
+                self.send()?;
+                self.held.push(Ok(event.into()));
+            }
+            Event::Token(_) | Event::Logprobs(_) => self.held.push(Ok(event.into())),
+            _ => {
+                self.held.push(Ok(event.into()));
+                self.send()?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Breaks off where nobody fetches any more.
+    fn send(&mut self) -> ControlFlow<()> {
+        match self.sender.send(std::mem::take(&mut self.held)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
     }
 }
 
 impl Stream {
     /// The next step, when it is there; `None` after the last one, which is [`StreamEvent::Done`] or an error.
     pub fn next_step(&mut self) -> Option<Step> {
-        match self.steps.recv() {
-            Ok(step) => Some(step),
-            Err(_) => self.ended(),
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                return Some(step);
+            }
+            match self.batches.recv() {
+                Ok(batch) => self.ready.extend(batch),
+                Err(_) => return self.ended(),
+            }
         }
     }
 
@@ -170,10 +209,15 @@ impl Stream {
     /// # Errors
     /// [`TimedOut`]: it is not there yet.
     pub fn next_within(&mut self, patience: Duration) -> std::result::Result<Option<Step>, TimedOut> {
-        match self.steps.recv_timeout(patience) {
-            Ok(step) => Ok(Some(step)),
-            Err(RecvTimeoutError::Timeout) => Err(TimedOut),
-            Err(RecvTimeoutError::Disconnected) => Ok(self.ended()),
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                return Ok(Some(step));
+            }
+            match self.batches.recv_timeout(patience) {
+                Ok(batch) => self.ready.extend(batch),
+                Err(RecvTimeoutError::Timeout) => return Err(TimedOut),
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.ended()),
+            }
         }
     }
 
@@ -207,7 +251,7 @@ impl Stream {
     fn give_up(&mut self) {
         self.cancel.cancel();
         // A sender that waits for room in the queue fails from here on.
-        self.steps = sync_channel(0).1;
+        self.batches = sync_channel(0).1;
     }
 }
 
@@ -233,3 +277,31 @@ impl Iterator for Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the next step is not there yet")]
 pub struct TimedOut;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_with_its_text_and_alone_where_that_is_held_back() {
+        let (sender, batches) = sync_channel(8);
+        let mut teller = Teller { sender, held: Vec::new() };
+        let events = [
+            Event::Prompt { tokens: 3, reused: 0 },
+            Event::Token(1),
+            Event::Text("one"),
+            Event::Token(2),
+            Event::Token(3),
+            Event::Text("two three"),
+            Event::Token(4),
+        ];
+        for event in events {
+            assert_eq!(teller.tell(event), ControlFlow::Continue(()));
+        }
+        assert_eq!(teller.send(), ControlFlow::Continue(()));
+        let told: Vec<usize> = batches.try_iter().map(|batch| batch.len()).collect();
+        assert_eq!(told, [1, 2, 1, 2, 1]);
+        drop(batches);
+        assert_eq!(teller.tell(Event::Text("unheard")), ControlFlow::Break(()));
+    }
+}
