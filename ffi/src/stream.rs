@@ -47,6 +47,11 @@ struct State {
 // SAFETY: the event's pointer leads to `text` beside it, or nowhere.
 unsafe impl Send for State {}
 
+/// Milliseconds to wait, below 0 as long as it takes.
+pub(crate) fn patience(timeout_ms: i64) -> Duration {
+    u64::try_from(timeout_ms).map_or(Duration::MAX, Duration::from_millis)
+}
+
 impl StreamCell {
     fn open(
         home: Arc<SessionCell>,
@@ -67,34 +72,28 @@ impl StreamCell {
         state.event = match (&state.end, &mut state.stream) {
             (Some(end), _) => end.clone()?,
             (None, None) => return Err(Failure::invalid("stream is no live object: it was freed")),
-            (None, Some(stream)) => {
-                let step = match u64::try_from(timeout_ms) {
-                    Ok(ms) => stream.next_within(Duration::from_millis(ms)),
-                    Err(_) => Ok(stream.next_step()),
-                };
-                match step {
-                    Err(TimedOut) => lp_event::blank(lp_event_kind::LP_EVENT_NONE),
-                    Ok(Some(Ok(StreamEvent::Done(usage)))) => {
-                        told(&usage);
-                        state.end.insert(Ok(lp_event::done(&usage))).clone()?
-                    }
-                    Ok(Some(Ok(event))) => {
-                        let event = event.borrowed().expect("only the end has no counterpart");
-                        let (told, json) = lp_event::of(&event);
-                        match (json, event) {
-                            (Some(json), _) => state.text = json,
-                            (None, llama_pajamas::Event::Text(text)) => {
-                                state.text.clear();
-                                state.text.push_str(text);
-                            }
-                            (None, _) => state.text.clear(),
-                        }
-                        if state.text.is_empty() { told } else { told.with_text(&state.text) }
-                    }
-                    Ok(Some(Err(error))) => state.end.insert(Err(error.into())).clone()?,
-                    Ok(None) => unreachable!("the end was kept when it came"),
+            (None, Some(stream)) => match stream.next_within(patience(timeout_ms)) {
+                Err(TimedOut) => lp_event::blank(lp_event_kind::LP_EVENT_NONE),
+                Ok(Some(Ok(StreamEvent::Done(usage)))) => {
+                    told(&usage);
+                    state.end.insert(Ok(lp_event::done(&usage))).clone()?
                 }
-            }
+                Ok(Some(Ok(event))) => {
+                    let event = event.borrowed().expect("only the end has no counterpart");
+                    let (told, json) = lp_event::of(&event);
+                    match (json, event) {
+                        (Some(json), _) => state.text = json,
+                        (None, llama_pajamas::Event::Text(text)) => {
+                            state.text.clear();
+                            state.text.push_str(text);
+                        }
+                        (None, _) => state.text.clear(),
+                    }
+                    if state.text.is_empty() { told } else { told.with_text(&state.text) }
+                }
+                Ok(Some(Err(error))) => state.end.insert(Err(error.into())).clone()?,
+                Ok(None) => unreachable!("the end was kept when it came"),
+            },
         };
         Ok(&raw const state.event)
     }

@@ -10,7 +10,6 @@ use crate::session::Session;
 use crate::template::Message;
 use crate::{Error, Result};
 use engine::{CancelToken, Token};
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -112,7 +111,7 @@ type Step = Result<StreamEvent>;
 pub struct Stream {
     batches: Receiver<Vec<Step>>,
     /// What came and was not fetched yet.
-    ready: VecDeque<Step>,
+    ready: std::vec::IntoIter<Step>,
     cancel: CancelToken,
     thread: Option<JoinHandle<Session>>,
     /// What the thread gave back.
@@ -135,7 +134,7 @@ impl Session {
         };
         let thread = std::thread::Builder::new().name("llama-pajamas-stream".into()).spawn(work);
         let thread = thread.map_err(|source| Error::Io { path: "a new thread".into(), source })?;
-        Ok(Stream { batches, ready: VecDeque::new(), cancel, thread: Some(thread), session: None })
+        Ok(Stream { batches, ready: Vec::new().into_iter(), cancel, thread: Some(thread), session: None })
     }
 
     fn tell_all(
@@ -166,19 +165,14 @@ struct Teller {
 
 impl Teller {
     fn tell(&mut self, event: Event<'_>) -> ControlFlow<()> {
-        match event {
+        let is_token = matches!(event, Event::Token(_));
+        let waits = is_token || matches!(event, Event::Logprobs(_));
+        if is_token && !self.held.is_empty() {
             // The text of the last token is held back: it may be part of a stop text or of a character.
-            Event::Token(_) if !self.held.is_empty() => {
-                self.send()?;
-                self.held.push(Ok(event.into()));
-            }
-            Event::Token(_) | Event::Logprobs(_) => self.held.push(Ok(event.into())),
-            _ => {
-                self.held.push(Ok(event.into()));
-                self.send()?;
-            }
+            self.send()?;
         }
-        ControlFlow::Continue(())
+        self.held.push(Ok(event.into()));
+        if waits { ControlFlow::Continue(()) } else { self.send() }
     }
 
     /// Breaks off where nobody fetches any more.
@@ -193,15 +187,7 @@ impl Teller {
 impl Stream {
     /// The next step, when it is there; `None` after the last one, which is [`StreamEvent::Done`] or an error.
     pub fn next_step(&mut self) -> Option<Step> {
-        loop {
-            if let Some(step) = self.ready.pop_front() {
-                return Some(step);
-            }
-            match self.batches.recv() {
-                Ok(batch) => self.ready.extend(batch),
-                Err(_) => return self.ended(),
-            }
-        }
+        self.next_within(Duration::MAX).expect("that never passes")
     }
 
     /// The next step if it comes within `patience`; `Ok(None)` after the last one.
@@ -210,13 +196,17 @@ impl Stream {
     /// [`TimedOut`]: it is not there yet.
     pub fn next_within(&mut self, patience: Duration) -> std::result::Result<Option<Step>, TimedOut> {
         loop {
-            if let Some(step) = self.ready.pop_front() {
+            if let Some(step) = self.ready.next() {
                 return Ok(Some(step));
             }
             match self.batches.recv_timeout(patience) {
-                Ok(batch) => self.ready.extend(batch),
+                Ok(batch) => self.ready = batch.into_iter(),
                 Err(RecvTimeoutError::Timeout) => return Err(TimedOut),
-                Err(RecvTimeoutError::Disconnected) => return Ok(self.ended()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    // A thread that sends nothing more has the session ready, or panicked.
+                    self.join();
+                    return Ok(None);
+                }
             }
         }
     }
@@ -234,12 +224,6 @@ impl Stream {
         self.give_up();
         self.join();
         self.session.take().expect("the thread gave it back, and nobody else takes it")
-    }
-
-    /// A thread that sends nothing more has the session ready, or panicked.
-    fn ended(&mut self) -> Option<Step> {
-        self.join();
-        None
     }
 
     fn join(&mut self) {

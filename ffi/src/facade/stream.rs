@@ -14,6 +14,7 @@ use crate::error::Failure;
 use crate::guard::freeing;
 use crate::handles::Handle;
 use crate::session::{SessionCell, told};
+use crate::stream::patience;
 
 /// Events that one call fetches at most.
 const MOST_AT_ONCE: usize = 64;
@@ -104,12 +105,8 @@ impl Cell {
             stream.as_mut().ok_or_else(|| Failure::invalid("stream is no live object: it was freed"))?;
         let mut events = Vec::new();
         while events.len() < MOST_AT_ONCE {
-            let step = match u64::try_from(timeout_ms) {
-                _ if !events.is_empty() => stream.next_within(Duration::ZERO),
-                Ok(ms) => stream.next_within(Duration::from_millis(ms)),
-                Err(_) => Ok(stream.next_step()),
-            };
-            match step {
+            let patience = if events.is_empty() { patience(timeout_ms) } else { Duration::ZERO };
+            match stream.next_within(patience) {
                 Err(TimedOut) => break,
                 Ok(Some(Ok(StreamEvent::Done(usage)))) => {
                     told(&usage);
