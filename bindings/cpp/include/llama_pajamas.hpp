@@ -262,6 +262,13 @@ struct Ignore {
 
 inline const char *or_null(const std::string &text) noexcept { return text.empty() ? nullptr : text.c_str(); }
 
+/* C's view of texts, alive as long as they. */
+inline std::vector<const char *> pointers(const std::vector<std::string> &texts) {
+    std::vector<const char *> pointers;
+    for (const std::string &text : texts) pointers.push_back(text.c_str());
+    return pointers;
+}
+
 } // namespace detail
 
 /* ---- cancelling ---- */
@@ -400,7 +407,7 @@ class GenerateOptions {
 
     /* The C struct with arrays, alive as long as both. */
     lp_generate_options raw(std::vector<const char *> &stops) const {
-        for (const std::string &stop : stops_) stops.push_back(stop.c_str());
+        stops = detail::pointers(stops_);
         lp_generate_options raw = raw_;
         raw.stop_texts = stops.data();
         raw.n_stop_texts = stops.size();
@@ -868,8 +875,7 @@ Result<std::string> verify_bundle(const std::string &path, const std::string &tr
 template <class F = detail::Ignore>
 Result<std::string> pull_bundle(const std::string &manifest_url, const std::string &destination, const PullOptions &options = {},
                                 F &&on_event = {}, const CancelToken *cancel = nullptr) {
-    std::vector<const char *> variants;
-    for (const std::string &variant : options.variants) variants.push_back(variant.c_str());
+    auto variants = detail::pointers(options.variants);
     lp_pull_options asked;
     lp_pull_options_init(&asked, sizeof asked);
     asked.variants = variants.data();
@@ -888,12 +894,8 @@ Result<std::string> pull_bundle(const std::string &manifest_url, const std::stri
 template <class F = detail::Ignore>
 Result<std::string> quantize(const std::string &model, const std::string &output, const QuantizeOptions &options = {},
                              F &&on_event = {}, const CancelToken *cancel = nullptr) {
-    auto pointers = [](const std::vector<std::string> &texts) {
-        std::vector<const char *> pointers;
-        for (const std::string &text : texts) pointers.push_back(text.c_str());
-        return pointers;
-    };
-    auto precisions = pointers(options.precisions), plans = pointers(options.plans), adapters = pointers(options.adapters);
+    auto precisions = detail::pointers(options.precisions), plans = detail::pointers(options.plans);
+    auto adapters = detail::pointers(options.adapters);
     lp_quantize_options asked;
     lp_quantize_options_init(&asked, sizeof asked);
     asked.format = detail::or_null(options.format);

@@ -15,7 +15,7 @@ use llama_pajamas::hardware;
 use llama_pajamas::quantizer::recipe::{Overrides, parse_type};
 use llama_pajamas::quantizer::{
     BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan,
-    build_bundle, mlx,
+    build_bundle, mlx, model_id,
 };
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -103,11 +103,9 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         overrides.add_by_name(wish)?;
     }
     let model = located.path.as_path();
-    let path = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
-    let of_path = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(BuildRequest {
         model: model.to_path_buf(),
-        model_id: located.repository.clone().unwrap_or_else(of_path),
+        model_id: located.repository.clone().unwrap_or_else(|| model_id(model)),
         revision: located.commit.clone(),
         output: args.output.clone(),
         precisions: gguf,

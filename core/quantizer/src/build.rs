@@ -111,6 +111,12 @@ pub struct VariantReport {
     pub plan: Option<TypePlan>,
 }
 
+/// The id of a model that is told none: the name of its folder or file, links followed.
+pub fn model_id(model: &Path) -> String {
+    let path = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_path_buf());
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Opens a checkpoint directory, with `adapters` merged into it, or a GGUF file.
 ///
 /// # Errors

@@ -29,7 +29,8 @@ mod tournament;
 mod type_plan;
 
 pub use build::{
-    BuildReport, BuildRequest, Inputs, Remade, Remake, VariantReport, build_bundle, open_inputs, open_source,
+    BuildReport, BuildRequest, Inputs, Remade, Remake, VariantReport, build_bundle, model_id, open_inputs,
+    open_source,
 };
 pub use convert::convert;
 pub use error::{Error, Result};

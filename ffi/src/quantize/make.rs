@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use llama_pajamas::quantizer::{BuildReport, BuildRequest, Progress, Target, build_bundle, mlx};
+use llama_pajamas::quantizer::{BuildReport, BuildRequest, Progress, Target, build_bundle, mlx, model_id};
 use llama_pajamas::{CancelToken, hardware, requantize};
 use serde_json::{Value, json};
 
@@ -37,7 +37,6 @@ pub(super) unsafe fn make(
 }
 
 /// What to make, in words.
-#[derive(Default)]
 pub(crate) struct Wish {
     pub(crate) format: Option<String>,
     pub(crate) precisions: Vec<String>,
@@ -102,8 +101,7 @@ impl Wish {
             other => return Err(Failure::invalid(format!("format is {other}, expected gguf or mlx"))),
         }
         if request.model_id.is_empty() {
-            let path = std::fs::canonicalize(&request.model).unwrap_or_else(|_| request.model.clone());
-            request.model_id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            request.model_id = model_id(&request.model);
         }
         if request.memory_budget_bytes.is_none() {
             request.memory_budget_bytes = hardware::detect().ok().map(|host| host.memory.budget_bytes);
