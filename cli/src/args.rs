@@ -3,6 +3,7 @@
 
 mod adapters;
 mod answer;
+mod by_hand;
 mod calibrate;
 #[cfg(feature = "onnx")]
 mod export;
@@ -28,6 +29,7 @@ mod tune;
 
 pub(crate) use adapters::{AdapterFile, Adapters};
 pub(crate) use answer::{Chat, Run};
+pub(crate) use by_hand::ByHand;
 pub(crate) use calibrate::{Moments, Reading, Sensitivity};
 #[cfg(feature = "onnx")]
 pub(crate) use export::{Export, ExportPrecision};
@@ -189,6 +191,9 @@ pub(crate) struct Quantize {
         default_value_if("plan", clap::builder::ArgPredicate::IsPresent, None)
     )]
     pub(crate) precision: Vec<String>,
+    /// Choose types by the model's architecture: `balanced`, which is what happens where nothing is asked for
+    #[arg(long, conflicts_with_all = ["precision", "target_size", "target_bpw", "fit_device", "plan", "copy"])]
+    pub(crate) auto: bool,
     #[command(flatten)]
     pub(crate) fitting: Fitting,
     /// Bundle directory to create or to add variants to
@@ -206,21 +211,8 @@ pub(crate) struct Quantize {
     /// Take the tensors as they are: puts a GGUF file into a bundle
     #[arg(long, conflicts_with_all = ["precision", "pure", "imatrix"])]
     pub(crate) copy: bool,
-    /// One type for every quantized tensor
-    #[arg(long)]
-    pub(crate) pure: bool,
-    /// Leave the output tensor as it is
-    #[arg(long)]
-    pub(crate) leave_output_tensor: bool,
-    /// Type of the token embedding
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) token_embedding_type: Option<String>,
-    /// Type of the output tensor
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) output_tensor_type: Option<String>,
-    /// Type of every tensor whose name matches, first match wins; repeatable
-    #[arg(long, value_name = "REGEX=TYPE")]
-    pub(crate) tensor_type: Vec<String>,
+    #[command(flatten)]
+    pub(crate) by_hand: ByHand,
     /// What the projector of a model that takes images is stored as: F32, BF16, F16, Q8_0 or none [default: F16, with
     /// balanced and extreme Q8_0]
     #[arg(long, value_name = "TYPE")]
@@ -237,6 +229,10 @@ pub(crate) struct Quantize {
     /// Print the plan and the predicted sizes, write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Read this text with the model and what was made of it, and write how far they are apart into the bundle (as
+    /// `validate` does, in windows of 512 tokens); repeatable
+    #[arg(long, value_name = "[NAME=]FILE", conflicts_with_all = ["dry_run", "copy", "lora"])]
+    pub(crate) validate: Vec<String>,
     #[command(flatten)]
     pub(crate) network: Network,
 }

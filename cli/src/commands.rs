@@ -1,6 +1,7 @@
 //! One module per command: turn arguments into calls of the runtime, and answers into text or JSON.
 
 pub(crate) mod bundle;
+mod by_hand;
 pub(crate) mod calibrate;
 pub(crate) mod chat;
 mod config;

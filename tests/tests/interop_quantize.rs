@@ -4,7 +4,7 @@
 
 use llama_pajamas_tests::{GgufFile, differences, oracle, run, shared};
 use quantizer::recipe::{FileType, Overrides};
-use quantizer::source::{Checkpoint, GgufSource, TensorSource};
+use quantizer::source::{Checkpoint, GgufSource, TensorSource, parse_metadata};
 use quantizer::{Importance, Job};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -185,6 +185,7 @@ fn wishes_are_carried_out_alike() {
             unequal.extend(bench.compare(&what, &bench.write(&job, &gguf), &theirs));
         }
         unequal.extend(requantized_and_copied(&bench));
+        unequal.extend(shortened_and_restated(&bench));
     }
     assert!(unequal.is_empty(), "{unequal:#?}");
 }
@@ -208,6 +209,69 @@ fn requantized_and_copied(bench: &Bench) -> Vec<String> {
         };
         let job = quantizer::plan_file(&source, file_type, &overrides, None, true).unwrap();
         lines.extend(bench.compare(&format!("{name} of Q8_0"), &bench.write(&job, &source), &theirs));
+    }
+    lines
+}
+
+/// Layers taken out, and metadata stated anew: llama-quantize's files, tensor for tensor and key for key. Its mixtures
+/// count layers that are gone; ours are those of what is left, which is what llama-quantize makes of it in two steps.
+fn shortened_and_restated(bench: &Bench) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, options, prune_layers, stated, with, two_steps) in [
+        ("Q4_K_M", &["--prune-layers", "1,4"][..], &[1, 4][..], &[][..], false, true),
+        ("Q3_K_S", &["--prune-layers", "0"], &[0], &[], false, false),
+        (
+            "Q5_K_M",
+            &["--override-kv", "general.name=str:another", "--override-kv", "some.number=int:7"],
+            &[],
+            &["general.name=str:another", "some.number=int:7"],
+            false,
+            false,
+        ),
+        (
+            "Q6_K",
+            &[
+                "--override-kv",
+                "some.share=float:0.25",
+                "--override-kv",
+                "some.truth=bool:true",
+                "--prune-layers",
+                "3",
+            ],
+            &[3],
+            &["some.share=float:0.25", "some.truth=bool:true"],
+            true,
+            false,
+        ),
+    ] {
+        let made =
+            |input: &Path, options: &[&str], name: &str| match bench.outside(input, options, name, with) {
+                Outside::Made(made) => made,
+                Outside::Refused(said) => panic!("llama-quantize refuses {name} with {options:?}: {said}"),
+            };
+        let theirs = if two_steps {
+            made(&bench.file("base"), options, "BF16");
+            std::fs::rename(bench.file("theirs"), bench.file("shortened")).unwrap();
+            made(&bench.file("shortened"), &[], name)
+        } else {
+            made(&bench.file("base"), options, name)
+        };
+        let request = quantizer::BuildRequest {
+            model: bench.file("base"),
+            model_id: bench.model.into(),
+            output: bench.folder.path().join(format!("shortened-{name}")),
+            precisions: vec![FileType::from_name(name).unwrap().into()],
+            prune_layers: prune_layers.to_vec(),
+            metadata: stated.iter().map(|text| parse_metadata(text).unwrap()).collect(),
+            imatrix: with.then(|| bench.file("imatrix")),
+            threads: 2,
+            ..quantizer::BuildRequest::default()
+        };
+        let report =
+            quantizer::build_bundle(&request, &mut |_| {}, &mut |_| ControlFlow::Continue(())).unwrap();
+        let ours = request.output.join(&report.variants[0].id).join("model.gguf");
+        let what = format!("{name} {}", options.join(" "));
+        lines.extend(bench.compare(&what, &GgufFile::read(&ours), &theirs));
     }
     lines
 }

@@ -21,6 +21,10 @@ pub(crate) struct Fitting {
     /// With --fit-device: context in tokens [default: what fits, up to 4096]
     #[arg(long, value_name = "TOKENS", requires = "fit_device")]
     pub(crate) context: Option<u64>,
+    /// With --fit-device: choose types too that the machine computes slowly, which otherwise happens only where nothing fits
+    /// without them
+    #[arg(long, requires = "fit_device")]
+    pub(crate) any_type: bool,
     /// Carry out a plan that --write-plan wrote, as it is or edited; repeatable
     #[arg(long, value_name = "FILE", conflicts_with = "copy")]
     pub(crate) plan: Vec<PathBuf>,
@@ -30,6 +34,10 @@ pub(crate) struct Fitting {
     /// What flows into the weights (`moments` measures it): blocks are then rounded with error feedback
     #[arg(long, value_name = "FILE")]
     pub(crate) moments: Option<PathBuf>,
+    /// Move factors between tensors first, which leaves the model what it computes, where that lessens errors on text that was
+    /// held out by 3 % or more
+    #[arg(long, requires = "moments", conflicts_with = "copy")]
+    pub(crate) fold: bool,
     /// Print type, bytes and expected error of every tensor
     #[arg(long)]
     pub(crate) explain_plan: bool,

@@ -6,9 +6,7 @@ use crate::args::{Fitting, JudgingText, Reading};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use llama_pajamas::Token;
-use llama_pajamas::quantizer::{
-    self, BuildRequest, Contest, ContestRecord, Inputs, Judging, Sensitivity, Target,
-};
+use llama_pajamas::quantizer::{self, BuildRequest, Contest, ContestRecord, Inputs, Judging, Target};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -18,9 +16,8 @@ pub(crate) fn contest(args: &Fitting, request: &mut BuildRequest, screen: &Scree
     let [target] = request.targets[..] else {
         bail!("--tournament: expected one size to fit, got {}", request.targets.len());
     };
-    let sensitivity = request.sensitivity.as_deref().context("--tournament: expected --sensitivity")?;
-    let sensitivity = Sensitivity::read(sensitivity)?;
-    let Inputs { source, importance, moments, .. } = quantizer::open_inputs(request)?;
+    let Inputs { source, importance, moments, sensitivity, .. } = quantizer::open_inputs(request)?;
+    let sensitivity = sensitivity.context("--tournament: expected --sensitivity")?;
     let contest = Contest {
         sensitivity: &sensitivity,
         target,

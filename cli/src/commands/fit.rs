@@ -6,7 +6,7 @@ use crate::args::Fitting;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
 use llama_pajamas::planner::Room;
-use llama_pajamas::quantizer::{self, BuildRequest, Inputs, Sensitivity};
+use llama_pajamas::quantizer::{self, BuildRequest, Inputs};
 use llama_pajamas::{DeviceFit, FitRequest, PlanRequest, fit_device};
 use serde::Serialize;
 
@@ -30,8 +30,7 @@ pub(crate) fn fitted(args: &Fitting, request: &BuildRequest) -> Result<Option<Fi
         other => named(other).context("--fit-device")?,
     };
     let wish = PlanRequest { context_tokens: args.context, devices, ..PlanRequest::default() };
-    let Inputs { source, .. } = quantizer::open_inputs(request)?;
-    let sensitivity = args.sensitivity.as_deref().map(Sensitivity::read).transpose()?;
+    let Inputs { source, sensitivity, .. } = quantizer::open_inputs(request)?;
     let fit = fit_device(
         source.as_ref(),
         &FitRequest {
@@ -41,6 +40,7 @@ pub(crate) fn fitted(args: &Fitting, request: &BuildRequest) -> Result<Option<Fi
             wishes: &request.overrides,
             has_importance: request.moments.is_some() || request.imatrix.is_some(),
             allow_requantize: request.allow_requantize,
+            any_type: args.any_type,
         },
     )?;
     Ok(Some(Fitted { machine: word.clone(), fit }))
@@ -49,6 +49,7 @@ pub(crate) fn fitted(args: &Fitting, request: &BuildRequest) -> Result<Option<Fi
 impl Fitted {
     /// Adds what fits to what is to be made.
     pub(crate) fn ask(&self, request: &mut BuildRequest) {
+        request.overrides.avoid.clone_from(&self.fit.avoided);
         match self.fit.recipe() {
             Some(recipe) => request.precisions.push(recipe),
             None => request.targets.push(quantizer::Target::FileBytes(self.fit.file_bytes)),
@@ -91,6 +92,16 @@ impl Fitted {
             );
         } else {
             line("size to fit", self.fit.file_bytes, "with metadata and vocabulary".into());
+            let avoided: Vec<&str> = self.fit.avoided.iter().map(|ty| ty.name()).collect();
+            if !avoided.is_empty() {
+                println!(
+                    "  {}",
+                    screen.dim(&format!(
+                        "without types that are slow there: {} (--any-type: with them)",
+                        avoided.join(", ")
+                    ))
+                );
+            }
         }
     }
 }

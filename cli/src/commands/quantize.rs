@@ -1,21 +1,25 @@
 //! `quantize`: a model and a list of precisions → variants of a bundle.
 
+use super::by_hand;
 use super::calibrate::into_file;
 use super::contest::contest;
 use super::fit::{self, Fitted};
+use super::measure::Subject;
 use super::precisions::Precisions;
 use super::prune;
 use super::ranges::ranges;
-use crate::args::{ModelFormat, Quantize};
+use super::{report, validate};
+use crate::args::{Computing, ModelFormat, Quantize, Texts, Validate};
 use crate::fetch::{Located, Take, locate};
 use crate::interrupt;
 use crate::screen::{Screen, bytes};
 use anyhow::{Context, Result, bail};
+use llama_pajamas::evaluator::Validation;
 use llama_pajamas::hardware;
-use llama_pajamas::quantizer::recipe::{Overrides, parse_type};
+use llama_pajamas::quantizer::source::parse_metadata;
 use llama_pajamas::quantizer::{
     BuildReport, BuildRequest, PlannedType, ProjectorPrecision, ProjectorWish, Target, TypePlan,
-    build_bundle, mlx, model_id,
+    VariantReport, build_bundle, mlx, model_id,
 };
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -54,18 +58,85 @@ pub(crate) fn run(args: &Quantize, screen: &Screen) -> Result<()> {
     if let Some((_, bar)) = bar {
         bar.finish_and_clear();
     }
-    if let Some(pruning) = &mut report.pruning {
-        pruning.loss = loss;
-    }
+    report.pruning_loss = loss;
     if let Some(path) = &args.fitting.write_plan {
         write_plan(path, &report)?;
     }
-    if screen.json {
-        screen.print_json(&Made { device_fit: fitted, report: &report })?;
-    } else if !args.dry_run {
+    if !screen.json && args.fitting.fold && !args.dry_run {
+        report.variants.iter().for_each(print_folded);
+    }
+    if !screen.json && !args.dry_run {
         println!("wrote {}", screen.green(&args.output.display().to_string()));
     }
+    let validations = validated(args, &located, &report, screen)?;
+    if screen.json {
+        screen.print_json(&Made { device_fit: fitted, report: &report, validations })?;
+    }
     Ok(())
+}
+
+/// Holds what was made against the model, where `--validate` asks for it.
+fn validated(
+    args: &Quantize,
+    located: &Located,
+    report: &BuildReport,
+    screen: &Screen,
+) -> Result<Vec<Validation>> {
+    if args.validate.is_empty() {
+        return Ok(Vec::new());
+    }
+    let computing = Computing {
+        threads: args.threads.map(|n| n as u32),
+        gpu_layers: None,
+        network: args.network.clone(),
+    };
+    let made = args.output.display().to_string();
+    let subject = Subject::open(&made, &computing, &interrupt::token(), screen)?;
+    let present = subject.present();
+    let (variant, others): (Vec<String>, Vec<String>) =
+        report.variants.iter().map(|variant| variant.id.clone()).partition(|id| present.contains(id));
+    if !others.is_empty() {
+        eprintln!("not judged, as no engine here runs it: {}", others.join(", "));
+    }
+    if variant.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted = Validate {
+        original: Some(located.path.display().to_string()),
+        quantized: made,
+        variant,
+        texts: Texts { text: args.validate.clone(), contexts: vec![512], parse_special: false, chunks: None },
+        reference: None,
+        floor: false,
+        drift: false,
+        needle: Vec::new(),
+        haystack: None,
+        needle_trials: 0,
+        beyond_trained: false,
+        dry_run: false,
+        computing,
+    };
+    let (validations, header) = validate::validate(&wanted, &subject, screen)?;
+    let page = report::write(&subject)?;
+    if !screen.json {
+        validate::print(&validations, &header, screen);
+        if let Some(page) = page {
+            println!("report: {}", page.display());
+        }
+    }
+    Ok(validations)
+}
+
+/// How many inputs took factors.
+fn print_folded(variant: &VariantReport) {
+    let left = variant.folded.iter().map(|folded| folded.error_left.ln()).sum::<f64>();
+    match variant.folded.len() {
+        0 => println!("{}: factors help nowhere", variant.id),
+        n => {
+            let left = 100.0 * (left / n as f64).exp();
+            println!("{}: factors before {n} inputs leave {left:.1} % of their errors", variant.id);
+        }
+    }
 }
 
 /// What is told in JSON.
@@ -75,10 +146,14 @@ struct Made<'a> {
     device_fit: Option<Fitted>,
     #[serde(flatten)]
     report: &'a BuildReport,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    validations: Vec<Validation>,
 }
 
 fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
-    let Precisions { gguf, mut mlx, onnx } = Precisions::of(&args.precision, &args.formats)?;
+    let mut precisions = Precisions::of(&args.precision, &args.formats)?;
+    let mlx_wishes = by_hand::grids(&args.by_hand, &args.formats, &mut precisions)?;
+    let Precisions { gguf, mut mlx, onnx } = precisions;
     let wants = |format| args.formats.contains(&format);
     if wants(ModelFormat::Mlx) {
         let other = [("--fit-device", args.fitting.fit_device.is_some()), ("--copy", args.copy)];
@@ -91,17 +166,6 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         }
         mlx.extend(args.fitting.target_size.iter().map(|bytes| mlx::Recipe::Fitted { bytes: *bytes }));
     }
-    let mut overrides = Overrides {
-        copy: args.copy,
-        pure: args.pure,
-        leave_output_tensor: args.leave_output_tensor,
-        token_embedding: args.token_embedding_type.as_deref().map(parse_type).transpose()?,
-        output: args.output_tensor_type.as_deref().map(parse_type).transpose()?,
-        ..Overrides::default()
-    };
-    for wish in &args.tensor_type {
-        overrides.add_by_name(wish)?;
-    }
     let model = located.path.as_path();
     Ok(BuildRequest {
         model: model.to_path_buf(),
@@ -110,6 +174,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         output: args.output.clone(),
         precisions: gguf,
         mlx,
+        mlx_wishes,
         onnx,
         statics: None,
         targets: args
@@ -125,9 +190,17 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         made_plans: Vec::new(),
         prune_experts: args.fitting.prune_experts.unwrap_or(0),
         moments: args.fitting.moments.clone(),
+        fold: args.fitting.fold,
         adapters: args.lora.clone(),
+        prune_layers: args.by_hand.prune_layers.clone(),
+        metadata: args
+            .by_hand
+            .override_kv
+            .iter()
+            .map(|text| Ok(parse_metadata(text)?))
+            .collect::<Result<_>>()?,
         imatrix: args.imatrix.clone(),
-        overrides,
+        overrides: by_hand::overrides(&args.by_hand, args.copy, &args.formats)?,
         projector: projector(args.mmproj.as_deref())?,
         allow_requantize: args.allow_requantize,
         threads: args.threads.unwrap_or(0),
@@ -177,9 +250,7 @@ fn projector(name: Option<&str>) -> Result<ProjectorWish> {
 }
 
 fn print_report(report: &BuildReport, explain: bool, screen: &Screen) {
-    if let Some(pruning) = &report.pruning {
-        prune::print(pruning, screen);
-    }
+    prune::print(report, screen);
     for variant in &report.variants {
         let types: Vec<String> =
             variant.types.iter().map(|(name, count, _)| format!("{count}× {name}")).collect();

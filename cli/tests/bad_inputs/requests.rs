@@ -37,6 +37,37 @@ fn quantizing() -> Vec<Case> {
             &["--prune-experts", "2"],
         ),
         quantize(
+            "quantize: a layer that is not there",
+            &["prune layers", "layers 0 to 3", "layer 8"],
+            &["--prune-layers", "2,8"],
+        ),
+        quantize(
+            "quantize: metadata of another kind",
+            &["metadata qwen3.block_count", "whole number", "`many`"],
+            &["--override-kv", "qwen3.block_count=str:many"],
+        ),
+        quantize(
+            "quantize: metadata without a type",
+            &["KEY=TYPE:VALUE", "general.name=x"],
+            &["--override-kv", "general.name=x"],
+        ),
+        quantize(
+            "quantize: metadata that describes no model",
+            &["embedding_length"],
+            &["--override-kv", "qwen3.embedding_length=int:0"],
+        ),
+        quantize(
+            "quantize: bits that embeddings cannot have",
+            &["--embedding-bits", "2, 3, 4, 5, 6 or 8", "got 7"],
+            &["--embedding-bits", "7"],
+        ),
+        quantize("quantize: groups of GGUF", &["--group-size", "mlx"], &["--group-size", "32"]),
+        quantize(
+            "quantize: such groups are not",
+            &["--group-size", "32, 64, 128", "got 48"],
+            &["--formats", "mlx", "--precision", "4bit", "--group-size", "48"],
+        ),
+        quantize(
             "quantize: no such machine",
             &["--fit-device", "pocket-watch"],
             &["--fit-device", "pocket-watch"],

@@ -6,25 +6,28 @@ mod inputs;
 mod mlx;
 mod onnx;
 mod remake;
+mod variant;
 mod way;
 
-use card::{describe_model, ensure_same_experts, licence_of};
+use card::{describe_model, ensure_same_model, licence_of};
 pub use inputs::{Inputs, open_inputs};
 pub use remake::{Remade, Remake};
 pub(crate) use way::decimal;
+use variant::{describe, memory_inputs, method, settings};
 use way::{Way, ways};
 
 use crate::convert::conversion_job;
-use crate::execute::{work_bytes, write_file};
-use crate::plan::{Job, TensorPlan, plan_file, plan_types};
+use crate::execute::write_file;
+use crate::fold::{FoldedExchange, Folding, fold};
+use crate::plan::{Job, plan_file, plan_types};
 use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
-use crate::source::{Checkpoint, GgufSource, TensorSource, describe as describe_source};
-use crate::{Error, Importance, Moments, Pruning, Result, Target, TypePlan, Watch};
-use bundle::manifest::{ImatrixSource, TensorOverride};
-use bundle::{BundleWriter, Format, MemoryInputs, ModelCard, Needs, Settings, Variant};
+use crate::sensitivity::{Outline, Priors};
+use crate::source::{Checkpoint, GgufSource, TensorSource};
+use crate::{Error, Importance, Moments, Pruning, PruningLoss, Result, Sensitivity, Target, TypePlan, Watch};
+use bundle::{BundleWriter, Format, ModelCard, Needs, Variant};
 use families::OutputType;
-use formats::gguf::GgmlType;
+use formats::gguf::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +44,8 @@ pub struct BuildRequest {
     pub output: PathBuf,
     /// Recipes of directories for MLX, in order.
     pub mlx: Vec<crate::mlx::Recipe>,
+    /// Wishes beside them.
+    pub mlx_wishes: crate::mlx::Wishes,
     /// Recipes of directories for ONNX Runtime, in order.
     pub onnx: Vec<crate::onnx::Recipe>,
     /// What was learned of the model, for those of them that need it.
@@ -55,12 +60,18 @@ pub struct BuildRequest {
     pub plans: Vec<PathBuf>,
     /// Plans to carry out that were made already.
     pub made_plans: Vec<TypePlan>,
+    /// Move factors between tensors first where that lessens errors by 3 % or more, for which moments must be known.
+    pub fold: bool,
     /// Second moments of what flows into the weights: blocks are rounded with error feedback.
     pub moments: Option<PathBuf>,
     /// Low-rank adapters to merge into a checkpoint, in order: directories as `peft` writes them.
     pub adapters: Vec<PathBuf>,
     /// Experts to take out of every layer, those that give least by moments or an importance matrix; 0 for none.
     pub prune_experts: usize,
+    /// Layers to take out, by their numbers from 0; those behind them move up.
+    pub prune_layers: Vec<u64>,
+    /// Metadata to state instead of the model's own.
+    pub metadata: Vec<(String, Value)>,
     /// Importance matrix file.
     pub imatrix: Option<PathBuf>,
     /// Wishes that override the recipe.
@@ -84,9 +95,15 @@ pub struct BuildReport {
     pub variants: Vec<VariantReport>,
     /// One entry per projector's file that goes with them.
     pub projectors: Vec<ProjectorReport>,
-    /// Experts that were taken out first.
+    /// Layers that were taken out first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pruned_layers: Vec<u64>,
+    /// Experts that were taken out of those that were left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pruning: Option<Pruning>,
+    /// Divergence of what was left from the whole model, where it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruning_loss: Option<PruningLoss>,
     /// Things to know.
     pub warnings: Vec<String>,
 }
@@ -106,6 +123,9 @@ pub struct VariantReport {
     pub types: Vec<(String, usize, u64)>,
     /// Tensors whose rows did not divide into the wished type's blocks.
     pub fallbacks: usize,
+    /// Where factors were moved first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub folded: Vec<FoldedExchange>,
     /// Types by tensor, where they were chosen to fit or read from a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<TypePlan>,
@@ -150,12 +170,19 @@ pub fn build_bundle(
     planned: &mut dyn FnMut(&BuildReport),
     watch: &mut Watch<'_>,
 ) -> Result<BuildReport> {
-    let Inputs { source, importance, moments, pruning } = open_inputs(request)?;
+    let Inputs { source, importance, moments, sensitivity, pruning } = open_inputs(request)?;
     let importance = importance.as_ref();
-    ensure_same_experts(source.as_ref(), request)?;
+    if request.fold && moments.is_none() {
+        return Err(Error::Request {
+            wish: "fold".into(),
+            expected: "moments, which say what flows into the weights".into(),
+            got: "none".into(),
+        });
+    }
+    ensure_same_model(source.as_ref(), request)?;
     let mut projectors = Projectors::open(&request.model, request.projector)?;
-    let ways = ways(source.as_ref(), request, importance)?;
-    let directories = mlx::Directories::open(request, moments.as_ref())?;
+    let ways = ways(source.as_ref(), request, importance, sensitivity.as_ref())?;
+    let directories = mlx::Directories::open(request, sensitivity.as_ref(), moments.as_ref())?;
     let directory_plans = match &directories {
         Some(directories) => directories.plans(source.as_ref(), request.threads, watch)?,
         None => Vec::new(),
@@ -165,7 +192,9 @@ pub fn build_bundle(
     let mut report = BuildReport {
         variants: Vec::new(),
         projectors: projectors.report(&precisions)?,
+        pruned_layers: request.prune_layers.clone(),
         pruning,
+        pruning_loss: None,
         warnings: Vec::new(),
     };
     for way in &ways {
@@ -196,11 +225,13 @@ pub fn build_bundle(
     let of_projectors: u64 = report.projectors.iter().map(|projector| projector.file_bytes).sum();
     writer.ensure_space(of_models.saturating_add(of_projectors))?;
     describe_model(source.as_ref(), request, &mut writer)?;
-    for ((way, &precision), variant) in ways.iter().zip(&precisions).zip(&report.variants) {
+    for ((way, &precision), variant) in ways.iter().zip(&precisions).zip(&mut report.variants) {
         // Planned once more: a plan holds the vocabulary, and one of them at a time is enough.
         let job = plan(source.as_ref(), way, request, importance, moments.as_ref())?;
+        let (job, folding) = folded(source.as_ref(), job, request, sensitivity.as_ref(), watch)?;
         let mut file = writer.file(format!("{}/model.gguf", variant.id))?;
-        write_file(&job, source.as_ref(), &mut file, request.threads, watch)?;
+        write_file(&job, &folding.source(source.as_ref()), &mut file, request.threads, watch)?;
+        variant.folded = folding.exchanges;
         let mut files = vec![file.finish()?];
         files.extend(projectors.entry(precision, &writer, request.threads, watch)?);
         writer.put_variant(Variant {
@@ -228,6 +259,27 @@ pub fn build_bundle(
     }
     writer.publish()?;
     Ok(report)
+}
+
+/// The job behind factors that are moved first, where the request asks for them.
+fn folded(
+    source: &dyn TensorSource,
+    job: Job,
+    request: &BuildRequest,
+    sensitivity: Option<&Sensitivity>,
+    watch: &mut Watch<'_>,
+) -> Result<(Job, Folding)> {
+    let Some(moments) = job.moments.as_ref().filter(|_| request.fold) else {
+        return Ok((job, Folding::default()));
+    };
+    let outline = Outline::of(source.tensors().iter().map(|tensor| &tensor.name));
+    let kappa = |tensor: &str| match sensitivity {
+        Some(measured) => measured.kappa(tensor, outline),
+        None => Priors::built_in().of(tensor, outline),
+    };
+    let folding = fold(source, &job, moments, &kappa, request.threads, watch)?;
+    let moments = Arc::new(folding.moments(moments));
+    Ok((Job { moments: Some(moments), ..job }, folding))
 }
 
 /// Refuses two variants of one name.
@@ -277,105 +329,5 @@ fn plan(
             let job = plan_file(source, precision, wishes, importance, request.allow_requantize)?;
             Ok(Job { moments: moments.cloned(), ..job })
         }
-    }
-}
-
-fn describe(job: &Job, way: &Way, threads: usize) -> Result<VariantReport> {
-    let mut types: Vec<(String, usize, u64)> = Vec::new();
-    for plan in &job.tensors {
-        match types.iter_mut().find(|(name, ..)| name == plan.to.name()) {
-            Some(entry) => {
-                entry.1 += 1;
-                entry.2 += plan.bytes();
-            }
-            None => types.push((plan.to.name().into(), 1, plan.bytes())),
-        }
-    }
-    types.sort_by_key(|entry| std::cmp::Reverse(entry.2));
-    let tensor_bytes: u64 = types.iter().map(|entry| entry.2).sum();
-    let n_weights: u64 = job.tensors.iter().map(TensorPlan::n_weights).sum();
-    let file_bytes = job.predicted_bytes()?;
-    Ok(VariantReport {
-        id: match way {
-            Way::Recipe(recipe) => format!("gguf/{}", recipe.name()),
-            Way::Plan(_) => format!("gguf/auto-{}", decimal(file_bytes)),
-        },
-        file_bytes,
-        work_bytes: work_bytes(job, threads),
-        bits_per_weight: tensor_bytes as f64 * 8.0 / n_weights.max(1) as f64,
-        types,
-        fallbacks: job.tensors.iter().filter(|plan| plan.instead_of.is_some()).count(),
-        plan: match way {
-            Way::Recipe(_) => None,
-            Way::Plan(plan) => Some(plan.clone()),
-        },
-    })
-}
-
-fn memory_inputs(source: &dyn TensorSource, job: &Job) -> Result<MemoryInputs> {
-    let description = describe_source(source)?;
-    let active = |plan: &TensorPlan| match description.moe {
-        Some(moe) if plan.name.contains("_exps.") => {
-            plan.bytes() / u64::from(moe.n_experts.max(1)) * u64::from(moe.n_active)
-        }
-        _ => plan.bytes(),
-    };
-    Ok(MemoryInputs {
-        weights_bytes: job.tensors.iter().map(TensorPlan::bytes).sum(),
-        active_weights_bytes: Some(job.tensors.iter().map(active).sum()),
-        largest_tensor_bytes: job.tensors.iter().map(TensorPlan::bytes).max(),
-        kv_bytes_per_token: families::memory::kv_bytes(&description, 1, GgmlType::F16, GgmlType::F16),
-        other: Default::default(),
-    })
-}
-
-/// How the types were chosen, in words.
-fn method(way: &Way, request: &BuildRequest) -> &'static str {
-    match way {
-        _ if request.overrides.copy => "copied",
-        Way::Recipe(Recipe::Stock(_)) if request.moments.is_some() => {
-            "llama.cpp stock recipe, rounded with feedback"
-        }
-        Way::Recipe(Recipe::Stock(_)) => "llama.cpp stock recipe",
-        Way::Recipe(Recipe::Preset(_)) => "types by role",
-        Way::Plan(_) if request.moments.is_some() => "types by error, rounded with feedback",
-        Way::Plan(_) => "types by error",
-    }
-}
-
-fn settings(
-    source: &dyn TensorSource,
-    way: &Way,
-    request: &BuildRequest,
-    importance: Option<&Arc<Importance>>,
-) -> Settings {
-    let wishes = &request.overrides;
-    let recipe = match (wishes, way) {
-        (Overrides { copy: true, .. }, _) => "copy",
-        (_, Way::Plan(_)) => "plan",
-        (Overrides { pure: true, .. }, _) => "pure",
-        (_, Way::Recipe(Recipe::Stock(_))) => "stock",
-        (_, Way::Recipe(Recipe::Preset(preset))) => preset.name(),
-    };
-    let named = |tensor: &str, ty: GgmlType| TensorOverride { tensor: tensor.into(), ty: ty.name().into() };
-    let whole = [("token_embd.weight", wishes.token_embedding), ("output.weight", wishes.output)];
-    let whole = whole.into_iter().filter_map(|(tensor, ty)| Some(named(&format!("^{tensor}$"), ty?)));
-    let by_name = wishes.by_name.iter().map(|(pattern, ty)| named(pattern.as_str(), *ty));
-    Settings {
-        recipe: Some(recipe.into()),
-        source_precision: Some(source.precision()),
-        imatrix: importance.and_then(|importance| {
-            Some(ImatrixSource {
-                sha256: importance.sha256()?,
-                datasets: importance.datasets().to_vec(),
-                n_chunks: Some(importance.n_chunks().into()),
-                other: Default::default(),
-            })
-        }),
-        overrides: whole.chain(by_name).collect(),
-        other: match request.prune_experts {
-            0 => Default::default(),
-            n => [("pruned_experts_per_layer".to_string(), n.into())].into_iter().collect(),
-        },
     }
 }

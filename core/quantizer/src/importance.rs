@@ -16,6 +16,8 @@ pub struct Importance {
     sha256: Option<Sha256Digest>,
     datasets: Vec<String>,
     n_chunks: u32,
+    /// Tensors in the file.
+    n_entries: u32,
     /// By tensor name: matrix after matrix, one value per column.
     values: BTreeMap<String, Vec<f32>>,
     /// By tensor name: what each matrix saw, where it is known by matrix.
@@ -38,12 +40,13 @@ impl Importance {
     /// Takes over a matrix; `file` is the name that quantized files will state.
     pub fn new(file: impl Into<String>, imatrix: Imatrix) -> Self {
         let Imatrix { entries, datasets, chunk_count, .. } = imatrix;
+        let n_entries = entries.len() as u32;
         let by_matrix = |entry: &Entry| !entry.legacy && entry.counts.len() == entry.n_matrices;
         let known = entries.iter().filter(|(_, entry)| by_matrix(entry));
         let counts = known.map(|(name, entry)| (name.clone(), entry.counts.clone())).collect();
         // One entry at a time is turned into values and dropped.
         let values = entries.into_iter().map(|(name, entry)| (name, entry.importance())).collect();
-        Self { file: file.into(), sha256: None, datasets, n_chunks: chunk_count, values, counts }
+        Self { file: file.into(), sha256: None, datasets, n_chunks: chunk_count, n_entries, values, counts }
     }
 
     /// Whether there is nothing in it, which counts as having none.
@@ -64,6 +67,14 @@ impl Importance {
     /// Activations that matrix number `matrix` of `tensor` saw, where that is known by matrix.
     pub fn count(&self, tensor: &str, matrix: usize) -> Option<f64> {
         self.counts.get(tensor)?.get(matrix).map(|count| f64::from(*count))
+    }
+
+    /// Gives tensors the names that `name` says, and forgets those that it says none of.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        for of_all in [&mut self.values, &mut self.counts] {
+            let all = std::mem::take(of_all).into_iter();
+            *of_all = all.filter_map(|(tensor, values)| Some((name(&tensor)?, values))).collect();
+        }
     }
 
     /// Leaves of a stack's matrices only those that are `kept`.
@@ -98,7 +109,7 @@ impl Importance {
         if let Some(dataset) = self.datasets.first() {
             metadata.insert("quantize.imatrix.dataset", Value::String(dataset.clone()));
         }
-        metadata.insert("quantize.imatrix.entries_count", Value::U32(self.values.len() as u32));
+        metadata.insert("quantize.imatrix.entries_count", Value::U32(self.n_entries));
         if self.n_chunks > 0 {
             metadata.insert("quantize.imatrix.chunks_count", Value::U32(self.n_chunks));
         }

@@ -15,7 +15,7 @@ pub(crate) use allocation::Guide;
 pub use grid::{AFFINE_BITS, AFFINE_GROUPS, Grid, Packed};
 pub use plan::Plan;
 pub(crate) use plan::PlannedTensor;
-pub use recipe::Recipe;
+pub use recipe::{Recipe, Wishes};
 
 use crate::source::mlx::MlxSource;
 use crate::{Result, Watch};
@@ -32,6 +32,7 @@ use std::io::Write;
 pub(crate) fn plans(
     source: &MlxSource,
     recipes: &[Recipe],
+    wishes: Wishes,
     guide: Guide<'_>,
     threads: usize,
     watch: &mut Watch<'_>,
@@ -41,13 +42,14 @@ pub(crate) fn plans(
     for recipe in recipes {
         let grid = recipe.grid();
         if let Recipe::Pure(_) = recipe {
-            let forms: Vec<_> = source.tensors.iter().map(|held| (pure_form(held, grid), None)).collect();
+            let forms: Vec<_> =
+                source.tensors.iter().map(|held| (pure_form(held, grid, wishes), None)).collect();
             plans.push(plan_with(source, *recipe, &forms, None)?);
             continue;
         }
         let choices = match &mut measured {
             Some(choices) => choices,
-            None => measured.insert(Choices::measure(source, guide, threads, watch)?),
+            None => measured.insert(Choices::measure(source, wishes, guide, threads, watch)?),
         };
         let plan = fitted(source, choices, *recipe)?;
         plans.push(Plan { moments: guide.moments.cloned(), ..plan });

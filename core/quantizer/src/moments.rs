@@ -20,6 +20,7 @@ use bundle::mapped_file::MappedFile;
 use formats::gguf::{GgmlType, Header};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// `general.type` of such files.
 const KIND: &str = "moments";
@@ -36,14 +37,16 @@ pub(crate) enum Part {
 }
 
 /// An opened file of second moments.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Moments {
-    file: MappedFile,
-    header: Header,
+    file: Arc<MappedFile>,
+    header: Arc<Header>,
     inputs: BTreeMap<String, String>,
     block: usize,
     /// By weight: the matrices of its stack that are left.
     kept: BTreeMap<String, Vec<usize>>,
+    /// By weight: what its input is divided by, one number for each column of each matrix.
+    divisors: BTreeMap<String, Arc<[f32]>>,
 }
 
 /// Columns, matrices and blocks of an input.
@@ -80,6 +83,21 @@ pub(crate) struct InputMoments {
     pub(crate) n_tokens: f64,
 }
 
+impl InputMoments {
+    /// Those of the same input with every column divided by a number of its own.
+    pub(crate) fn divided(mut self, by: &[f32]) -> Self {
+        let mut rest = &mut self.values[..];
+        for by in by.chunks(self.block) {
+            let (of_block, others) = rest.split_at_mut(by.len() * by.len());
+            rest = others;
+            for (row, of_row) in of_block.chunks_mut(by.len()).zip(by) {
+                row.iter_mut().zip(by).for_each(|(value, of_column)| *value /= of_row * of_column);
+            }
+        }
+        self
+    }
+}
+
 impl Moments {
     /// Opens the file at `path`.
     ///
@@ -104,7 +122,9 @@ impl Moments {
             return Err(refuse("expected an input for every weight, and blocks of columns".into()));
         }
         let inputs = weights.iter().cloned().zip(inputs.iter().cloned()).collect();
-        let moments = Self { file, header, inputs, block, kept: BTreeMap::new() };
+        let (file, header) = (Arc::new(file), Arc::new(header));
+        let (kept, divisors) = (BTreeMap::new(), BTreeMap::new());
+        let moments = Self { file, header, inputs, block, kept, divisors };
         for (weight, input) in &moments.inputs {
             if moments.layout(weight).is_none() {
                 return Err(refuse(format!("tensor `{input}.products`: expected whole blocks and counts")));
@@ -113,11 +133,24 @@ impl Moments {
         Ok(moments)
     }
 
+    /// Gives weights the names that `name` says, and forgets those that it says none of.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        let all = std::mem::take(&mut self.inputs).into_iter();
+        self.inputs = all.filter_map(|(weight, input)| Some((name(&weight)?, input))).collect();
+        let all = std::mem::take(&mut self.kept).into_iter();
+        self.kept = all.filter_map(|(weight, kept)| Some((name(&weight)?, kept))).collect();
+    }
+
     /// Leaves of the matrices of a weight only those that are `kept`.
     pub(crate) fn keep(&mut self, weight: &str, kept: &[usize]) {
         if self.inputs.contains_key(weight) {
             self.kept.insert(weight.into(), kept.to_vec());
         }
+    }
+
+    /// The same with the inputs of these weights divided: one number for each column of each matrix.
+    pub(crate) fn divided(&self, by: BTreeMap<String, Arc<[f32]>>) -> Self {
+        Self { divisors: by, ..self.clone() }
     }
 
     /// Whether anything is known of what flows into `weight`, and in which shape.
@@ -150,6 +183,7 @@ impl Moments {
     /// count for some tokens more.
     pub(crate) fn of(&self, weight: &str, matrix: usize, part: Part) -> Option<InputMoments> {
         let layout = self.stored_layout(weight)?;
+        let by = self.divisors.get(weight).map(|by| by.get(matrix * layout.n_columns..));
         let matrix = match self.kept.get(weight) {
             Some(kept) => *kept.get(matrix)?,
             None => matrix,
@@ -175,7 +209,11 @@ impl Moments {
         }
         let per_token = 1.0 / weight_of_all.max(1.0);
         let values = values.iter().map(|value| (value * per_token) as f32).collect();
-        Some(InputMoments { block: layout.block, values, n_tokens })
+        let moments = InputMoments { block: layout.block, values, n_tokens };
+        Some(match by {
+            Some(by) => moments.divided(by?.get(..layout.n_columns)?),
+            None => moments,
+        })
     }
 
     fn floats(&self, name: &str) -> Option<Vec<f32>> {

@@ -29,9 +29,6 @@ pub struct Pruning {
     pub n_active: usize,
     /// Every routed layer.
     pub layers: Vec<PrunedLayer>,
-    /// Divergence from the whole model, where it was measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub loss: Option<PruningLoss>,
 }
 
 /// One layer.
@@ -95,7 +92,7 @@ pub fn prune_experts(
     }
     let pruned = PrunedSource::new(source, &kept)?;
     let n_active = describe(&pruned)?.moe.map_or(0, |moe| moe.n_active as usize);
-    Ok((pruned, Pruning { n_experts, n_kept: n_experts - n, n_active, layers, loss: None }))
+    Ok((pruned, Pruning { n_experts, n_kept: n_experts - n, n_active, layers }))
 }
 
 fn is_stack_of_down(tensor: &SourceTensor) -> bool {

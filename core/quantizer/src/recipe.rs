@@ -68,17 +68,26 @@ pub struct Overrides {
     pub copy: bool,
     /// One type for every quantized tensor.
     pub pure: bool,
+    /// Leave tensors that are stored in MXFP4 as they are: they were trained so.
+    pub keep_mxfp4: bool,
     /// Leave `output.weight` as it is.
     pub leave_output_tensor: bool,
     /// Type of the token embedding.
     pub token_embedding: Option<GgmlType>,
     /// Type of the output.
     pub output: Option<GgmlType>,
+    /// Types that are not chosen to fit a size, where a tensor has others.
+    pub avoid: Vec<GgmlType>,
     /// Types by name, first match wins. They do not apply to file types without blocks.
     pub by_name: Vec<(Regex, GgmlType)>,
 }
 
 impl Overrides {
+    /// Whether a tensor of type `from` stays as it is.
+    pub(crate) fn keeps(&self, from: GgmlType) -> bool {
+        self.keep_mxfp4 && from == GgmlType::MXFP4
+    }
+
     /// Adds a `REGEX=TYPE` wish. The regex may match anywhere in the name. Its escapes (`\\D`) make putting it into
     /// lower case, as llama-quantize does, a change of meaning: it is taken as it is.
     ///

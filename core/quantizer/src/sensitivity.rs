@@ -94,6 +94,12 @@ impl Sensitivity {
         Ok(read)
     }
 
+    /// Gives tensors the names that `name` says, and forgets those that it says none of.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        let all = std::mem::take(&mut self.tensors).into_iter();
+        self.tensors = all.filter_map(|(tensor, figures)| Some((name(&tensor)?, figures))).collect();
+    }
+
     /// The error of `tensor` as `ty`, where it was measured.
     pub(crate) fn error(&self, tensor: &str, ty: GgmlType) -> Option<f64> {
         self.tensors.get(tensor)?.errors.get(ty.name()).copied()

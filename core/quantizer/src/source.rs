@@ -13,16 +13,19 @@ pub(crate) mod mlx;
 mod pooling;
 mod projector;
 pub(crate) mod pruned;
+mod restate;
 mod rows;
 mod shards;
 pub(crate) mod smoothed;
 mod stored;
+pub(crate) mod view;
 
 pub use checkpoint::Checkpoint;
 pub(crate) use checkpoint::QUANTIZATION_VERSION;
 pub use gguf_file::GgufSource;
 pub(crate) use json::SourceJson;
 pub use pruned::PrunedSource;
+pub use restate::parse_metadata;
 pub(crate) use rows::{Float, largest_magnitude};
 
 use crate::{Error, Result};

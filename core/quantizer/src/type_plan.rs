@@ -208,6 +208,9 @@ fn types_for(
     if category == Category::Output && wishes.leave_output_tensor {
         return (vec![from], "left as asked");
     }
+    if wishes.keeps(from) {
+        return (vec![from], "kept as it was trained");
+    }
     let whole = match category {
         Category::TokenEmbedding => wishes.token_embedding,
         Category::Output => wishes.output,
@@ -220,7 +223,10 @@ fn types_for(
     let floor = floor_bits(role_of(name));
     let measured = |ty: &GgmlType| sensitivity.error(name, *ty).is_some();
     let types = CANDIDATES.into_iter().filter(|ty| measured(ty) && ty.bits_per_weight() >= floor);
-    let types: Vec<GgmlType> = types.collect();
+    let mut types: Vec<GgmlType> = types.collect();
+    if types.iter().any(|ty| !wishes.avoid.contains(ty)) {
+        types.retain(|ty| !wishes.avoid.contains(ty));
+    }
     if types.is_empty() { (vec![from], "nothing was measured of it") } else { (types, "by error") }
 }
 

@@ -2,11 +2,12 @@
 //! Knows sources, the planner and the quantizer's plans (feature `quantize`); must not write files or render anything.
 
 use families::Description;
-use formats::gguf::TensorSpec;
+use formats::gguf::{GgmlType, TensorSpec};
 use hardware::Host;
-use planner::speed::Work;
+use planner::speed::{Tables, Work};
 use planner::{Candidate, Request, Room, room_for_weights};
 use quantizer::recipe::{FileType, Overrides, Recipe};
+use quantizer::sensitivity::CANDIDATES;
 use quantizer::source::{TensorSource, describe};
 use quantizer::{Error, Job, Known, Sensitivity, Target, plan_file, plan_for_target, plan_types};
 use serde::Serialize;
@@ -36,6 +37,9 @@ pub struct FitRequest<'a> {
     pub has_importance: bool,
     /// Accept quantized input.
     pub allow_requantize: bool,
+    /// Choose types too that the machine computes slowly ([`Tables::slow_types`]); they are chosen anyway where nothing fits
+    /// without them.
+    pub any_type: bool,
 }
 
 /// The largest file that a machine can run.
@@ -49,6 +53,13 @@ pub struct DeviceFit {
     pub file_bytes: u64,
     /// Whether all of the model fits in the highest precision that is useful, Q8_0.
     pub is_whole: bool,
+    /// Types that were not chosen, since the machine computes them slowly.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "names")]
+    pub avoided: Vec<GgmlType>,
+}
+
+fn names<S: serde::Serializer>(types: &[GgmlType], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(types.iter().map(|ty| ty.name()))
 }
 
 impl DeviceFit {
@@ -74,7 +85,8 @@ pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<
     let (of_whole, weights_bytes) = room(&whole);
     if weights_bytes <= of_whole.weights_bytes {
         let file_bytes = whole.predicted_bytes()?;
-        return Ok(DeviceFit { room: of_whole, weights_bytes, file_bytes, is_whole: true });
+        let avoided = Vec::new();
+        return Ok(DeviceFit { room: of_whole, weights_bytes, file_bytes, is_whole: true, avoided });
     }
     let sensitivity = wanted.sensitivity.ok_or_else(|| Error::Request {
         wish: "fit device".into(),
@@ -86,23 +98,50 @@ pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<
         got: "none".into(),
     })?;
     let beside_weights = whole.predicted_bytes()? - weights_bytes;
+    let slow = match wanted.any_type {
+        true => Vec::new(),
+        false => Tables::default().slow_types(of_whole.backend, wanted.host),
+    };
+    let among = |avoided: Vec<GgmlType>| {
+        let wishes = Overrides { avoid: avoided.clone(), ..wanted.wishes.clone() };
+        let fit = filled(source, wanted, sensitivity, &wishes, (&of_whole, beside_weights), &room)?;
+        // What a tensor may not become does not matter where the quantizer never chooses it.
+        let avoided = avoided.into_iter().filter(|ty| CANDIDATES.contains(ty)).collect();
+        Ok::<_, Box<Error>>(DeviceFit { avoided, ..fit })
+    };
+    match among(slow.clone()) {
+        Err(error) if !slow.is_empty() && matches!(*error, Error::Request { .. }) => among(Vec::new()),
+        tried => tried,
+    }
+}
+
+/// Fills the room with types that `wishes` allow, plan after plan.
+fn filled(
+    source: &dyn TensorSource,
+    wanted: &FitRequest<'_>,
+    sensitivity: &Sensitivity,
+    wishes: &Overrides,
+    (of_whole, beside_weights): (&Room, u64),
+    room: &dyn Fn(&Job) -> (Room, u64),
+) -> Result<DeviceFit, Box<Error>> {
     let mut budget = beside_weights.saturating_add(of_whole.weights_bytes);
     let mut best: Option<DeviceFit> = None;
     for _ in 0..MOST_PLANS {
         let target = Target::FileBytes(budget);
         // What the file tells of an importance matrix takes no memory.
         let known = Known::of(None, wanted.has_importance);
-        let plan = plan_for_target(source, sensitivity, target, wanted.wishes, known);
+        let plan = plan_for_target(source, sensitivity, target, wishes, known);
         let plan = match (plan, &best) {
             (Ok(plan), _) => plan,
             (Err(_), Some(_)) => break,
-            (Err(error), None) => return Err(without_room(error, &of_whole).into()),
+            (Err(error), None) => return Err(without_room(error, of_whole).into()),
         };
         let job = plan_types(source, &plan, None, None)?;
         let (room, weights_bytes) = room(&job);
         let left = room.weights_bytes as f64 - weights_bytes as f64;
         if left >= 0.0 && best.as_ref().is_none_or(|best| weights_bytes > best.weights_bytes) {
-            best = Some(DeviceFit { weights_bytes, file_bytes: budget, is_whole: false, room: room.clone() });
+            let (room, avoided) = (room.clone(), Vec::new());
+            best = Some(DeviceFit { weights_bytes, file_bytes: budget, is_whole: false, room, avoided });
         }
         let next = beside_weights.saturating_add(room.weights_bytes);
         if next == budget || (left >= 0.0 && left <= CLOSE * room.weights_bytes as f64) {
@@ -114,7 +153,7 @@ pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<
     let fit = best.ok_or_else(|| Error::Request {
         wish: "fit device".into(),
         expected: "a machine with room for the smallest types".into(),
-        got: counted(&of_whole),
+        got: counted(of_whole),
     })?;
     Ok(fit)
 }

@@ -108,6 +108,18 @@ impl Array {
         self.len() == 0
     }
 
+    /// The elements whose places are `wanted`.
+    pub fn filtered(&self, wanted: impl Fn(usize) -> bool) -> Self {
+        macro_rules! of_any_type {
+            ($($variant:ident),*) => {
+                match self {
+                    $(Self::$variant(values) => Self::$variant(picked(values, wanted)),)*
+                }
+            };
+        }
+        of_any_type!(U8, I8, U16, I16, U32, I32, F32, Bool, String, U64, I64, F64)
+    }
+
     /// The number that stands for the elements' type in a file.
     pub fn type_id(&self) -> u32 {
         match self {
@@ -125,6 +137,10 @@ impl Array {
             Self::F64(_) => 12,
         }
     }
+}
+
+fn picked<T: Clone>(values: &[T], wanted: impl Fn(usize) -> bool) -> Vec<T> {
+    values.iter().enumerate().filter(|(at, _)| wanted(*at)).map(|(_, value)| value.clone()).collect()
 }
 
 /// Keys and values in the order of the file.

@@ -5,6 +5,7 @@ use super::parameter::{Parameter, Phase};
 use super::work::{Part, Weights, bytes_per_weight};
 use crate::Backend;
 use formats::gguf::GgmlType;
+use hardware::Host;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -12,6 +13,9 @@ use std::sync::{Arc, LazyLock};
 /// Spread of a logarithm of which next to nothing is known, and of what a type costs then.
 const OPEN_SPREAD: f64 = 1.0;
 const OPEN_TYPE_SPREAD: f64 = 1.5;
+
+/// How many times what its bytes cost, or those of four bits where it has fewer, a weight of a slow type costs.
+const SLOW: f64 = 2.0;
 
 static ALL: LazyLock<Arc<Vec<CostClass>>> = LazyLock::new(|| {
     #[derive(Deserialize)]
@@ -219,6 +223,12 @@ impl Tables {
         found.expect("a class for every backend: a test asks for each")
     }
 
+    /// Types that a backend of `host` computes slowly, as the tables have it ([`CostClass::is_slow`]).
+    pub fn slow_types(&self, backend: Backend, host: &Host) -> Vec<GgmlType> {
+        let class = self.class(backend, &host.arch, &host.cpu.signatures);
+        GgmlType::ALL.iter().copied().filter(|ty| class.is_slow(*ty)).collect()
+    }
+
     /// Devices whose measurements the tables rest on, by class.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Source)> {
         self.classes
@@ -284,6 +294,14 @@ impl CostClass {
         costs.get(ty.id() as usize).copied().unwrap_or(1.0)
     }
 
+    /// Whether weights of this type slow writing down: they are not computed here, or unpacking one takes more than twice as
+    /// long as reading it (or one of Q4_0, which is larger).
+    pub fn is_slow(&self, ty: GgmlType) -> bool {
+        let by_bytes = (bytes_per_weight(ty) / bytes_per_weight(GgmlType::Q4_0)).max(1.0);
+        let is_held = self.holds.is_empty() || self.holds.iter().any(|name| name == ty.name());
+        !is_held || self.relative_cost(Phase::Decode, ty) > SLOW * by_bytes
+    }
+
     fn made_cost(&self, phase: Phase, ty: GgmlType) -> f64 {
         let measured = self.mean(phase, |source| source.types.get(ty.name()).copied());
         let own = || self.figures(phase).types.get(ty.name()).copied();
@@ -312,6 +330,29 @@ impl CostClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_of_few_bits_are_slow_where_unpacking_takes_long() {
+        let slow = |backend, arch: &str| {
+            let host = Host { arch: arch.into(), ..Host::default() };
+            Tables::default().slow_types(backend, &host)
+        };
+        let on_arm = slow(Backend::Cpu, "aarch64");
+        for ty in [GgmlType::IQ2_XS, GgmlType::IQ2_S, GgmlType::IQ3_XXS, GgmlType::IQ3_S] {
+            assert!(on_arm.contains(&ty), "{ty}");
+        }
+        for ty in
+            [GgmlType::Q2_K, GgmlType::Q3_K, GgmlType::IQ4_XS, GgmlType::Q4_K, GgmlType::Q6_K, GgmlType::F16]
+        {
+            assert!(!on_arm.contains(&ty), "{ty}");
+        }
+        let on_x86 = slow(Backend::Cpu, "x86_64");
+        assert!(on_x86.contains(&GgmlType::IQ3_S) && !on_x86.contains(&GgmlType::Q3_K), "{on_x86:?}");
+        // What a backend does not hold at all is slow there.
+        assert!(slow(Backend::Hexagon, "aarch64").contains(&GgmlType::Q4_K));
+        assert!(!slow(Backend::Hexagon, "aarch64").contains(&GgmlType::Q4_0));
+        assert_eq!(slow(Backend::Cuda, "x86_64"), []);
+    }
 
     #[test]
     fn every_backend_has_a_class_and_every_type_a_name() {

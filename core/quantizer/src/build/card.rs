@@ -18,23 +18,32 @@ pub(super) fn licence_of(metadata: &Metadata) -> Option<Licence> {
     Some(Licence { id: id.into(), url: link.map(str::to_string), file: None, other: Default::default() })
 }
 
-/// Refuses to put a model with fewer experts beside the whole one: variants of a bundle have one description.
-pub(super) fn ensure_same_experts(source: &dyn TensorSource, request: &BuildRequest) -> Result<()> {
+/// Refuses to put a model with fewer layers or experts beside the whole one: variants of a bundle have one description.
+pub(super) fn ensure_same_model(source: &dyn TensorSource, request: &BuildRequest) -> Result<()> {
     if !Bundle::is_bundle(&request.output) {
         return Ok(());
     }
     let bundle = Bundle::open(&request.output)?;
-    let there = bundle.manifest().architecture.as_ref().and_then(|stated| stated.description.as_ref());
-    let there = there.and_then(|stated| stated.pointer("/moe/n_experts")?.as_u64());
-    let here = describe_source(source)?.moe.map(|moe| u64::from(moe.n_experts));
-    match (there, here) {
-        (Some(there), Some(here)) if there != here => Err(Error::Request {
-            wish: "prune experts".into(),
-            expected: "a bundle of its own".into(),
-            got: format!("{}, whose model has {there} experts and not {here}", request.output.display()),
-        }),
-        _ => Ok(()),
+    let there = bundle.manifest().architecture.as_ref();
+    let described = there.and_then(|stated| stated.description.as_ref());
+    let experts_there = described.and_then(|stated| stated.pointer("/moe/n_experts")?.as_u64());
+    let here = describe_source(source)?;
+    let experts_here = here.moe.map(|moe| u64::from(moe.n_experts));
+    let layers_there = there.and_then(|stated| stated.n_layers).map(u64::from);
+    for (what, there, here) in
+        [("layers", layers_there, Some(u64::from(here.n_layers))), ("experts", experts_there, experts_here)]
+    {
+        if let (Some(there), Some(here)) = (there, here)
+            && there != here
+        {
+            return Err(Error::Request {
+                wish: format!("prune {what}"),
+                expected: "a bundle of its own".into(),
+                got: format!("{}, whose model has {there} {what} and not {here}", request.output.display()),
+            });
+        }
     }
+    Ok(())
 }
 
 /// Writes what the model is and where it comes from into the manifest.

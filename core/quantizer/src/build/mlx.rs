@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub(super) struct Directories {
     source: MlxSource,
     recipes: Vec<Recipe>,
+    wishes: mlx::Wishes,
     sensitivity: Option<Sensitivity>,
     moments: Option<Arc<Moments>>,
 }
@@ -24,20 +25,33 @@ impl Directories {
     ///
     /// # Errors
     /// What [`MlxSource::open`] refuses, and wishes that do not go with this format.
-    pub(super) fn open(request: &BuildRequest, moments: Option<&Arc<Moments>>) -> Result<Option<Self>> {
+    pub(super) fn open(
+        request: &BuildRequest,
+        sensitivity: Option<&Sensitivity>,
+        moments: Option<&Arc<Moments>>,
+    ) -> Result<Option<Self>> {
         if request.mlx.is_empty() {
             return Ok(None);
         }
-        if request.prune_experts > 0 {
-            return Err(Error::Request {
-                wish: "prune experts".into(),
-                expected: "GGUF as the only format".into(),
-                got: "MLX as well".into(),
-            });
+        for (wish, is_wished) in [
+            ("prune experts", request.prune_experts > 0),
+            ("prune layers", !request.prune_layers.is_empty()),
+            ("override metadata", !request.metadata.is_empty()),
+            ("fold", request.fold),
+        ] {
+            if is_wished {
+                let (expected, got) = ("GGUF as the only format".into(), "MLX as well".into());
+                return Err(Error::Request { wish: wish.into(), expected, got });
+            }
         }
         let source = MlxSource::open(&request.model, &request.adapters)?;
-        let sensitivity = request.sensitivity.as_deref().map(Sensitivity::read).transpose()?;
-        Ok(Some(Self { source, recipes: request.mlx.clone(), sensitivity, moments: moments.cloned() }))
+        Ok(Some(Self {
+            source,
+            recipes: request.mlx.clone(),
+            wishes: request.mlx_wishes,
+            sensitivity: sensitivity.cloned(),
+            moments: moments.cloned(),
+        }))
     }
 
     /// Things to know of the source.
@@ -56,7 +70,7 @@ impl Directories {
         watch: &mut Watch<'_>,
     ) -> Result<Vec<Plan>> {
         let guide = Guide { sensitivity: self.sensitivity.as_ref(), moments: self.moments.as_ref() };
-        let mut plans = mlx::plans(&self.source, &self.recipes, guide, threads, watch)?;
+        let mut plans = mlx::plans(&self.source, &self.recipes, self.wishes, guide, threads, watch)?;
         for plan in &mut plans {
             plan.texts.push((MODEL_HEADER.into(), self.header(model, plan)?));
         }
@@ -199,6 +213,7 @@ pub(super) fn describe(plan: &Plan, threads: usize) -> VariantReport {
         work_bytes: plan.work_bytes(threads),
         bits_per_weight: plan.tensor_bytes() as f64 * 8.0 / n_weights.max(1) as f64,
         types,
+        folded: Vec::new(),
         fallbacks: plan.n_undivided,
         plan: None,
     }

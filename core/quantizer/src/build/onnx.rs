@@ -132,6 +132,7 @@ pub(super) fn describe(plan: &Plan, threads: usize) -> VariantReport {
         work_bytes: plan.work_bytes(threads),
         bits_per_weight: plan.tensor_bytes() as f64 * 8.0 / n_weights.max(1) as f64,
         types,
+        folded: Vec::new(),
         fallbacks: plan.job.tensors.iter().filter(|tensor| tensor.instead_of.is_some()).count(),
         plan: None,
     }

@@ -50,8 +50,8 @@ impl Remake {
     /// # Errors
     /// None or several variants, bad input, [`Error::Memory`] where one thread takes more than the budget.
     pub fn plan(mut request: BuildRequest) -> Result<Self> {
-        let Inputs { source, importance, moments, .. } = open_inputs(&request)?;
-        let mut ways = ways(source.as_ref(), &request, importance.as_ref())?;
+        let Inputs { source, importance, moments, sensitivity, .. } = open_inputs(&request)?;
+        let mut ways = ways(source.as_ref(), &request, importance.as_ref(), sensitivity.as_ref())?;
         let (Some(way), true) = (ways.pop(), ways.is_empty()) else {
             let (wish, expected) = ("variants".into(), "one".into());
             return Err(Error::Request { wish, expected, got: "none or several".into() });

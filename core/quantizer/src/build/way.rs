@@ -19,21 +19,21 @@ pub(super) fn ways(
     source: &dyn TensorSource,
     request: &BuildRequest,
     importance: Option<&Arc<Importance>>,
+    sensitivity: Option<&Sensitivity>,
 ) -> Result<Vec<Way>> {
     if request.overrides.copy {
         return Ok(vec![Way::Recipe(stated_file_type(source)?.into())]);
     }
     let mut ways: Vec<Way> = request.precisions.iter().copied().map(Way::Recipe).collect();
     if !request.targets.is_empty() {
-        let sensitivity = request.sensitivity.as_deref().ok_or_else(|| Error::Request {
+        let sensitivity = sensitivity.ok_or_else(|| Error::Request {
             wish: "target size".into(),
             expected: "what was measured of the model's tensors".into(),
             got: "nothing".into(),
         })?;
-        let sensitivity = Sensitivity::read(sensitivity)?;
         for target in &request.targets {
             let known = Known::of(importance, request.moments.is_some());
-            let plan = plan_for_target(source, &sensitivity, *target, &request.overrides, known)?;
+            let plan = plan_for_target(source, sensitivity, *target, &request.overrides, known)?;
             ways.push(Way::Plan(plan));
         }
     }

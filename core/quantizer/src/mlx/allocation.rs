@@ -2,7 +2,8 @@
 //! Knows matrices, sensitivities and what flows in; must not know how files are laid out.
 
 use super::grid::{AFFINE_BITS, AFFINE_GROUPS, Grid};
-use super::plan::{Form, pure_form};
+use super::plan::{Form, is_embedding, pure_form};
+use super::recipe::Wishes;
 use super::search;
 use crate::allocate::{Candidate, allocate};
 use crate::execute::n_workers;
@@ -42,6 +43,7 @@ struct Open {
 #[derive(Debug, Clone)]
 pub(super) struct Choices {
     open: Vec<Open>,
+    wishes: Wishes,
 }
 
 impl Choices {
@@ -51,6 +53,7 @@ impl Choices {
     /// Weights that are no finite numbers, or [`Error::Cancelled`].
     pub(super) fn measure(
         source: &MlxSource,
+        wishes: Wishes,
         guide: Guide<'_>,
         threads: usize,
         watch: &mut Watch<'_>,
@@ -72,7 +75,9 @@ impl Choices {
         let mut open: Vec<Open> = Vec::new();
         for (index, held) in source.tensors.iter().enumerate().filter(|(_, held)| is_open(held)) {
             let least = least_bits(held.tensor.role);
-            let all = AFFINE_BITS.into_iter().filter(|bits| *bits >= least);
+            let asked = wishes.embedding_bits.filter(|_| is_embedding(held));
+            let all =
+                AFFINE_BITS.into_iter().filter(|bits| asked.map_or(*bits >= least, |asked| *bits == asked));
             let all =
                 all.flat_map(|bits| AFFINE_GROUPS.into_iter().map(move |group| Grid::Affine { bits, group }));
             let grids: Vec<Grid> = all.filter(|grid| grid.fits(held.columns())).collect();
@@ -103,12 +108,12 @@ impl Choices {
         for (open, errors) in open.iter_mut().zip(errors) {
             open.errors = errors;
         }
-        Ok(Self { open })
+        Ok(Self { open, wishes })
     }
 
     /// Bytes of the matrices that have a choice, on `usual` where it divides them, and of all other tensors.
     pub(super) fn usual_bytes(&self, source: &MlxSource, usual: Grid) -> (u64, u64) {
-        let bytes = |held: &Held| bytes_as(held, pure_form(held, usual));
+        let bytes = |held: &Held| bytes_as(held, pure_form(held, usual, self.wishes));
         let all: u64 = source.tensors.iter().map(bytes).sum();
         let open: u64 = self.open.iter().map(|open| bytes(&source.tensors[open.index])).sum();
         (open, all - open)
@@ -148,7 +153,7 @@ impl Choices {
                 got: format!("{budget_bytes} bytes"),
             }
         })?;
-        let usual = source.tensors.iter().map(|held| (pure_form(held, usual), None));
+        let usual = source.tensors.iter().map(|held| (pure_form(held, usual, self.wishes), None));
         let mut forms: Vec<(Form, Option<f64>)> = usual.collect();
         for (open, at) in self.open.iter().zip(chosen) {
             forms[open.index] = (Form::On(open.grids[at]), Some(open.errors[at]));

@@ -3,7 +3,7 @@
 
 use super::config;
 use super::grid::Grid;
-use super::recipe::Recipe;
+use super::recipe::{Recipe, Wishes};
 use crate::source::Float;
 use crate::source::mlx::{Held, MlxSource};
 use crate::{Error, Moments, Result};
@@ -178,15 +178,27 @@ impl Plan {
     }
 }
 
-/// What `recipe` makes of a tensor by its kind and shape alone, as mlx-lm's own conversion decides it.
-pub(super) fn pure_form(held: &Held, grid: Grid) -> Form {
+/// What `recipe` makes of a tensor by its kind and shape alone, as mlx-lm's own conversion decides it, but for embedding and
+/// output where `wishes` say otherwise.
+pub(super) fn pure_form(held: &Held, grid: Grid, wishes: Wishes) -> Form {
     let Kind::Matrix { is_fixed } = held.tensor.kind else { return Form::Plain };
     if held.is_mxfp4 {
         return Form::Copied;
     }
-    let own = if is_fixed { FIXED } else { grid };
+    let own = match wishes.embedding_bits.filter(|_| is_embedding(held)) {
+        Some(bits) => {
+            Grid::Affine { bits, group: if grid.has_biases() { grid.group() } else { FIXED.group() } }
+        }
+        None if is_fixed => FIXED,
+        None => grid,
+    };
     // What the recipe's groups do not divide stays as it is, fixed or not.
     if grid.fits(held.columns()) && own.fits(held.columns()) { Form::On(own) } else { Form::Plain }
+}
+
+/// Whether it is the token embedding or the output.
+pub(super) fn is_embedding(held: &Held) -> bool {
+    matches!(held.tensor.role, Role::TokenEmbedding | Role::Output)
 }
 
 /// Plans the files of `source` with these forms, one for each of its tensors.

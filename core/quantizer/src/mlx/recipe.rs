@@ -19,7 +19,25 @@ pub enum Recipe {
     },
 }
 
+/// Wishes beside a recipe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Bits of the token embedding and the output: 2, 3, 4, 5, 6 or 8, in groups of the recipe's, or 64 where its grid is not affine.
+    pub embedding_bits: Option<u32>,
+}
+
 impl Recipe {
+    /// The same with groups of so many weights; `None` for grids and sizes that have groups of their own, and for groups that
+    /// there are not.
+    pub fn with_group(self, group: u32) -> Option<Self> {
+        let regrouped = |grid: Grid| Grid::new(grid.mode(), grid.bits(), group);
+        match self {
+            Self::Pure(grid) => regrouped(grid).map(Self::Pure),
+            Self::Mixed(grid) => regrouped(grid).map(Self::Mixed),
+            Self::Fitted { .. } => None,
+        }
+    }
+
     /// The recipe that `name` means, in any case: `4bit`, `4bit-g32`, `mxfp4`, `mxfp8`, `nvfp4`, also with `-pure` or, of
     /// affine grids, `-mixed` behind it; `high`, `balanced` and `extreme` mean 6, 4 and 3 bits, mixed.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -64,6 +82,17 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_are_changed_where_grids_have_a_choice() {
+        let of = |name: &str, group| Recipe::from_name(name).unwrap().with_group(group).map(Recipe::name);
+        assert_eq!(of("4bit", 32).as_deref(), Some("4bit-g32"));
+        assert_eq!(of("3bit-g32-mixed", 64).as_deref(), Some("3bit-mixed"));
+        assert_eq!(of("mxfp4", 32).as_deref(), Some("mxfp4"));
+        assert_eq!(of("mxfp4", 64), None);
+        assert_eq!(of("4bit", 48), None);
+        assert_eq!(Recipe::Fitted { bytes: 1 }.with_group(64), None);
+    }
 
     #[test]
     fn names_lead_to_recipes_and_back() {

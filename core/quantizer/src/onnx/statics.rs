@@ -10,21 +10,20 @@ mod table;
 pub use magnitudes::Reach;
 pub(super) use table::Table;
 
+use crate::exchange::{Exchange, exchanges};
 use crate::moments::{engine_error, load, reading_settings};
 use crate::progress::Meter;
+use crate::source::TensorSource;
 use crate::source::smoothed::Factors;
-use crate::source::{SourceTensor, TensorSource, describe};
 use crate::{Error, Result, Watch};
 use engine::gguf::GgufContext;
 use engine::{CancelToken, Context as _, Logits, Token};
-use families::Description;
 use magnitudes::{LEVELS, Magnitudes};
 use rayon::prelude::*;
 use search::{Choice, Sample, choose, divisors};
 use seen::{Collector, Phase};
 use std::collections::BTreeMap;
 use std::path::Path;
-use table::{AfterKind, InputRule};
 
 /// What is learned from.
 #[derive(Debug, Clone)]
@@ -93,40 +92,15 @@ impl Statics {
     }
 }
 
-/// An input of the model at hand.
-struct Input {
-    readers: Vec<(String, usize)>,
-    takers: Vec<Taker>,
-    /// By column, which factor it has.
-    group: Vec<usize>,
-}
-
-/// A tensor before it that takes the inverse factors: in its rows or its columns, from `first` on of so many.
-struct Taker {
-    tensor: String,
-    by_rows: bool,
-    first: usize,
-    len: usize,
-}
-
-impl Input {
-    fn shown_by(&self) -> &str {
-        &self.readers[0].0
-    }
-
-    fn n_factors(&self) -> usize {
-        self.group.iter().max().map_or(0, |last| last + 1)
-    }
-
-    /// The largest of the columns that share a factor, for each column.
-    fn shared(&self, of_columns: &[f32]) -> Vec<f32> {
-        let mut largest = vec![0f32; self.n_factors()];
-        self.group
-            .iter()
-            .zip(of_columns)
-            .for_each(|(group, value)| largest[*group] = largest[*group].max(*value));
-        self.group.iter().map(|group| largest[*group]).collect()
-    }
+/// The largest of the columns that share a factor, for each column.
+fn shared(input: &Exchange, of_columns: &[f32]) -> Vec<f32> {
+    let mut largest = vec![0f32; input.n_factors()];
+    input
+        .group
+        .iter()
+        .zip(of_columns)
+        .for_each(|(group, value)| largest[*group] = largest[*group].max(*value));
+    input.group.iter().map(|group| largest[*group]).collect()
 }
 
 /// Has the model read `learning`'s texts and finds ranges and factors for its products.
@@ -144,7 +118,8 @@ pub fn learn(source: &dyn TensorSource, learning: &Learning<'_>, watch: &mut Wat
     if n_chunks < table.held_out_every {
         return Err(request(format!("at least {} chunks", table.held_out_every), n_chunks.to_string()));
     }
-    let inputs = inputs(source, table)?;
+    let mut inputs = exchanges(source)?;
+    inputs.retain(|input| input.n_matrices == 1);
     if inputs.is_empty() {
         return Err(request("a model with products to code".into(), source.path().display().to_string()));
     }
@@ -178,7 +153,7 @@ pub fn learn(source: &dyn TensorSource, learning: &Learning<'_>, watch: &mut Wat
     let mut meter = Meter::new(watch, "ranges judged", inputs.len() as u64);
     let mut statics = Statics { inputs: Vec::new(), factors: BTreeMap::new() };
     for some in inputs.chunks(pool.current_num_threads().max(1)) {
-        let judge = |input: &Input| judge(source, input, &collector, table);
+        let judge = |input: &Exchange| judge(source, input, &collector, table);
         let judged: Vec<(Choice, Vec<f32>)> =
             pool.install(|| some.par_iter().map(judge).collect::<Result<_>>())?;
         for (input, (choice, divisors)) in some.iter().zip(judged) {
@@ -195,59 +170,10 @@ fn read(context: &mut GgufContext, chunk: &[Token], meter: &mut Meter<'_, '_>) -
     meter.add(chunk.len() as u64)
 }
 
-/// The table's inputs that the model has, layer by layer.
-fn inputs(source: &dyn TensorSource, table: &Table) -> Result<Vec<Input>> {
-    let description = describe(source)?;
-    let find = |name: &str| source.tensors().iter().position(|tensor| tensor.name == name);
-    let mut inputs = Vec::new();
-    for layer in 0..description.layers.len() {
-        for rule in &table.inputs {
-            let named = rule.readers.iter().map(|reader| format!("blk.{layer}.{reader}.weight"));
-            let readers: Vec<(String, usize)> =
-                named.filter_map(|name| find(&name).map(|index| (name, index))).collect();
-            let Some((_, first)) = readers.first() else { continue };
-            let width = source.tensors()[*first].dims[0] as usize;
-            let group = groups(rule, &description, layer, width);
-            let n_factors = group.iter().max().map_or(0, |last| last + 1);
-            let takers = takers(source, rule, layer, n_factors);
-            inputs.push(Input { readers, takers, group });
-        }
-    }
-    Ok(inputs)
-}
-
-/// The first tensor of the rule that the model has, and its bias; none where it has none that is so long.
-fn takers(source: &dyn TensorSource, rule: &InputRule, layer: usize, n_factors: usize) -> Vec<Taker> {
-    let find = |name: &str| source.tensors().iter().find(|tensor| tensor.name == name);
-    let stem = |tensor: &String| format!("blk.{layer}.{tensor}");
-    let stems = rule.after.tensors.iter().map(stem);
-    let Some(stem) = stems.into_iter().find(|stem| find(&format!("{stem}.weight")).is_some()) else {
-        return Vec::new();
-    };
-    let parts = ["weight", "bias"].map(|part| format!("{stem}.{part}"));
-    let taker = |tensor: &SourceTensor| {
-        let by_rows = rule.after.kind == AfterKind::Rows && tensor.dims.len() > 1;
-        let len = if by_rows { tensor.n_rows() } else { tensor.dims[0] } as usize;
-        let first = len.checked_sub(n_factors)?;
-        Some(Taker { tensor: tensor.name.clone(), by_rows, first, len })
-    };
-    let takers: Option<Vec<Taker>> = parts.iter().filter_map(|name| find(name)).map(taker).collect();
-    takers.unwrap_or_default()
-}
-
-/// Which factor each of `width` columns has.
-fn groups(rule: &InputRule, description: &Description, layer: usize, width: usize) -> Vec<usize> {
-    let attention = description.layers[layer].attention().filter(|_| rule.by_kv_head);
-    let Some(attention) = attention else { return (0..width).collect() };
-    let value = attention.value_dim as usize;
-    let sharing = (attention.n_heads / attention.n_kv_heads.max(1)).max(1) as usize;
-    (0..width).map(|column| column / value / sharing * value + column % value).collect()
-}
-
 /// Gives the input its candidates.
 fn prepare(
     source: &dyn TensorSource,
-    input: &Input,
+    input: &Exchange,
     strengths: &[Option<f64>],
     collector: &Collector,
 ) -> Result<()> {
@@ -257,15 +183,15 @@ fn prepare(
             of_weights.iter_mut().zip(row).for_each(|(largest, weight)| *largest = largest.max(weight.abs()));
         })?;
     }
-    let of_weights = input.shared(&of_weights);
+    let of_weights = shared(input, &of_weights);
     let largest = collector.with(input.shown_by(), |seen| seen.largest.clone()).unwrap_or_default();
     if largest.len() != input.group.len() {
         let problem =
             format!("expected {} numbers to flow into it, saw {}", input.group.len(), largest.len());
         return Err(Error::Tensor { path: source.path().into(), tensor: input.shown_by().into(), problem });
     }
-    let of_inputs = input.shared(&largest);
-    let strengths = strengths.iter().filter(|strength| strength.is_none() || !input.takers.is_empty());
+    let of_inputs = shared(input, &largest);
+    let strengths = strengths.iter().filter(|strength| strength.is_none() || input.is_open());
     let candidates = strengths.map(|strength| {
         let by = match strength {
             None => vec![1f32; largest.len()],
@@ -283,7 +209,7 @@ fn prepare(
 /// Chooses among them.
 fn judge(
     source: &dyn TensorSource,
-    input: &Input,
+    input: &Exchange,
     collector: &Collector,
     table: &Table,
 ) -> Result<(Choice, Vec<f32>)> {
@@ -317,7 +243,7 @@ impl Statics {
     /// Writes down what was chosen for an input.
     fn take(
         &mut self,
-        input: &Input,
+        input: &Exchange,
         choice: &Choice,
         strength: Option<f64>,
         divisors: &[f32],
@@ -326,17 +252,7 @@ impl Statics {
         let is_coded = choice.error <= table.most_error;
         let readers: Vec<String> = input.readers.iter().map(|(name, _)| name.clone()).collect();
         if strength.is_some() && is_coded {
-            for reader in &readers {
-                let factors = self.factors.entry(reader.clone()).or_default();
-                multiply(&mut factors.columns, divisors.len(), 0, divisors);
-            }
-            let mut inverse = vec![1f32; input.n_factors()];
-            input.group.iter().zip(divisors).for_each(|(group, by)| inverse[*group] = 1.0 / by);
-            for Taker { tensor, by_rows, first, len } in &input.takers {
-                let factors = self.factors.entry(tensor.clone()).or_default();
-                let part = if *by_rows { &mut factors.rows } else { &mut factors.columns };
-                multiply(part, *len, *first, &inverse);
-            }
+            input.apply(divisors, &mut self.factors);
         }
         self.inputs.push(StaticInput {
             readers,
@@ -348,12 +264,6 @@ impl Statics {
             is_coded,
         });
     }
-}
-
-/// Multiplies factors from `first` on; there are none yet, or `len`.
-fn multiply(factors: &mut Vec<f32>, len: usize, first: usize, by: &[f32]) {
-    factors.resize(len, 1.0);
-    factors[first..].iter_mut().zip(by).for_each(|(factor, by)| *factor *= by);
 }
 
 #[cfg(test)]

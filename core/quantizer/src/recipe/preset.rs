@@ -201,6 +201,9 @@ impl Strategy {
         if role == Role::Output && wishes.leave_output_tensor {
             return plain(*from, "left as asked");
         }
+        if wishes.keeps(*from) {
+            return plain(*from, "kept as it was trained");
+        }
         let asked = match role {
             Role::TokenEmbedding => wishes.token_embedding,
             Role::Output => wishes.output,

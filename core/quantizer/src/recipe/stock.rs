@@ -72,6 +72,9 @@ impl Rules<'_> {
         if left || !is_quantizable(name, dims, self.shape.exceptions.never) {
             return plain(from, if left { "left as asked" } else { "never quantized" });
         }
+        if self.wishes.keeps(from) {
+            return plain(from, "kept as it was trained");
+        }
         let by_name = self.wishes.by_name.iter().find(|(pattern, _)| pattern.is_match(name));
         if let (Category::TokenEmbedding, Some(ty)) = (category, self.wishes.token_embedding)
             && !(name == PER_LAYER_EMBEDDING && by_name.is_some())

@@ -107,6 +107,14 @@ impl Factor {
         Self { first, n, moments: damped, ones, eights: OnceLock::new() }
     }
 
+    /// Sets what an error of each of its columns costs when those after it make up for it (`D`), in units of `mean`, the mean of
+    /// the block's diagonal.
+    pub(super) fn costs(&self, mean: f32, costs: &mut [f32]) {
+        for (column, pivot) in self.ones.columns.iter().zip(&self.ones.pivots) {
+            costs[self.first + *column as usize] = mean * pivot;
+        }
+    }
+
     /// Columns by eights; their number is a multiple of that.
     pub(super) fn eights(&self) -> &Eights {
         self.eights.get_or_init(|| Eights::new(self))

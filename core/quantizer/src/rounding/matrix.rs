@@ -6,7 +6,7 @@ use super::arithmetic::vectorized;
 use super::block::{Block, Each, Levels};
 use super::feedback::{LANES, feedback as feed};
 use super::{Input, Scheme, error, round_rows};
-use crate::moments::{Moments, Part};
+use crate::moments::{InputMoments, Moments, Part};
 use engine::gguf::quantize::{dequantize_rows, quantize_rows};
 use formats::gguf::GgmlType;
 
@@ -31,19 +31,34 @@ pub(crate) struct MatrixInput {
 impl MatrixInput {
     /// What `moments` know of `matrix` of `weight`; `None` where that is nothing or of another shape.
     pub(crate) fn of(moments: &Moments, weight: &str, matrix: usize, n_columns: usize) -> Option<Self> {
-        let layout = moments.layout(weight).filter(|layout| layout.n_columns == n_columns)?;
+        moments.layout(weight).filter(|layout| layout.n_columns == n_columns)?;
         let seen = moments.of(weight, matrix, Part::Seen)?;
-        let held_out = moments.of(weight, matrix, Part::HeldOut)?;
+        Some(Self::new(n_columns, seen, moments.of(weight, matrix, Part::HeldOut)?))
+    }
+
+    /// Of `n_columns` columns with these moments: what rounding sees, and what judges it.
+    pub(crate) fn new(n_columns: usize, seen: InputMoments, held_out: InputMoments) -> Self {
         let n_tokens = seen.n_tokens + held_out.n_tokens;
         let input = Input::new(n_columns, seen.block, &seen.values, DAMPING);
         let mut importance = Vec::with_capacity(n_columns);
         let mut start = 0;
-        for (_, n) in layout.blocks() {
+        for first in (0..n_columns).step_by(seen.block) {
+            let n = seen.block.min(n_columns - first);
             importance.extend((0..n).map(|column| seen.values[start + column * (n + 1)].max(0.0)));
             start += n * n;
         }
         let judge = if held_out.n_tokens >= JUDGED_TOKENS { held_out.values } else { seen.values };
-        Some(Self { importance, input, judge, block: seen.block, n_tokens })
+        Self { importance, input, judge, block: seen.block, n_tokens }
+    }
+
+    /// What an error of one column costs when columns that are rounded later make up for it, by column.
+    pub(crate) fn costs(&self) -> Vec<f32> {
+        let mut costs = vec![0f32; self.importance.len()];
+        for block in &self.input.blocks {
+            let mean = self.importance[block.first..][..block.n].iter().sum::<f32>() / block.n as f32;
+            block.costs(mean, &mut costs);
+        }
+        costs
     }
 
     /// Importance of each column.

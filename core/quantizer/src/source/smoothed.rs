@@ -1,16 +1,17 @@
 //! A source some of whose columns and rows are multiplied by factors, which others undo: the same model in other numbers.
-//! Knows factors by tensor; must not know why (`onnx::statics`).
+//! Knows factors by tensor; must not know why (`fold`, `onnx::statics`).
 
 use super::{SourceTensor, TensorSource};
 use crate::Result;
-use formats::gguf::Metadata;
+use families::OutputType;
+use formats::gguf::{GgmlType, Metadata};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Factors of a tensor.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Factors {
-    /// One for each column, or none for all.
+    /// One for each column, or for each column of each matrix of a stack, or none for all.
     pub(crate) columns: Vec<f32>,
     /// One for each row, or none for all.
     pub(crate) rows: Vec<f32>,
@@ -45,14 +46,32 @@ impl TensorSource for SmoothedSource<'_> {
     fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()> {
         self.inner.read_rows(index, first_row, out)?;
         let Some(factors) = self.factors[index] else { return Ok(()) };
-        let width = self.tensors()[index].dims[0] as usize;
+        let tensor = &self.tensors()[index];
+        let (width, per_matrix) = (tensor.dims[0] as usize, tensor.rows_per_matrix());
         for (at, row) in out.chunks_mut(width).enumerate() {
-            row.iter_mut().zip(&factors.columns).for_each(|(weight, factor)| *weight *= factor);
+            let matrix = match factors.columns.len() > width {
+                true => ((first_row + at as u64) / per_matrix) as usize,
+                false => 0,
+            };
+            let columns = factors.columns.get(matrix * width..).unwrap_or_default();
+            row.iter_mut().zip(columns).for_each(|(weight, factor)| *weight *= factor);
             if let Some(factor) = factors.rows.get(first_row as usize + at) {
                 row.iter_mut().for_each(|weight| *weight *= factor);
             }
         }
         Ok(())
+    }
+
+    fn is_stored(&self, index: usize) -> bool {
+        self.factors[index].is_none() && self.inner.is_stored(index)
+    }
+
+    fn copy_rows(&self, index: usize, first_row: u64, out: &mut [u8]) {
+        self.inner.copy_rows(index, first_row, out);
+    }
+
+    fn float_type(&self, index: usize, output: OutputType) -> GgmlType {
+        self.inner.float_type(index, output)
     }
 
     fn warnings(&self) -> &[String] {

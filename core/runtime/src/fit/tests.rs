@@ -32,6 +32,15 @@ fn sensitivity(source: &dyn TensorSource) -> Sensitivity {
 }
 
 fn fit(host: &Host, request: &Request, sensitivity: Option<&Sensitivity>) -> Result<DeviceFit, Box<Error>> {
+    fit_among(host, request, sensitivity, true)
+}
+
+fn fit_among(
+    host: &Host,
+    request: &Request,
+    sensitivity: Option<&Sensitivity>,
+    any_type: bool,
+) -> Result<DeviceFit, Box<Error>> {
     let wishes = Overrides::default();
     let wanted = FitRequest {
         host,
@@ -40,6 +49,7 @@ fn fit(host: &Host, request: &Request, sensitivity: Option<&Sensitivity>) -> Res
         wishes: &wishes,
         has_importance: true,
         allow_requantize: false,
+        any_type,
     };
     fit_device(source().as_ref(), &wanted)
 }
@@ -95,6 +105,40 @@ fn what_is_fitted_has_a_plan_and_a_percent_more_has_none() {
         }
     }
     assert!(n_last > 0, "no size went down to the last rung");
+}
+
+#[test]
+fn types_that_a_machine_computes_slowly_are_chosen_where_nothing_else_fits() {
+    let sensitivity = sensitivity(source().as_ref());
+    let request = Request { context_tokens: Some(512), ..Request::default() };
+    let arm = |budget_bytes| Host { arch: "aarch64".into(), ..host(budget_bytes) };
+    let types = |fit: &DeviceFit| -> Vec<String> {
+        let (source, target) = (source(), Target::FileBytes(fit.file_bytes));
+        let wishes = Overrides { avoid: fit.avoided.clone(), ..Overrides::default() };
+        let plan = plan_for_target(source.as_ref(), &sensitivity, target, &wishes, Known::Moments).unwrap();
+        plan.tensors.into_iter().map(|planned| planned.ty).collect()
+    };
+    let is_searched = |ty: &String| ty.starts_with("IQ2") || ty.starts_with("IQ3");
+    // From the roomiest machine that does not hold all of it down to one that holds nothing.
+    let (mut n_without, mut n_with) = (0, 0);
+    for mib in (20..60).rev() {
+        let [careful, free] =
+            [false, true].map(|any_type| fit_among(&arm(mib * MIB), &request, Some(&sensitivity), any_type));
+        let (Ok(careful), Ok(free)) = (careful, free) else { continue };
+        if careful.is_whole {
+            continue;
+        }
+        assert!(free.avoided.is_empty());
+        if careful.avoided.is_empty() {
+            n_with += 1;
+            assert!(types(&careful).iter().any(is_searched), "{careful:?}");
+        } else {
+            n_without += 1;
+            assert!(!types(&careful).iter().any(is_searched), "{careful:?}");
+            assert!(careful.avoided.contains(&GgmlType::IQ3_S) && !careful.avoided.contains(&GgmlType::Q3_K));
+        }
+    }
+    assert!(n_without > 0, "{n_without} {n_with}");
 }
 
 #[test]

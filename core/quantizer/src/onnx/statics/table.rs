@@ -21,36 +21,6 @@ pub(in crate::onnx) struct Table {
     pub(super) most_rows: usize,
     /// Type of the embedding and the output.
     pub(in crate::onnx) whole: String,
-    #[serde(rename = "input")]
-    pub(super) inputs: Vec<InputRule>,
-}
-
-/// Something that flows into matrices of a layer.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct InputRule {
-    pub(super) readers: Vec<String>,
-    pub(super) after: After,
-    #[serde(default)]
-    pub(super) by_kv_head: bool,
-}
-
-/// What comes before it and can take its factors.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct After {
-    pub(super) kind: AfterKind,
-    pub(super) tensors: Vec<String>,
-}
-
-/// How it takes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum AfterKind {
-    /// Element by element.
-    Norm,
-    /// In its last rows.
-    Rows,
 }
 
 impl Table {
@@ -69,10 +39,5 @@ mod tests {
         assert!(table.held_out_every > 1 && table.most_rows > 0 && !table.ranges.is_empty());
         assert!(table.strengths.iter().all(|strength| (0.0..=1.0).contains(strength)));
         assert!(crate::recipe::parse_type(&table.whole).is_ok());
-        let mut readers: Vec<&String> = table.inputs.iter().flat_map(|input| &input.readers).collect();
-        let n = readers.len();
-        readers.sort_unstable();
-        readers.dedup();
-        assert_eq!(readers.len(), n);
     }
 }
