@@ -254,3 +254,56 @@ fn through_the_runtime(file: &Path, projector: &Path, pictures: &Path) {
     let error = blind.media_prompt("x", &[read(0)], &mut asked[0].1.media).unwrap_err().to_string();
     assert!(error.contains("without a projector"), "{error}");
 }
+
+/// What flows into weights while documents with pictures are read is summed up: of text alone as windows are, and a picture counts
+/// for as many tokens as it takes.
+#[test]
+fn pictures_count_in_importance() {
+    use llama_pajamas::evaluator::divergence::Computing;
+    use llama_pajamas::evaluator::importance::Run;
+    use llama_pajamas::evaluator::text::Pass;
+    let engine = GgufEngine::start(EngineOptions::default()).unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let models = tiny_models_called(work.path(), &["vision-qwen2-vl"]);
+    let all_pictures = work.path().join("pictures");
+    let script = repository().join("scripts/oracles/pictures.py");
+    run(Command::new(oracle("venv/bin/python")).arg(script).arg(&all_pictures).args(&models));
+    let (file, projector_file) = (work.path().join("model.gguf"), work.path().join("mmproj.gguf"));
+    convert(&Checkpoint::open(&models[0]).unwrap(), &file);
+    convert(&Checkpoint::open_projector(&models[0]).unwrap().unwrap(), &projector_file);
+    let load = LoadSettings { vocabulary: true, ..LoadSettings::default() };
+    let model = engine.load(&file, &load, &mut |_| ControlFlow::Continue(())).unwrap();
+    let reading = ProjectorSettings { n_threads: 1, ..Default::default() };
+    let projector = Arc::clone(&model).open_projector(&projector_file, &reading).unwrap();
+    let seen = media(&projector, &all_pictures.join("vision-qwen2-vl/0.png"));
+    let text: Vec<Token> = (0..64).map(|at| (at * 31 % 200) + 3).collect();
+    let open = || Run::open(&model, 128, true, &Computing { n_threads: 1 }, "one", None).unwrap();
+    let mut go_on = |_: llama_pajamas::evaluator::Progress<'_>| ControlFlow::Continue(());
+    let sums = |run: &Run| run.sums().to_imatrix(Vec::new(), 1, 128).entries;
+
+    let mut plain = open();
+    let pass = Pass { text: "text".into(), n_ctx: 64, windows: vec![text.clone()] };
+    plain.read(&[pass], &mut |_| Ok(()), &mut go_on).unwrap();
+    let mut read = |pieces: Vec<Piece>| {
+        let mut run = open();
+        run.read_documents(0, 1, &mut |_| Ok(pieces.clone()), &mut |_| Ok(()), &mut go_on).map(|()| run)
+    };
+    let alone = read(vec![Piece::Tokens(text.clone())]).unwrap();
+    assert_eq!(sums(&plain), sums(&alone));
+
+    let with_picture = read(vec![
+        Piece::Tokens(text[..8].to_vec()),
+        Piece::Media(Arc::clone(&seen)),
+        Piece::Tokens(text[8..].to_vec()),
+    ]);
+    let with_picture = sums(&with_picture.unwrap());
+    let name = "blk.0.attn_q.weight";
+    let (few, more) = (&sums(&plain)[name], &with_picture[name]);
+    println!("{name}: {:?} tokens, with a picture of {} {:?}", few.counts, seen.n_tokens(), more.counts);
+    assert_eq!(more.counts[0], few.counts[0] + seen.n_tokens() as f32);
+    assert!(
+        more.sums.iter().all(|sum| sum.is_finite()) && more.sums.iter().sum::<f32>() > few.sums.iter().sum()
+    );
+    let said = read(vec![Piece::Tokens(vec![5; 129])]).err().unwrap().to_string();
+    assert!(said.contains("at most 128 tokens") && said.contains("129 in number 0"), "{said}");
+}

@@ -30,6 +30,10 @@ pub(crate) struct ByHand {
     /// Leave experts that were trained in MXFP4 (gpt-oss) as they are, whatever the precision
     #[arg(long)]
     pub(crate) keep_mxfp4: bool,
+    /// Pad widths with zeros to multiples of 256, so that every type can be used (gpt-oss: 2,880 to 3,072): the model computes the
+    /// same
+    #[arg(long, conflicts_with = "copy")]
+    pub(crate) pad: bool,
     /// Take these layers out first, by their numbers from 0, e.g. 21,22; those behind them move up. With --text it says what
     /// that costs
     #[arg(long, value_name = "LAYERS", value_delimiter = ',', conflicts_with = "copy")]

@@ -28,6 +28,13 @@ pub(crate) struct Imatrix {
     pub(crate) variant: Option<String>,
     #[command(flatten)]
     pub(crate) texts: Texts,
+    /// Documents with pictures or sound, read behind the texts: JSON lines {"text": "What is <__media__> ?", "files": ["a.png"]},
+    /// files beside the document's; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) documents: Vec<PathBuf>,
+    /// Projector of a single GGUF file, which reads pictures and sound; bundles have their own
+    #[arg(long, value_name = "FILE", requires = "documents")]
+    pub(crate) mmproj: Option<PathBuf>,
     /// Add these importance matrices (GGUF or legacy .dat, of any tool); repeatable
     #[arg(long, value_name = "FILE")]
     pub(crate) merge: Vec<PathBuf>,

@@ -131,8 +131,9 @@ pub(crate) struct Evaluate {
 pub(crate) struct Compare {
     #[command(flatten)]
     pub(crate) validate: Validate,
-    /// What to measure: kld, perplexity (one reading gives both), tasks
-    #[arg(long, value_delimiter = ',', default_value = "kld,perplexity,tasks", value_parser = ["kld", "perplexity", "tasks"])]
+    /// What to measure: kld, perplexity (one reading gives both), tasks (all of --suite) or those of these names, e.g.
+    /// mmlu,humaneval
+    #[arg(long, value_delimiter = ',', default_value = "kld,perplexity,tasks")]
     pub(crate) metrics: Vec<String>,
     #[command(flatten)]
     pub(crate) suite: Suite,

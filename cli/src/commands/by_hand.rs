@@ -85,6 +85,7 @@ mod tests {
             tensor_type: Vec::new(),
             group_size: None,
             keep_mxfp4: false,
+            pad: false,
             prune_layers: Vec::new(),
             override_kv: Vec::new(),
         }

@@ -49,10 +49,11 @@ pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
     let quantized = Subject::open(&args.validate.quantized, &args.validate.computing, &cancel, screen)?;
     let wants = |metric: &str| args.metrics.iter().any(|wanted| wanted == metric);
     let reads = wants("kld") || wants("perplexity");
+    let suite = asked_for(&args.suite, &args.metrics)?;
     // Likewise.
-    let asks = wants("tasks") && !(reads && args.suite.files.is_empty());
+    let asks = !suite.files.is_empty() || (wants("tasks") && !reads);
     if asks {
-        isolated(&args.suite, &tasks(&args.suite)?)?;
+        isolated(&suite, &tasks(&suite)?)?;
     }
     let mut validations = Vec::new();
     if reads {
@@ -65,7 +66,7 @@ pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
     let mut kept = Vec::new();
     if asks {
         let n_ctx = args.validate.texts.contexts.iter().copied().max().unwrap_or(512);
-        let asking = Asking { suite: &args.suite, n_ctx, computing: &args.validate.computing };
+        let asking = Asking { suite: &suite, n_ctx, computing: &args.validate.computing };
         // The original is asked as well where it is one of the bundle's variants.
         kept = asking.ask(&quantized, &quantized.asked(&args.validate.variant)?, &cancel, screen)?;
     }
@@ -190,16 +191,48 @@ fn check_solutions(suite: &Suite, cancel: &CancelToken, screen: &Screen) -> Resu
     Ok(())
 }
 
+/// The task's name and where its questions are, as `--suite` gives them.
+fn named(word: &str) -> (String, PathBuf) {
+    match word.split_once('=').filter(|_| !Path::new(word).exists()) {
+        Some((name, path)) => (name.to_string(), PathBuf::from(path)),
+        None => {
+            let path = PathBuf::from(word);
+            (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), path)
+        }
+    }
+}
+
+/// Metrics that are no tasks, and that of all tasks.
+const READINGS: [&str; 2] = ["kld", "perplexity"];
+const ALL_TASKS: &str = "tasks";
+
+/// Those of the suite's tasks that `metrics` ask for: all, or those whose names begin so, in any case.
+fn asked_for(suite: &Suite, metrics: &[String]) -> Result<Suite> {
+    let names: Vec<String> = metrics
+        .iter()
+        .filter(|metric| *metric != ALL_TASKS && !READINGS.contains(&metric.as_str()))
+        .map(|metric| metric.to_lowercase())
+        .collect();
+    let is_called = |word: &String, name: &String| named(word).0.to_lowercase().starts_with(name.as_str());
+    if let Some(absent) = names.iter().find(|name| !suite.files.iter().any(|word| is_called(word, name))) {
+        let known: Vec<String> = suite.files.iter().map(|word| named(word).0).collect();
+        let got = if known.is_empty() { "none".to_string() } else { known.join(", ") };
+        bail!(
+            "--metrics: `{absent}` is none of {}, {ALL_TASKS}, nor a task of --suite ({got})",
+            READINGS.join(", ")
+        );
+    }
+    let wants_all = metrics.iter().any(|metric| metric == ALL_TASKS);
+    let mut asked = suite.clone();
+    asked.files.retain(|word| wants_all || names.iter().any(|name| is_called(word, name)));
+    Ok(asked)
+}
+
 /// The files and folders that `--suite` names, as tasks.
 fn tasks(suite: &Suite) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     for word in &suite.files {
-        let (name, path) = match word.split_once('=').filter(|_| !Path::new(word).exists()) {
-            Some((name, path)) => (Some(name.to_string()), PathBuf::from(path)),
-            None => (None, PathBuf::from(word)),
-        };
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = name.unwrap_or(stem);
+        let (name, path) = named(word);
         let mut files = match path.is_dir() {
             true => std::fs::read_dir(&path)
                 .and_then(|entries| {
@@ -276,4 +309,35 @@ fn finish(subject: &Subject, kept: &[Kept], screen: &Screen) -> Result<()> {
         println!("wrote {}", screen.green(&folder.display().to_string()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_name_tasks_of_the_suite() {
+        let suite = Suite {
+            files: ["HumanEval.jsonl", "mmlu", "sums=gsm8k_test.jsonl"].map(String::from).to_vec(),
+            questions: Questions::All,
+            seed: 0,
+            allow_code: false,
+            solutions: false,
+            benchmark: false,
+        };
+        let files = |metrics: &[&str]| {
+            let metrics: Vec<String> = metrics.iter().map(|metric| metric.to_string()).collect();
+            asked_for(&suite, &metrics).map(|asked| asked.files).map_err(|error| error.to_string())
+        };
+        assert_eq!(files(&["kld", "mmlu", "humaneval"]).unwrap(), ["HumanEval.jsonl", "mmlu"]);
+        assert_eq!(files(&["sums"]).unwrap(), ["sums=gsm8k_test.jsonl"]);
+        assert_eq!(files(&["tasks"]).unwrap().len(), 3);
+        assert!(files(&["kld", "perplexity"]).unwrap().is_empty());
+        let said = files(&["kld", "arc"]).unwrap_err();
+        assert!(
+            said.contains("`arc` is none of kld, perplexity, tasks")
+                && said.contains("HumanEval, mmlu, sums"),
+            "{said}"
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! `iq`: calibration texts and importance matrices. Knows which verb is which; must not do the work.
 
+mod documents;
 mod generate;
 mod imatrix;
 

@@ -19,6 +19,8 @@ pub(crate) struct Subject {
     pub(crate) runtime: Runtime,
     /// Where it lies; of a checkpoint, where its conversion does.
     pub(crate) path: PathBuf,
+    /// Whether it is loaded with its projector.
+    images: bool,
     _located: Located,
     _converted: Option<tempfile::TempDir>,
 }
@@ -31,6 +33,28 @@ impl Subject {
         cancel: &CancelToken,
         screen: &Screen,
     ) -> Result<Self> {
+        Self::open_with(word, computing, RuntimeSettings::default(), cancel, screen)
+    }
+
+    /// The same, to be loaded with its projector: that of a bundle, or of a single file the given one.
+    pub(crate) fn open_seeing(
+        word: &str,
+        computing: &Computing,
+        projector: Option<PathBuf>,
+        cancel: &CancelToken,
+        screen: &Screen,
+    ) -> Result<Self> {
+        let settings = RuntimeSettings { projector, ..RuntimeSettings::default() };
+        Ok(Self { images: true, ..Self::open_with(word, computing, settings, cancel, screen)? })
+    }
+
+    fn open_with(
+        word: &str,
+        computing: &Computing,
+        settings: RuntimeSettings,
+        cancel: &CancelToken,
+        screen: &Screen,
+    ) -> Result<Self> {
         let located = locate(word, &computing.network, Take::Model, screen)?;
         let is_checkpoint = located.path.join("config.json").is_file();
         let converted = is_checkpoint.then(|| convert(&located.path, cancel, screen)).transpose()?;
@@ -38,8 +62,8 @@ impl Subject {
             Some(folder) => folder.path().join(CONVERTED),
             None => located.path.clone(),
         };
-        let runtime = Runtime::open(&path, RuntimeSettings::default())?;
-        Ok(Self { runtime, path, _located: located, _converted: converted })
+        let runtime = Runtime::open(&path, settings)?;
+        Ok(Self { runtime, path, images: false, _located: located, _converted: converted })
     }
 
     /// The ids of its variants that are here.
@@ -91,6 +115,7 @@ impl Subject {
             context_tokens: Some(n_ctx as u64),
             n_threads: computing.threads,
             gpu_layers: computing.gpu_layers,
+            images: self.images,
             ..PlanRequest::default()
         };
         let (_, model) = self.runtime.plan_and_load(&request, &mut |_| {}, cancel)?;

@@ -192,6 +192,7 @@ fn request(args: &Quantize, located: &Located) -> Result<BuildRequest> {
         moments: args.fitting.moments.clone(),
         fold: args.fitting.fold,
         adapters: args.lora.clone(),
+        pad: args.by_hand.pad,
         prune_layers: args.by_hand.prune_layers.clone(),
         metadata: args
             .by_hand

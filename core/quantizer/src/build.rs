@@ -12,8 +12,8 @@ mod way;
 use card::{describe_model, ensure_same_model, licence_of};
 pub use inputs::{Inputs, open_inputs};
 pub use remake::{Remade, Remake};
-pub(crate) use way::decimal;
 use variant::{describe, memory_inputs, method, settings};
+pub(crate) use way::decimal;
 use way::{Way, ways};
 
 use crate::convert::conversion_job;
@@ -68,6 +68,8 @@ pub struct BuildRequest {
     pub adapters: Vec<PathBuf>,
     /// Experts to take out of every layer, those that give least by moments or an importance matrix; 0 for none.
     pub prune_experts: usize,
+    /// Pad widths with zeros to what blocks of 256 weights divide.
+    pub pad: bool,
     /// Layers to take out, by their numbers from 0; those behind them move up.
     pub prune_layers: Vec<u64>,
     /// Metadata to state instead of the model's own.

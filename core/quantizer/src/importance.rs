@@ -88,6 +88,18 @@ impl Importance {
         }
     }
 
+    /// Gives every matrix of a tensor more columns, which do not matter.
+    pub(crate) fn pad(&mut self, tensor: &str, before: usize, now: usize) {
+        let Some(values) = self.values.get_mut(tensor).filter(|values| values.len().is_multiple_of(before))
+        else {
+            return;
+        };
+        let padded = |row: &[f32]| {
+            row.iter().copied().chain(std::iter::repeat_n(0.0, now - before)).collect::<Vec<_>>()
+        };
+        *values = values.chunks(before).flat_map(padded).collect();
+    }
+
     /// Digest of the file it came from.
     pub fn sha256(&self) -> Option<Sha256Digest> {
         self.sha256
@@ -142,6 +154,9 @@ mod tests {
         let rows: Vec<_> = (0..3).map(|matrix| pruned.row("stack", matrix, 2)).collect();
         assert_eq!(rows, [Some(&[1.0, 2.0][..]), Some(&[3.0, 1.0]), None]);
         assert_eq!(pruned.count("stack", 1), Some(3.0));
+        let mut padded = importance.clone();
+        padded.pad("stack", 2, 3);
+        assert_eq!(padded.row("stack", 2, 3), Some(&[3.0, 1.0, 0.0][..]));
         let mut metadata = Metadata::new();
         importance.describe_in(&mut metadata);
         assert_eq!(metadata.len(), 2, "no dataset and no chunks are known");

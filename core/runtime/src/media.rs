@@ -46,6 +46,28 @@ impl PromptMedia {
         })
     }
 
+    /// A prompt as runs of tokens and what stands between them.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a place that is not known.
+    pub fn pieces(&self, prompt: &[Token]) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        let mut rest = prompt;
+        while let (n_text, Some(place)) = (before_media(rest).0, rest.iter().find(|token| **token < 0)) {
+            let media = self.get(*place)?;
+            let (text, behind) = rest.split_at(n_text);
+            if !text.is_empty() {
+                pieces.push(Piece::Tokens(text.to_vec()));
+            }
+            pieces.push(Piece::Media(Arc::clone(media)));
+            rest = behind.get(media.n_tokens()..).unwrap_or_default();
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Tokens(rest.to_vec()));
+        }
+        Ok(pieces)
+    }
+
     /// Whether every place of a prompt is known and whole, and text stands behind the last.
     ///
     /// # Errors
@@ -195,6 +217,17 @@ mod tests {
         for broken in [&[5, -9, 6][..], &[-9, -9, -9, 1], &[-7, 1], &[-4]] {
             assert!(media.check(broken).is_err(), "{broken:?}");
         }
+        let kinds: Vec<String> = media
+            .pieces(&prompt)
+            .unwrap()
+            .iter()
+            .map(|piece| match piece {
+                Piece::Tokens(tokens) => format!("{tokens:?}"),
+                Piece::Media(media) => format!("{}", media.digest()),
+            })
+            .collect();
+        assert_eq!(kinds, ["[5]", "8", "8", &((1u64 << 30) + 3).to_string(), "[6]"]);
+        assert!(media.pieces(&[-7]).is_err());
         assert_eq!(before_media(&[1, 2, -9]), (2, None));
         assert_eq!(before_media(&[-9, -9, 1]), (0, Some(-9)));
     }

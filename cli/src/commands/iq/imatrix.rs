@@ -1,6 +1,7 @@
 //! `iq imatrix`: a model reads texts, and what flows into its weights becomes an importance matrix.
 //! Owns the files: texts, the partial matrix beside the output, other tools' matrices. Must not know the sums.
 
+use super::documents::{Document, read_documents};
 use crate::args::Imatrix;
 use crate::commands::measure::{Following, Subject, named, read_texts, threads, tokenize};
 use crate::commands::report;
@@ -56,14 +57,18 @@ struct Collected {
 
 fn collect(args: &Imatrix, word: &str, n_ctx: usize, screen: &Screen) -> Result<Collected> {
     let cancel = interrupt::token();
-    let subject = Subject::open(word, &args.computing, &cancel, screen)?;
+    let documents = read_documents(&args.documents)?;
+    let subject = match documents.is_empty() {
+        true => Subject::open(word, &args.computing, &cancel, screen)?,
+        false => Subject::open_seeing(word, &args.computing, args.mmproj.clone(), &cancel, screen)?,
+    };
     let id = match &args.variant {
         Some(id) => id.clone(),
         None => subject.finest()?,
     };
     let model = subject.load(&id, n_ctx, &args.computing, &cancel)?;
     let texts = read_texts(&args.texts.text)?;
-    if texts.is_empty() {
+    if texts.is_empty() && documents.is_empty() {
         bail!("--text: expected at least one text to read");
     }
     let mut plain = passes(&tokenize(&texts, args.texts.parse_special, model.tokenizer())?, n_ctx, &model)?;
@@ -77,12 +82,15 @@ fn collect(args: &Imatrix, word: &str, n_ctx: usize, screen: &Screen) -> Result<
     }
     let further = tokenize(&read_texts(&args.pool)?, args.texts.parse_special, model.tokenizer())?;
     pool.extend(passes(&further, n_ctx, &model)?);
-    let identity = identity(args, &subject.file(&id)?, plain.iter().chain(&pool))?;
+    let identity = identity(args, &subject.file(&id)?, plain.iter().chain(&pool), &documents)?;
     let mut run = open(args, &model, n_ctx, &identity)?;
     let mut following = Following::new(screen, &cancel);
     let mut keep = |partial: &Partial| keep(&args.output, partial);
     let mut watch = |progress: Progress<'_>| following.show(&progress);
     run.read(&plain, &mut keep, &mut watch)?;
+    let n_windows: usize = plain.iter().map(|pass| pass.windows.len()).sum();
+    let mut document = |number: usize| documents[number].pieces(&model);
+    run.read_documents(n_windows, documents.len(), &mut document, &mut keep, &mut watch)?;
     let balance = Balance { need: args.need, share: args.coverage, most_windows: args.most_draws };
     let balanced = match args.balance {
         true => Some(run.balance(&pool, &balance, &mut keep, &mut watch)?),
@@ -94,9 +102,10 @@ fn collect(args: &Imatrix, word: &str, n_ctx: usize, screen: &Screen) -> Result<
         let names: Vec<&str> = plain.iter().map(|pass| pass.text.as_str()).collect();
         report::keep_experts(bundle.root(), &names.join(", "), &coverage)?;
     }
-    let names = plain.iter().map(|pass| pass.text.clone()).collect();
-    let n_windows: usize = plain.iter().map(|pass| pass.windows.len()).sum();
-    let matrix = run.sums().to_imatrix(names, u32::try_from(n_windows)?, u32::try_from(n_ctx)?);
+    let shown = args.documents.iter().map(|path| path.display().to_string());
+    let names = plain.iter().map(|pass| pass.text.clone()).chain(shown).collect();
+    let n_windows = u32::try_from(n_windows + documents.len())?;
+    let matrix = run.sums().to_imatrix(names, n_windows, u32::try_from(n_ctx)?);
     Ok(Collected { matrix, coverage, balanced })
 }
 
@@ -128,12 +137,20 @@ fn open(args: &Imatrix, model: &LoadedModel, n_ctx: usize, identity: &str) -> Re
 }
 
 /// Tells this model, these texts and settings from all others.
-fn identity<'a>(args: &Imatrix, file: &Path, passes: impl Iterator<Item = &'a Pass>) -> Result<String> {
+fn identity<'a>(
+    args: &Imatrix,
+    file: &Path,
+    passes: impl Iterator<Item = &'a Pass>,
+    documents: &[Document],
+) -> Result<String> {
     let output = !args.no_output_weight;
     let mut text = format!("{} {output} {}\n", Sha256Digest::of(&MappedFile::open(file)?), args.need);
     for pass in passes {
         let tokens: Vec<u8> = pass.windows.iter().flatten().flat_map(|token| token.to_le_bytes()).collect();
         text += &format!("{} {} {}\n", pass.text, pass.n_ctx, Sha256Digest::of(&tokens));
+    }
+    for document in documents {
+        text += &document.identity()?;
     }
     Ok(Sha256Digest::of(text.as_bytes()).to_string())
 }

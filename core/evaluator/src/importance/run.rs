@@ -9,7 +9,7 @@ use crate::divergence::Computing;
 use crate::progress::{Meter, Watch};
 use crate::text::Pass;
 use crate::{Error, Result};
-use engine::{CancelToken, Context, Form, Logits, Model, Token};
+use engine::{CancelToken, Context, Form, Logits, Model, Piece, Token};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ const KEEP_EVERY: Duration = Duration::from_secs(20);
 pub enum Stage {
     /// The texts as they are.
     Plain,
+    /// Documents with pictures or sound.
+    Documents,
     /// Further text for experts that saw too little.
     Balancing,
 }
@@ -30,6 +32,7 @@ impl Stage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "importance",
+            Self::Documents => "importance, with pictures",
             Self::Balancing => "drawing for experts",
         }
     }
@@ -96,6 +99,55 @@ impl Run {
         meter.skip((self.place.n_windows.min(windows.len()) * self.n_ctx) as u64);
         for window in windows.iter().skip(self.place.n_windows) {
             self.read_window(window)?;
+            self.place.n_windows += 1;
+            self.after_window(&mut meter, &mut kept, keep)?;
+        }
+        Ok(())
+    }
+
+    /// Reads documents in which pictures or sound stand among the text, behind `n_windows` windows of [`Run::read`]; those that
+    /// were read are skipped. `document` gives the pieces of one at a time.
+    ///
+    /// # Errors
+    /// As [`Run::read`]; a document that takes more than the context has.
+    pub fn read_documents(
+        &mut self,
+        n_windows: usize,
+        n_documents: usize,
+        document: &mut dyn FnMut(usize) -> Result<Vec<Piece>>,
+        keep: &mut Keep<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        self.collector.want(Wanted::All { output: self.output });
+        let mut meter = Meter::new(watch, Stage::Documents.name(), (n_documents * self.n_ctx) as u64);
+        let mut kept = Instant::now();
+        let n_read = self.place.n_windows.saturating_sub(n_windows).min(n_documents);
+        meter.skip((n_read * self.n_ctx) as u64);
+        for number in n_read..n_documents {
+            let pieces = document(number)?;
+            let n_tokens: usize = pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Tokens(tokens) => tokens.len(),
+                    Piece::Media(media) => media.n_tokens(),
+                })
+                .sum();
+            if n_tokens > self.n_ctx {
+                let expected = format!("at most {} tokens, as many as the context has", self.n_ctx);
+                return Err(Error::request("document", expected, format!("{n_tokens} in number {number}")));
+            }
+            self.context.truncate(0)?;
+            let never = CancelToken::new();
+            for piece in &pieces {
+                match piece {
+                    Piece::Tokens(tokens) => {
+                        for part in tokens.chunks(self.rows) {
+                            self.context.decode(part, Logits::All, &never)?;
+                        }
+                    }
+                    Piece::Media(media) => self.context.decode_media(&**media, &never)?,
+                }
+            }
             self.place.n_windows += 1;
             self.after_window(&mut meter, &mut kept, keep)?;
         }

@@ -4,8 +4,9 @@
 
 use super::{BuildRequest, open_source};
 use crate::source::TensorSource;
+use crate::source::padded::PaddedSource;
 use crate::source::view::{Moved, View};
-use crate::{Importance, Moments, Pruning, Result, Sensitivity, prune_experts};
+use crate::{Error, Importance, Moments, Pruning, Result, Sensitivity, prune_experts};
 use std::sync::Arc;
 
 /// Opened files, all in the names of the model as it is wanted.
@@ -33,6 +34,23 @@ pub fn open_inputs(request: &BuildRequest) -> Result<Inputs> {
     let mut sensitivity = request.sensitivity.as_deref().map(Sensitivity::read).transpose()?;
     if !request.metadata.is_empty() {
         source = Box::new(View::restated(source, &request.metadata)?);
+    }
+    if request.pad {
+        let padded = PaddedSource::new(source)?;
+        if padded.is_changed() && (moments.is_some() || sensitivity.is_some()) {
+            return Err(Error::Request {
+                wish: "pad".into(),
+                expected: "nothing that was measured of the model as it was: pad it first (--precision BF16), and measure that"
+                    .into(),
+                got: "moments or sensitivities".into(),
+            });
+        }
+        if let Some(importance) = &mut importance {
+            for (index, tensor) in padded.tensors().iter().enumerate() {
+                importance.pad(&tensor.name, padded.columns_before(index) as usize, tensor.dims[0] as usize);
+            }
+        }
+        source = Box::new(padded);
     }
     if !request.prune_layers.is_empty() {
         let moved = Moved::new(source.as_ref(), &request.prune_layers)?;

@@ -38,6 +38,7 @@ impl Directories {
             ("prune layers", !request.prune_layers.is_empty()),
             ("override metadata", !request.metadata.is_empty()),
             ("fold", request.fold),
+            ("pad", request.pad),
         ] {
             if is_wished {
                 let (expected, got) = ("GGUF as the only format".into(), "MLX as well".into());

@@ -88,6 +88,9 @@ fn changes(request: &BuildRequest) -> BTreeMap<String, serde_json::Value> {
     if !request.prune_layers.is_empty() {
         changes.insert("pruned_layers".to_string(), request.prune_layers.clone().into());
     }
+    if request.pad {
+        changes.insert("padded".to_string(), true.into());
+    }
     if request.fold {
         changes.insert("folded".to_string(), true.into());
     }
