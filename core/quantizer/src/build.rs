@@ -117,7 +117,7 @@ pub struct VariantReport {
     pub id: String,
     /// Exact file size.
     pub file_bytes: u64,
-    /// Most memory that the buffers for making it take; see [`work_bytes`].
+    /// Most memory that the buffers for making it take; see [`crate::work_bytes`].
     pub work_bytes: u64,
     /// Bits per weight, everything counted.
     pub bits_per_weight: f64,

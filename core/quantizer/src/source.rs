@@ -3,6 +3,23 @@
 //! Owns [`TensorSource`]; the implementations are [`Checkpoint`] and [`GgufSource`]. Both read from mapped files, so
 //! nothing but the rows asked for becomes anonymous memory.
 
+/// What a source that lies over another, its `inner`, passes on of it.
+macro_rules! as_inner {
+    () => {
+        fn path(&self) -> &std::path::Path {
+            self.inner.path()
+        }
+
+        fn warnings(&self) -> &[String] {
+            self.inner.warnings()
+        }
+
+        fn precision(&self) -> String {
+            self.inner.precision()
+        }
+    };
+}
+
 mod adapter;
 mod assemble;
 mod checkpoint;

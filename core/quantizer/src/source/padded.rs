@@ -11,7 +11,6 @@ use families::{OutputType, Role, role_of};
 use formats::gguf::{Array, GgmlType, Metadata, Value};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::LazyLock;
 
 /// What widths become multiples of.
@@ -197,9 +196,7 @@ fn restated(metadata: &Metadata, architecture: &str, ratio: f64) -> Metadata {
 }
 
 impl TensorSource for PaddedSource {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
+    as_inner!();
 
     fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -250,14 +247,6 @@ impl TensorSource for PaddedSource {
 
     fn float_type(&self, index: usize, output: OutputType) -> GgmlType {
         self.inner.float_type(index, output)
-    }
-
-    fn warnings(&self) -> &[String] {
-        self.inner.warnings()
-    }
-
-    fn precision(&self) -> String {
-        self.inner.precision()
     }
 }
 

@@ -6,7 +6,6 @@ use crate::{Error, Result};
 use families::{OutputType, Role, role_of};
 use formats::gguf::{GgmlType, Metadata, Value, layer_of};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Experts of every routed layer that stay, in rising order, by layer.
@@ -93,9 +92,7 @@ impl PrunedSource {
 }
 
 impl TensorSource for PrunedSource {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
+    as_inner!();
 
     fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -142,14 +139,6 @@ impl TensorSource for PrunedSource {
 
     fn float_type(&self, index: usize, output: OutputType) -> GgmlType {
         self.inner.float_type(index, output)
-    }
-
-    fn warnings(&self) -> &[String] {
-        self.inner.warnings()
-    }
-
-    fn precision(&self) -> String {
-        self.inner.precision()
     }
 }
 

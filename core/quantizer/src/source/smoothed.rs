@@ -6,7 +6,6 @@ use crate::Result;
 use families::OutputType;
 use formats::gguf::{GgmlType, Metadata};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// Factors of a tensor.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,9 +30,7 @@ impl<'a> SmoothedSource<'a> {
 }
 
 impl TensorSource for SmoothedSource<'_> {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
+    as_inner!();
 
     fn metadata(&self) -> &Metadata {
         self.inner.metadata()
@@ -72,13 +69,5 @@ impl TensorSource for SmoothedSource<'_> {
 
     fn float_type(&self, index: usize, output: OutputType) -> GgmlType {
         self.inner.float_type(index, output)
-    }
-
-    fn warnings(&self) -> &[String] {
-        self.inner.warnings()
-    }
-
-    fn precision(&self) -> String {
-        self.inner.precision()
     }
 }

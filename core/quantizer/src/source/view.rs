@@ -7,7 +7,6 @@ use crate::{Error, Result};
 use families::{Form, OutputType};
 use formats::gguf::{Array, GgmlType, Metadata, Value, layer_of};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// The source inside, some of its tensors under other names.
 pub(crate) struct View {
@@ -78,9 +77,7 @@ impl View {
 }
 
 impl TensorSource for View {
-    fn path(&self) -> &Path {
-        self.inner.path()
-    }
+    as_inner!();
 
     fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -104,14 +101,6 @@ impl TensorSource for View {
 
     fn float_type(&self, index: usize, output: OutputType) -> GgmlType {
         self.inner.float_type(self.indices[index], output)
-    }
-
-    fn warnings(&self) -> &[String] {
-        self.inner.warnings()
-    }
-
-    fn precision(&self) -> String {
-        self.inner.precision()
     }
 }
 
