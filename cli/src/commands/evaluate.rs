@@ -48,10 +48,10 @@ pub(crate) fn compare(args: &Compare, screen: &Screen) -> Result<()> {
     let cancel = interrupt::token();
     let quantized = Subject::open(&args.validate.quantized, &args.validate.computing, &cancel, screen)?;
     let wants = |metric: &str| args.metrics.iter().any(|wanted| wanted == metric);
-    let reads = wants("kld") || wants("perplexity");
+    let reads = READINGS.into_iter().any(wants);
     let suite = asked_for(&args.suite, &args.metrics)?;
     // Likewise.
-    let asks = !suite.files.is_empty() || (wants("tasks") && !reads);
+    let asks = !suite.files.is_empty() || (wants(ALL_TASKS) && !reads);
     if asks {
         isolated(&suite, &tasks(&suite)?)?;
     }

@@ -20,7 +20,7 @@ pub use error::Error;
 pub use ggml_type::GgmlType;
 pub use header::{Header, TensorInfo};
 pub use metadata::{Array, Metadata, Value};
-pub use names::layer_of;
+pub use names::{in_layer, layer_of};
 pub use split::{Split, SplitSet, SplitTensor, split_file_name, split_file_prefix};
 pub use writer::{TensorSpec, Writer};
 

@@ -22,7 +22,7 @@ use crate::fold::{FoldedExchange, Folding, fold};
 use crate::plan::{Job, plan_file, plan_types};
 use crate::projector::{ProjectorReport, ProjectorWish, Projectors};
 use crate::recipe::{FileType, Overrides, Recipe};
-use crate::sensitivity::{Outline, Priors};
+use crate::sensitivity::Outline;
 use crate::source::{Checkpoint, GgufSource, TensorSource};
 use crate::{Error, Importance, Moments, Pruning, PruningLoss, Result, Sensitivity, Target, TypePlan, Watch};
 use bundle::{BundleWriter, Format, ModelCard, Needs, Variant};
@@ -275,10 +275,9 @@ fn folded(
         return Ok((job, Folding::default()));
     };
     let outline = Outline::of(source.tensors().iter().map(|tensor| &tensor.name));
-    let kappa = |tensor: &str| match sensitivity {
-        Some(measured) => measured.kappa(tensor, outline),
-        None => Priors::built_in().of(tensor, outline),
-    };
+    let nothing = Sensitivity::default();
+    let measured = sensitivity.unwrap_or(&nothing);
+    let kappa = |tensor: &str| measured.kappa(tensor, outline);
     let folding = fold(source, &job, moments, &kappa, request.threads, watch)?;
     let moments = Arc::new(folding.moments(moments));
     Ok((Job { moments: Some(moments), ..job }, folding))

@@ -12,6 +12,7 @@ use crate::pipeline::{self, Step};
 use crate::plan::Job;
 use crate::progress::Meter;
 use crate::rounding::{MatrixInput, round_matrix_rows};
+use crate::sensitivity::sampled_weights;
 use crate::source::TensorSource;
 use crate::source::smoothed::{Factors, SmoothedSource};
 use crate::{Error, Result, Watch};
@@ -25,8 +26,6 @@ use std::sync::Arc;
 const STRENGTHS: [f64; 2] = [0.5, 1.0];
 /// The share of an error, on text that was held out, by which it must fall: less is not worth a change.
 const WORTH: f64 = 0.03;
-/// Rows that errors are measured on, at least this many of each matrix of a stack.
-const SAMPLED_ROWS: (u64, u64) = (192, 16);
 /// Factors are within this and its inverse: scales of blocks have 16 bits.
 const MOST: f64 = 8.0;
 
@@ -176,7 +175,7 @@ fn best(
         let input = MatrixInput::new(width, seen.clone(), held_out.clone());
         let samples: Vec<Vec<f32>> = readers
             .iter()
-            .map(|reader| sample(source, reader.index, matrix as u64))
+            .map(|reader| sampled_weights(source, reader.index, matrix as u64))
             .collect::<Result<_>>()?;
         let mut squares = vec![0f64; width];
         for ((reader, weights), (errors, power)) in
@@ -240,19 +239,6 @@ fn ratios(exchange: &Exchange, costs: &[f32], squares: &[f64]) -> Vec<f64> {
     let of_group = |group: &usize| sums[*group].0 / sums[*group].1.max(1) as f64;
     let mean = exchange.group.iter().map(of_group).sum::<f64>() / exchange.width().max(1) as f64;
     exchange.group.iter().map(|group| of_group(group) - mean).collect()
-}
-
-/// Evenly spread rows of a matrix.
-fn sample(source: &dyn TensorSource, index: usize, matrix: u64) -> Result<Vec<f32>> {
-    let tensor = &source.tensors()[index];
-    let (width, per_matrix) = (tensor.dims[0] as usize, tensor.rows_per_matrix());
-    let n_matrices = (tensor.n_rows() / per_matrix).max(1);
-    let n = (SAMPLED_ROWS.0 / n_matrices).max(SAMPLED_ROWS.1).min(per_matrix);
-    let mut weights = vec![0f32; n as usize * width];
-    for (at, row) in weights.chunks_mut(width).enumerate() {
-        source.read_rows(index, matrix * per_matrix + at as u64 * per_matrix / n, row)?;
-    }
-    Ok(weights)
 }
 
 /// `tr(Δ H Δᵀ)` per token of rows that are rounded with feedback, on text that was held out.

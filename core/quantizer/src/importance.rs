@@ -94,10 +94,8 @@ impl Importance {
         else {
             return;
         };
-        let padded = |row: &[f32]| {
-            row.iter().copied().chain(std::iter::repeat_n(0.0, now - before)).collect::<Vec<_>>()
-        };
-        *values = values.chunks(before).flat_map(padded).collect();
+        let zeros = std::iter::repeat_n(0.0, now - before);
+        *values = values.chunks(before).flat_map(|row| row.iter().copied().chain(zeros.clone())).collect();
     }
 
     /// Digest of the file it came from.

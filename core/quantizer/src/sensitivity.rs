@@ -8,12 +8,14 @@ mod curves;
 mod priors;
 mod probe;
 mod refine;
+mod sampled;
 mod subsets;
 
 pub use curves::measure_errors;
 pub use priors::{MeasuredModel, Outline, Priors};
 pub use probe::{Probes, measure_kappas};
 pub use refine::Spread;
+pub(crate) use sampled::{sampled, sampled_weights};
 pub use subsets::{FEWEST_SUBSETS, SpreadCheck, SubsetCheck, SubsetProbes, Subsets, refine_kappas};
 
 use crate::{Error, Result};

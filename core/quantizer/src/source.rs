@@ -3,8 +3,20 @@
 //! Owns [`TensorSource`]; the implementations are [`Checkpoint`] and [`GgufSource`]. Both read from mapped files, so
 //! nothing but the rows asked for becomes anonymous memory.
 
-/// What a source that lies over another, its `inner`, passes on of it.
+/// What a source that lies over another, its `inner`, passes on of it; `but tables`: it has metadata and
+/// tensors of its own.
 macro_rules! as_inner {
+    (but tables) => {
+        as_inner!();
+
+        fn metadata(&self) -> &formats::gguf::Metadata {
+            &self.metadata
+        }
+
+        fn tensors(&self) -> &[crate::source::SourceTensor] {
+            &self.tensors
+        }
+    };
     () => {
         fn path(&self) -> &std::path::Path {
             self.inner.path()

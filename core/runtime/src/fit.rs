@@ -98,15 +98,11 @@ pub fn fit_device(source: &dyn TensorSource, wanted: &FitRequest<'_>) -> Result<
         got: "none".into(),
     })?;
     let beside_weights = whole.predicted_bytes()? - weights_bytes;
-    let slow = match wanted.any_type {
-        true => Vec::new(),
-        false => Tables::default().slow_types(of_whole.backend, wanted.host),
-    };
+    let mut slow = Tables::default().slow_types(of_whole.backend, wanted.host);
+    slow.retain(|ty| CANDIDATES.contains(ty) && !wanted.any_type);
     let among = |avoided: Vec<GgmlType>| {
         let wishes = Overrides { avoid: avoided.clone(), ..wanted.wishes.clone() };
         let fit = filled(source, wanted, sensitivity, &wishes, (&of_whole, beside_weights), &room)?;
-        // What a tensor may not become does not matter where the quantizer never chooses it.
-        let avoided = avoided.into_iter().filter(|ty| CANDIDATES.contains(ty)).collect();
         Ok::<_, Box<Error>>(DeviceFit { avoided, ..fit })
     };
     match among(slow.clone()) {

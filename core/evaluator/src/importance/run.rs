@@ -137,15 +137,10 @@ impl Run {
                 return Err(Error::request("document", expected, format!("{n_tokens} in number {number}")));
             }
             self.context.truncate(0)?;
-            let never = CancelToken::new();
             for piece in &pieces {
                 match piece {
-                    Piece::Tokens(tokens) => {
-                        for part in tokens.chunks(self.rows) {
-                            self.context.decode(part, Logits::All, &never)?;
-                        }
-                    }
-                    Piece::Media(media) => self.context.decode_media(&**media, &never)?,
+                    Piece::Tokens(tokens) => self.decode(tokens)?,
+                    Piece::Media(media) => self.context.decode_media(&**media, &CancelToken::new())?,
                 }
             }
             self.place.n_windows += 1;
@@ -202,9 +197,13 @@ impl Run {
     }
 
     fn read_window(&mut self, tokens: &[Token]) -> Result<()> {
+        self.context.truncate(0)?;
+        self.decode(tokens)
+    }
+
+    fn decode(&mut self, tokens: &[Token]) -> Result<()> {
         // Half a window would be counted twice when the collection goes on, so nothing stops within.
         let never = CancelToken::new();
-        self.context.truncate(0)?;
         for part in tokens.chunks(self.rows) {
             self.context.decode(part, Logits::All, &never)?;
         }

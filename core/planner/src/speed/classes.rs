@@ -240,8 +240,11 @@ impl Tables {
 impl CostClass {
     /// Whether it computes these matrices itself.
     pub fn holds(&self, weights: &Weights) -> bool {
-        let type_held = self.holds.is_empty() || self.holds.iter().any(|name| name == weights.ty.name());
-        type_held && (self.holds_output || weights.part != Part::Output)
+        self.holds_type(weights.ty) && (self.holds_output || weights.part != Part::Output)
+    }
+
+    fn holds_type(&self, ty: GgmlType) -> bool {
+        self.holds.is_empty() || self.holds.iter().any(|name| name == ty.name())
     }
 
     pub(super) fn figures(&self, phase: Phase) -> &Figures {
@@ -298,8 +301,7 @@ impl CostClass {
     /// long as reading it (or one of Q4_0, which is larger).
     pub fn is_slow(&self, ty: GgmlType) -> bool {
         let by_bytes = (bytes_per_weight(ty) / bytes_per_weight(GgmlType::Q4_0)).max(1.0);
-        let is_held = self.holds.is_empty() || self.holds.iter().any(|name| name == ty.name());
-        !is_held || self.relative_cost(Phase::Decode, ty) > SLOW * by_bytes
+        !self.holds_type(ty) || self.relative_cost(Phase::Decode, ty) > SLOW * by_bytes
     }
 
     fn made_cost(&self, phase: Phase, ty: GgmlType) -> f64 {

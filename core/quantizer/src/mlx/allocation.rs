@@ -10,15 +10,12 @@ use crate::execute::n_workers;
 use crate::pipeline::{self, Step};
 use crate::progress::Meter;
 use crate::rounding::MatrixInput;
-use crate::sensitivity::{Outline, Priors};
+use crate::sensitivity::{Outline, sampled};
 use crate::source::mlx::{Held, MlxSource};
 use crate::{Error, Moments, Result, Sensitivity, Watch};
 use families::Role;
 use families::mlx::Kind;
 use std::sync::Arc;
-
-/// Rows that errors are measured on: of all matrices of a tensor together, and of one at least.
-const SAMPLED_ROWS: (u64, u64) = (192, 16);
 
 /// What is known of a model's matrices.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,14 +57,12 @@ impl Choices {
     ) -> Result<Self> {
         let names: Vec<&String> = source.tensors.iter().flat_map(|held| &held.tensor.gguf_names).collect();
         let outline = Outline::of(names.iter().copied());
+        let nothing = Sensitivity::default();
+        let measured = guide.sensitivity.unwrap_or(&nothing);
         let kappa = |held: &Held| {
-            let of_name = |name: &String| match guide.sensitivity {
-                Some(measured) => measured.kappa(name, outline),
-                None => Priors::built_in().of(name, outline),
-            };
             let harm = |name: &String| {
                 let sharing = names.iter().filter(|other| **other == name).count();
-                of_name(name) / sharing.max(1) as f64
+                measured.kappa(name, outline) / sharing.max(1) as f64
             };
             held.tensor.gguf_names.iter().map(harm).sum()
         };
@@ -185,14 +180,13 @@ fn errors_of(source: &MlxSource, open: &Open, moments: Option<&Arc<Moments>>) ->
     let columns = held.columns();
     let per_matrix = held.rows_per_matrix();
     let n_matrices = held.n_elements() / columns / per_matrix;
-    let n_sampled = (SAMPLED_ROWS.0 / n_matrices).max(SAMPLED_ROWS.1).min(per_matrix);
+    let rows = || sampled(n_matrices, per_matrix);
     let mut sums = vec![0f64; open.grids.len()];
     let mut power = 0.0;
-    let mut weights = vec![0f32; (n_sampled * columns) as usize];
+    let mut weights = vec![0f32; rows().len() * columns as usize];
     for matrix in 0..n_matrices {
-        for (at, row) in weights.chunks_mut(columns as usize).enumerate() {
-            let of_matrix = at as u64 * per_matrix / n_sampled;
-            source.read(open.index, (matrix * per_matrix + of_matrix) * columns, row)?;
+        for (row, out) in rows().zip(weights.chunks_mut(columns as usize)) {
+            source.read(open.index, (matrix * per_matrix + row) * columns, out)?;
         }
         let input = moments
             .zip(held.tensor.gguf_names.first())

@@ -1,7 +1,7 @@
 //! Error curves: what rounding changes, by tensor and type, on sampled rows.
 //! Knows sources, moments and rounding; must not know how much the model suffers.
 
-use super::{CANDIDATES, Sensitivity, TensorSensitivity};
+use super::{CANDIDATES, Sensitivity, TensorSensitivity, sampled_weights};
 use crate::moments::Moments;
 use crate::pipeline::{self, Step};
 use crate::progress::Meter;
@@ -11,9 +11,6 @@ use crate::source::TensorSource;
 use crate::{Error, Result, Watch};
 use engine::gguf::quantize::{dequantize_rows, quantize_rows};
 use formats::gguf::GgmlType;
-
-/// Rows that a tensor's curve is measured on, at least this many per matrix of a stack.
-const SAMPLED_ROWS: (u64, u64) = (192, 16);
 
 /// One matrix of a tensor.
 #[derive(Clone, Copy)]
@@ -87,14 +84,7 @@ fn measure(
 ) -> Result<()> {
     let tensor = &source.tensors()[item.tensor];
     let n_columns = tensor.dims[0] as usize;
-    let per_matrix = tensor.rows_per_matrix();
-    let n_matrices = tensor.n_rows() / per_matrix;
-    let n_sampled = (SAMPLED_ROWS.0 / n_matrices).max(SAMPLED_ROWS.1).min(per_matrix);
-    let mut weights = vec![0f32; n_sampled as usize * n_columns];
-    for (at, row) in weights.chunks_mut(n_columns).enumerate() {
-        let of_matrix = at as u64 * per_matrix / n_sampled;
-        source.read_rows(item.tensor, item.matrix * per_matrix + of_matrix, row)?;
-    }
+    let weights = sampled_weights(source, item.tensor, item.matrix)?;
     let input = MatrixInput::of(moments, &tensor.name, item.matrix as usize, n_columns);
     let engine = |source| Error::Engine { tensor: tensor.name.clone(), source };
     let square = |values: &[f32]| -> f64 {
@@ -114,7 +104,7 @@ fn measure(
             continue;
         }
         let row_bytes = ty.row_bytes(tensor.dims[0]).expect("it divides");
-        let mut bytes = vec![0; (row_bytes * n_sampled) as usize];
+        let mut bytes = vec![0; row_bytes as usize * (weights.len() / n_columns)];
         match &input {
             Some(input) => round_matrix_rows(ty, &weights, n_columns, input, feedback, &mut bytes),
             None => {

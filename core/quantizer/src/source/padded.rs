@@ -7,8 +7,8 @@
 
 use super::{SourceTensor, TensorSource, describe};
 use crate::{Error, Result};
-use families::{OutputType, Role, role_of};
-use formats::gguf::{Array, GgmlType, Metadata, Value};
+use families::{Description, OutputType, Role, role_of};
+use formats::gguf::{Array, GgmlType, Metadata, Value, in_layer};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -57,7 +57,7 @@ impl PaddedSource {
     /// Pads `inner`.
     ///
     /// # Errors
-    /// An architecture that the table does not have, a tensor that it says nothing of.
+    /// An architecture that the table does not have.
     pub(crate) fn new(inner: Box<dyn TensorSource>) -> Result<Self> {
         let description = describe(inner.as_ref())?;
         if !TABLE.architectures.contains(&description.architecture) {
@@ -86,7 +86,7 @@ impl PaddedSource {
             tensor.source_bytes =
                 (u128::from(tensor.source_bytes) * u128::from(now) / u128::from(before.max(1))) as u64;
         }
-        let metadata = restated(inner.metadata(), &description.architecture, ratio);
+        let metadata = restated(inner.metadata(), &description, ratio);
         Ok(Self { inner, metadata, tensors, factors })
     }
 
@@ -126,10 +126,7 @@ fn is_norm(name: &str) -> bool {
 /// `blk.3.ffn_up.weight` → `ffn_up`.
 fn stem(name: &str) -> &str {
     let name = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".bias")).unwrap_or(name);
-    match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
-        Some((_, rest)) => rest,
-        None => name,
-    }
+    in_layer::<u64>(name).map_or(name, |(_, part)| part)
 }
 
 /// What the extents of a tensor are.
@@ -152,20 +149,14 @@ fn extents(name: &str, n_dims: usize) -> Vec<Extent> {
 }
 
 /// Metadata with padded widths, and with what readers would otherwise make of them.
-fn restated(metadata: &Metadata, architecture: &str, ratio: f64) -> Metadata {
-    let key = |name: &str| format!("{architecture}.{name}");
+fn restated(metadata: &Metadata, description: &Description, ratio: f64) -> Metadata {
+    let key = |name: &str| format!("{}.{name}", description.architecture);
     let mut stated = metadata.clone();
-    let heads = match metadata.get(&key("attention.head_count")) {
-        Some(Value::Array(Array::U32(of_layers))) => of_layers.iter().copied().max().map(u64::from),
-        Some(Value::Array(Array::I32(of_layers))) => {
-            of_layers.iter().copied().max().and_then(|n| n.try_into().ok())
-        }
-        other => other.and_then(Value::as_u64),
-    };
-    let hidden = metadata.u64(&key("embedding_length")).unwrap_or(0);
     // A head's width is that of the stream by heads where nothing else is said.
     let says_nothing = metadata.get(&key("attention.key_length")).is_none();
-    if let Some(width) = heads.filter(|heads| says_nothing && *heads > 0).map(|heads| hidden / heads) {
+    if let Some(width) =
+        description.hidden_size.checked_div(description.n_heads.into()).filter(|_| says_nothing)
+    {
         for name in ["attention.key_length", "attention.value_length", "rope.dimension_count"] {
             if metadata.get(&key(name)).is_none() {
                 stated.insert(key(name), Value::U32(width as u32));
@@ -173,16 +164,15 @@ fn restated(metadata: &Metadata, architecture: &str, ratio: f64) -> Metadata {
         }
     }
     for name in &TABLE.widths {
+        let pad = |width: u32| width.next_multiple_of(BLOCK as u32);
         let padded = match metadata.get(&key(name)) {
-            Some(Value::Array(Array::U32(of_layers))) => Some(Value::Array(Array::U32(
-                of_layers.iter().map(|width| width.next_multiple_of(BLOCK as u32)).collect(),
-            ))),
-            Some(Value::Array(Array::I32(of_layers))) => Some(Value::Array(Array::I32(
-                of_layers.iter().map(|width| (*width as u32).next_multiple_of(BLOCK as u32) as i32).collect(),
-            ))),
-            other => {
-                other.and_then(Value::as_u64).map(|width| Value::U32(width.next_multiple_of(BLOCK) as u32))
+            Some(Value::Array(Array::U32(of_layers))) => {
+                Some(Value::Array(Array::U32(of_layers.iter().map(|width| pad(*width)).collect())))
             }
+            Some(Value::Array(Array::I32(of_layers))) => Some(Value::Array(Array::I32(
+                of_layers.iter().map(|width| pad(*width as u32) as i32).collect(),
+            ))),
+            other => other.and_then(Value::as_u64).map(|width| Value::U32(pad(width as u32))),
         };
         if let Some(padded) = padded {
             stated.insert(key(name), padded);
@@ -196,15 +186,7 @@ fn restated(metadata: &Metadata, architecture: &str, ratio: f64) -> Metadata {
 }
 
 impl TensorSource for PaddedSource {
-    as_inner!();
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn tensors(&self) -> &[SourceTensor] {
-        &self.tensors
-    }
+    as_inner!(but tables);
 
     fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()> {
         let (before, now) =

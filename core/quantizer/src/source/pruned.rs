@@ -92,15 +92,7 @@ impl PrunedSource {
 }
 
 impl TensorSource for PrunedSource {
-    as_inner!();
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn tensors(&self) -> &[SourceTensor] {
-        &self.tensors
-    }
+    as_inner!(but tables);
 
     fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()> {
         let Some(kept) = &self.kept[index] else { return self.inner.read_rows(index, first_row, out) };

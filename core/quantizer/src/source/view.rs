@@ -5,7 +5,7 @@ use super::restate::in_form_of;
 use super::{SourceTensor, TensorSource, describe};
 use crate::{Error, Result};
 use families::{Form, OutputType};
-use formats::gguf::{Array, GgmlType, Metadata, Value, layer_of};
+use formats::gguf::{Array, GgmlType, Metadata, Value, in_layer};
 use std::collections::BTreeSet;
 
 /// The source inside, some of its tensors under other names.
@@ -77,15 +77,7 @@ impl View {
 }
 
 impl TensorSource for View {
-    as_inner!();
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn tensors(&self) -> &[SourceTensor] {
-        &self.tensors
-    }
+    as_inner!(but tables);
 
     fn read_rows(&self, index: usize, first_row: u64, out: &mut [f32]) -> Result<()> {
         self.inner.read_rows(self.indices[index], first_row, out)
@@ -144,9 +136,8 @@ impl Moved {
 
     /// The name that a tensor has now; `None` for one that is gone.
     pub(crate) fn name(&self, name: &str) -> Option<String> {
-        let Some(layer) = layer_of::<u64>(name) else { return Some(name.into()) };
-        let rest = name.strip_prefix("blk.")?.split_once('.')?.1;
-        Some(format!("blk.{}.{rest}", self.layer(layer)?))
+        let Some((layer, part)) = in_layer(name) else { return Some(name.into()) };
+        Some(format!("blk.{}.{part}", self.layer(layer)?))
     }
 
     fn n_kept(&self) -> u64 {

@@ -4,6 +4,7 @@ use super::*;
 use crate::open_source;
 use crate::source::GgufSource;
 use crate::source::pruned::tests::tiny_experts;
+use formats::gguf::layer_of;
 use std::path::PathBuf;
 
 fn small() -> Box<dyn TensorSource> {
